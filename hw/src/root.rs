@@ -1,0 +1,260 @@
+//! The only code that opens files under `/sys`, `/proc` and `/dev`.
+//!
+//! A [`Root`] is a prefix. On a board it is `/`; in tests, and with `--root DIR`, it is a directory that holds
+//! the same tree, so that exactly the shipped code runs on a made-up board.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where the system's trees begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    prefix: PathBuf,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::new("/")
+    }
+}
+
+impl Root {
+    /// A root at `prefix`; `/` is the running system.
+    pub fn new(prefix: impl Into<PathBuf>) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// True for the running system, false below a prefix.
+    pub fn is_real(&self) -> bool {
+        self.prefix == Path::new("/")
+    }
+
+    /// The real place of an absolute system path such as `/proc/stat`.
+    pub fn path(&self, system_path: impl AsRef<Path>) -> PathBuf {
+        let path = system_path.as_ref();
+        self.prefix.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Does the path exist (following links)?
+    pub fn exists(&self, system_path: impl AsRef<Path>) -> bool {
+        self.path(system_path).exists()
+    }
+
+    /// The whole file as bytes.
+    pub fn read(&self, system_path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        let path = self.path(system_path);
+        std::fs::read(&path).map_err(|e| Error::io("read", &path, e))
+    }
+
+    /// The whole file as text without surrounding white space and NULs (device-tree strings end in one).
+    pub fn read_text(&self, system_path: impl AsRef<Path>) -> Result<String> {
+        let bytes = self.read(system_path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
+    }
+
+    /// One number from a file that holds just that.
+    pub fn read_number<T: FromStr>(&self, system_path: impl AsRef<Path>) -> Result<T> {
+        let system_path = system_path.as_ref();
+        let bytes = self.read(system_path)?;
+        parse_number(&bytes).ok_or_else(|| Error::malformed(&self.path(system_path), &bytes, "one number"))
+    }
+
+    /// The NUL-separated strings of a device-tree property.
+    pub fn read_strings(&self, system_path: impl AsRef<Path>) -> Result<Vec<String>> {
+        let bytes = self.read(system_path)?;
+        Ok(bytes
+            .split(|&b| b == 0)
+            .filter(|s| !s.is_empty())
+            .map(|s| String::from_utf8_lossy(s).trim().to_owned())
+            .collect())
+    }
+
+    /// Writes a value to a control file.
+    pub fn write(&self, system_path: impl AsRef<Path>, value: &str) -> Result<()> {
+        let path = self.path(system_path);
+        std::fs::write(&path, value).map_err(|e| Error::io("write", &path, e))
+    }
+
+    /// The names in a directory, in natural order (`iio:device2` before `iio:device10`).
+    /// A directory that does not exist has none; one that cannot be read is an error.
+    pub fn list(&self, system_path: impl AsRef<Path>) -> Result<Vec<String>> {
+        let path = self.path(system_path);
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("list", &path, e)),
+        };
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_by_key(|name| natural_key(name));
+        Ok(names)
+    }
+
+    /// Opens a node to be read again and again.
+    pub fn open(&self, system_path: impl AsRef<Path>) -> Result<Node> {
+        Node::open(self.path(system_path))
+    }
+}
+
+/// A file kept open and read again and again from its beginning, without allocating.
+///
+/// A node that vanished and came back (a driver reloaded, a device plugged in again) is opened anew at the
+/// next read after a failure.
+#[derive(Debug)]
+pub struct Node {
+    path: PathBuf,
+    file: Option<File>,
+    buffer: Vec<u8>,
+}
+
+/// Holds any sysfs attribute (at most one page) whole.
+const FIRST_BUFFER: usize = 4096;
+
+impl Node {
+    fn open(path: PathBuf) -> Result<Self> {
+        let mut node = Self { path, file: None, buffer: vec![0; FIRST_BUFFER] };
+        node.reopen()?;
+        Ok(node)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// The file's place, root prefix included.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content just now. The buffer grows until the file fits; after that a read allocates nothing.
+    pub fn read(&mut self) -> Result<&[u8]> {
+        if self.file.is_none() {
+            self.reopen()?;
+        }
+        let mut filled = 0;
+        while let Some(file) = &self.file {
+            match file.read_at(&mut self.buffer[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    self.file = None;
+                    return Err(Error::io("read", &self.path, e));
+                }
+            }
+            // A sysfs attribute arrives in one read; only a full buffer means that more may follow.
+            if filled < self.buffer.len() {
+                break;
+            }
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        Ok(&self.buffer[..filled])
+    }
+
+    /// The content as one number.
+    pub fn read_number<T: FromStr>(&mut self) -> Result<T> {
+        let bytes = self.read()?;
+        match parse_number(bytes) {
+            Some(value) => Ok(value),
+            None => {
+                let found = bytes.to_vec();
+                // An empty or cut file may be one that was replaced under us: look at the path again next time.
+                self.file = None;
+                Err(Error::malformed(&self.path, &found, "one number"))
+            }
+        }
+    }
+}
+
+/// A number alone in `bytes`, white space around it allowed.
+pub fn parse_number<T: FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+}
+
+/// Sorts digit runs by value.
+fn natural_key(name: &str) -> Vec<(String, u64)> {
+    let mut key = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, tail) = rest.split_at(text_end);
+        let digits_end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+        let (digits, tail) = tail.split_at(digits_end);
+        key.push((text.to_owned(), digits.parse().unwrap_or(0)));
+        rest = tail;
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn tree() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        std::fs::create_dir_all(root.path("/sys/x")).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn reads_below_the_prefix() {
+        let (_dir, root) = tree();
+        std::fs::write(root.path("/sys/x/power"), "1234\n").unwrap();
+        assert_eq!(root.read_number::<i64>("/sys/x/power").unwrap(), 1234);
+        assert_eq!(root.read_number::<i64>("/sys/x/none").unwrap_err().kind(), ErrorKind::Gone);
+        assert!(!root.is_real());
+    }
+
+    #[test]
+    fn a_node_follows_its_file_through_disappearance() {
+        let (_dir, root) = tree();
+        let path = root.path("/sys/x/power");
+        std::fs::write(&path, "1\n").unwrap();
+        let mut node = root.open("/sys/x/power").unwrap();
+        assert_eq!(node.read_number::<i64>().unwrap(), 1);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(node.read_number::<i64>().unwrap_err().kind(), ErrorKind::Malformed);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(node.read_number::<i64>().unwrap_err().kind(), ErrorKind::Gone);
+        std::fs::write(&path, "-7").unwrap();
+        assert_eq!(node.read_number::<i64>().unwrap(), -7);
+    }
+
+    #[test]
+    fn text_where_a_number_is_due_is_malformed() {
+        let (_dir, root) = tree();
+        for bad in ["", "abc", "12 34", "1e999999999x", "99999999999999999999999"] {
+            std::fs::write(root.path("/sys/x/power"), bad).unwrap();
+            let error = root.read_number::<i64>("/sys/x/power").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_larger_than_the_buffer_is_read_whole() {
+        let (_dir, root) = tree();
+        let content = "x".repeat(3 * FIRST_BUFFER + 5);
+        std::fs::write(root.path("/sys/x/big"), &content).unwrap();
+        let mut node = root.open("/sys/x/big").unwrap();
+        assert_eq!(node.read().unwrap().len(), content.len());
+    }
+
+    #[test]
+    fn names_come_in_natural_order() {
+        let (_dir, root) = tree();
+        for name in ["iio:device10", "iio:device2", "a"] {
+            std::fs::write(root.path(format!("/sys/x/{name}")), "").unwrap();
+        }
+        assert_eq!(root.list("/sys/x").unwrap(), ["a", "iio:device2", "iio:device10"]);
+        assert!(root.list("/sys/none").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! The agent, the servers and the command line of hwmeter.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! sensor -> meter -> span -> record -> CSV -> report
+//! task -> state -> decision -> execution -> reward -> learner
+//! ```
+
+pub mod learn;
+pub mod offload;
+pub mod serve;
+pub mod task;

@@ -1,0 +1,1 @@
+//! Offloading: client, wire types, link emulator.

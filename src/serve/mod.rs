@@ -1,0 +1,1 @@
+//! The REST server of the MEC and the cloud.
