@@ -9,5 +9,7 @@
 
 pub mod learn;
 pub mod offload;
+pub mod record;
 pub mod serve;
 pub mod task;
+pub mod trace;

@@ -2,8 +2,8 @@
 //!
 //! - Power is integrated by the trapezoid rule over the real time between two reads, never the nominal one.
 //! - Counters are differenced, wrap-aware; a reset is not a wrap and adds nothing.
-//! - A sample stands for at most one nominal period around it. Time between samples that are further apart is
-//!   bridged, but it is not *covered*.
+//! - A look at the sensor stands for at most one nominal period. Time between looks that are further apart is
+//!   bridged, but it is not *covered*. A look that finds nothing new is a look.
 
 use crate::clock::Moment;
 use crate::sensor::{Reading, SensorInfo, Value};
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 /// How many past points are kept for edges that are looked up late.
 const HISTORY: usize = 256;
 
-/// Two samples further apart than this many nominal periods leave a gap.
+/// Two looks further apart than this many nominal periods leave a gap.
 const GAP_PERIODS: f64 = 1.5;
 
 /// A counter that goes back is a wrap only if the energy since the last read is below this share of its range;
@@ -80,6 +80,9 @@ pub struct Integrator {
     total_rails: Vec<usize>,
     period: Seconds,
     points: VecDeque<Point>,
+    /// When the sensor was last looked at, and the time backed by looks since the newest point.
+    last_look: Option<Moment>,
+    backed: Seconds,
     resets: u64,
     power_range: Option<(Watts, Watts)>,
 }
@@ -93,22 +96,16 @@ struct Track {
 }
 
 impl Integrator {
-    /// For a sensor that is read every `period` seconds. A sensor that itself updates more slowly is
-    /// expected to have a new value only that often.
+    /// For a sensor that is read every `period` seconds.
     pub fn new(info: &SensorInfo, period: Seconds) -> Self {
-        let update = info.accuracy.update_period.unwrap_or(Seconds::ZERO);
-        // A slow sensor seen by a regular look is new at every ceil(update / period)-th look.
-        let looks = (update.0 / period.0).ceil().max(1.0);
-        let track = |power_step| Track {
-            last: None,
-            now: RailPoint::default(),
-            power_step,
-        };
+        let track = |power_step| Track { last: None, now: RailPoint::default(), power_step };
         Self {
             tracks: info.rails.iter().map(|rail| track(rail.power_step)).collect(),
             total_rails: info.total.clone(),
-            period: Seconds(period.0 * looks),
+            period,
             points: VecDeque::with_capacity(HISTORY),
+            last_look: None,
+            backed: Seconds::ZERO,
             resets: 0,
             power_range: None,
         }
@@ -116,8 +113,13 @@ impl Integrator {
 
     /// Takes in a reading made at `t`. False if there was nothing in it, or it does not fit the sensor.
     pub fn push(&mut self, t: Moment, reading: &Reading) -> bool {
-        let too_early = self.points.back().is_some_and(|last| t <= last.t);
-        if reading.is_unchanged() || reading.values.len() != self.tracks.len() || too_early {
+        let too_early = self.last_look.is_some_and(|last| t <= last);
+        let fits = reading.is_unchanged() || reading.values.len() == self.tracks.len();
+        if too_early || !fits {
+            return false;
+        }
+        self.look(t);
+        if reading.is_unchanged() {
             return false;
         }
         let mut is_complete = true;
@@ -363,6 +365,19 @@ mod tests {
         assert_eq!(last.rails[0].energy, Joules(4.0));
         assert_eq!(last.rails[1].energy, Joules(2.0));
         assert_eq!(last.covered, Seconds(1.0));
+    }
+
+    #[test]
+    fn looking_at_a_slow_sensor_leaves_no_gap_and_not_looking_does() {
+        let mut integrator = Integrator::new(&one_rail(), Seconds(0.01));
+        integrator.push(Moment(0), &Reading::of_power(Watts(1.0)));
+        for t in 1..10 {
+            integrator.push(Moment(t * 10 * MS), &Reading::unchanged());
+        }
+        integrator.push(Moment(100 * MS), &Reading::of_power(Watts(1.0)));
+        assert!((integrator.last().unwrap().covered.0 - 0.1).abs() < 1e-12);
+        integrator.push(Moment(200 * MS), &Reading::of_power(Watts(1.0)));
+        assert!((integrator.last().unwrap().covered.0 - 0.11).abs() < 1e-12);
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! - [`discover`]: the sensors found, and for each unusable one why and what to do
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
-//! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
-//! - [`blas`]: matrix products for calibration
+//! - [`cpu`], [`cpu_time`]: load, affinity, CPU time of processes
+//! - [`gpu`]: present or not, and kept away from
 //!
 //! Measuring a function takes a few lines:
 //!
@@ -39,6 +39,7 @@ pub mod cpu;
 pub mod cpu_time;
 pub mod discover;
 pub mod error;
+pub mod gpu;
 pub mod integrator;
 pub mod meter;
 pub mod rails;

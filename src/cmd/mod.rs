@@ -1,0 +1,47 @@
+//! One file per subcommand: wiring only.
+
+pub mod measure;
+pub mod probe;
+pub mod values;
+
+use anyhow::Context as _;
+use hwmeter_hw::Root;
+use hwmeter_hw::clock::MonotonicClock;
+use hwmeter_hw::discover::{self, Found, Status};
+use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::sensors::Context;
+use std::sync::Arc;
+
+/// What sensors need: the root given on the command line, real time, the board.
+pub fn context(root: &Root) -> Context {
+    Context::new(root.clone(), Arc::new(MonotonicClock))
+}
+
+/// Opens the sensor named, or the best one found.
+pub fn open_sensor(context: &Context, name: Option<&str>) -> anyhow::Result<Box<dyn Sensor>> {
+    if let Some(name) = name {
+        return discover::open(context, name).with_context(|| format!("cannot use sensor {name}"));
+    }
+    let found = discover::discover(context);
+    match discover::default_sensor(&found) {
+        Some(info) => {
+            discover::open(context, &info.id).with_context(|| format!("cannot use sensor {}", info.id))
+        }
+        None => anyhow::bail!("no usable sensor on this machine. {}", unusable(&found)),
+    }
+}
+
+fn unusable(found: &[Found]) -> String {
+    let reasons: Vec<String> = found
+        .iter()
+        .filter_map(|found| match &found.status {
+            Status::Ok(_) => None,
+            Status::Unusable { reason, hint, .. } => Some(format!("{}: {reason}. Try: {hint}", found.name)),
+        })
+        .collect();
+    if reasons.is_empty() {
+        "`hwmeter probe` shows what was looked for".to_owned()
+    } else {
+        reasons.join("; ")
+    }
+}

@@ -1,0 +1,247 @@
+//! `hwmeter probe`: the board and its sensors.
+
+use super::context;
+use crate::cli::ProbeArgs;
+use crate::ui::{self, paint, table};
+use hwmeter_hw::board::Board;
+use hwmeter_hw::cpu::CpuInfo;
+use hwmeter_hw::discover::{self, Found, Status};
+use hwmeter_hw::error::ErrorKind;
+use hwmeter_hw::gpu::GpuInfo;
+use hwmeter_hw::meter::{Meter, MeterOptions};
+use hwmeter_hw::sensor::{Kind, Rail, SensorInfo};
+use hwmeter_hw::sensors::Context;
+use hwmeter_hw::span::SpanEnergy;
+use hwmeter_hw::{Root, units::Watts};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the live reading in the table looks at each sensor.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Looks, then prints.
+pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
+    let context = context(root);
+    let found = discover::discover(&context);
+    let cpu = CpuInfo::read(root);
+    let gpu = GpuInfo::read(root);
+    if args.json {
+        println!("{:#}", document(&context.board, &cpu, &gpu, &found));
+    } else {
+        print_machine(&context.board, &cpu, &gpu);
+        print_sensors(&context, &found);
+        print_advice(&found);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The document of `probe --json`.
+fn document(board: &Board, cpu: &CpuInfo, gpu: &GpuInfo, found: &[Found]) -> Value {
+    json!({
+        "board": board,
+        "cpu": cpu,
+        "gpu": gpu,
+        "default_sensor": discover::default_sensor(found).map(|info| &info.id),
+        "sensors": found.iter().map(sensor).collect::<Vec<_>>(),
+    })
+}
+
+fn sensor(found: &Found) -> Value {
+    match &found.status {
+        Status::Ok(info) => json!({
+            "id": info.id,
+            "name": found.name,
+            "kind": info.kind,
+            "status": "ok",
+            "reason": null,
+            "hint": info.note,
+            "rails": info.rails.iter().map(rail).collect::<Vec<_>>(),
+            "total": info.total.iter().filter_map(|&i| info.rails.get(i)).map(|r| &r.name).collect::<Vec<_>>(),
+            "update_period_s": info.accuracy.update_period,
+            "accuracy": {
+                "gain": info.accuracy.gain,
+                "lag_s": info.accuracy.lag,
+                "offset_watts": total_offset(info),
+                "source": info.accuracy.source,
+            },
+        }),
+        Status::Unusable { kind, reason, hint } => json!({
+            "id": found.name,
+            "name": found.name,
+            "kind": found.kind,
+            "status": if *kind == ErrorKind::Denied { "denied" } else { "error" },
+            "reason": reason,
+            "hint": hint,
+            "rails": [],
+            "update_period_s": null,
+            "accuracy": null,
+        }),
+    }
+}
+
+fn rail(rail: &Rail) -> Value {
+    json!({
+        "name": rail.name,
+        "role": rail.role,
+        "offset_watts": rail.offset,
+        "resolution_watts": (rail.power_step.0 > 0.0).then_some(rail.power_step),
+        "resolution_joules": (rail.energy_step.0 > 0.0).then_some(rail.energy_step),
+    })
+}
+
+fn total_offset(info: &SensorInfo) -> Watts {
+    let parts = info.total.iter().filter_map(|&i| info.rails.get(i));
+    Watts(parts.map(|rail| rail.offset.0.powi(2)).sum::<f64>().sqrt())
+}
+
+fn print_machine(board: &Board, cpu: &CpuInfo, gpu: &GpuInfo) {
+    anstream::println!(
+        "{}  {} ({}, {})",
+        paint(ui::BOLD, "Board "),
+        board.model,
+        board.kind.name(),
+        board.soc
+    );
+    let mut parts = vec![format!("{} cores", cpu.cores)];
+    parts.extend(cpu.max_hz.map(|hz| format!("{:.2} GHz", hz / 1e9)));
+    parts.extend(
+        cpu.governor
+            .as_ref()
+            .map(|governor| format!("governor {governor}")),
+    );
+    parts.extend(
+        cpu.memory_bytes
+            .map(|bytes| format!("{:.1} GiB memory", bytes as f64 / (1u64 << 30) as f64)),
+    );
+    anstream::println!("{}  {}", paint(ui::BOLD, "CPU   "), parts.join(", "));
+    let name = match (&gpu.name, gpu.present) {
+        (Some(name), _) => name.as_str(),
+        (None, true) => "present",
+        (None, false) => "none found",
+    };
+    let load = gpu
+        .load
+        .map(|load| format!(", load {:.0} %", load * 100.0))
+        .unwrap_or_default();
+    anstream::println!("{}  {name}{load}", paint(ui::BOLD, "GPU   "));
+}
+
+/// One line per rail, with a live reading.
+fn print_sensors(context: &Context, found: &[Found]) {
+    let usable: Vec<&SensorInfo> = found
+        .iter()
+        .filter_map(|found| match &found.status {
+            Status::Ok(info) => Some(info),
+            Status::Unusable { .. } => None,
+        })
+        .collect();
+    if usable.is_empty() {
+        return;
+    }
+    let default = discover::default_sensor(found).map(|info| info.id.clone());
+    let mut rows = table(&["SENSOR", "RAIL", "ROLE", "NOW", "KIND", "ACCURACY", "UPDATES"]);
+    for (info, live) in usable.iter().zip(look(context, &usable)) {
+        for (i, rail) in info.rails.iter().enumerate() {
+            let is_default = default.as_deref() == Some(&info.id);
+            let name = if is_default {
+                format!("{} *", info.id)
+            } else {
+                info.id.clone()
+            };
+            rows.add_row([
+                if i == 0 { name } else { String::new() },
+                rail.name.clone(),
+                rail.role.as_str().to_owned(),
+                live.as_ref().map_or("-".to_owned(), |span| now(span, i)),
+                info.kind.to_string(),
+                accuracy(info, rail),
+                updates(info),
+            ]);
+        }
+    }
+    anstream::println!("\n{rows}");
+    if let Some(default) = default {
+        anstream::println!("* used unless --sensor says otherwise: {default}");
+    }
+    for info in usable {
+        if let Some(note) = &info.note {
+            anstream::println!("  {}: {note}", info.id);
+        }
+    }
+}
+
+/// Meters all sensors side by side for a moment.
+fn look(context: &Context, sensors: &[&SensorInfo]) -> Vec<Option<SpanEnergy>> {
+    let meters: Vec<Option<Meter>> = sensors
+        .iter()
+        .map(|info| {
+            let sensor = discover::open(context, &info.id).ok()?;
+            Meter::start(sensor, MeterOptions::at(info.default_rate_hz())).ok()
+        })
+        .collect();
+    let spans: Vec<_> = meters
+        .iter()
+        .map(|meter| meter.as_ref().map(|meter| meter.span("now")))
+        .collect();
+    std::thread::sleep(LOOK);
+    spans
+        .into_iter()
+        .zip(meters)
+        .map(|(span, meter)| {
+            let pending = span?.end();
+            meter?.stop();
+            Some(pending.wait())
+        })
+        .collect()
+}
+
+fn now(span: &SpanEnergy, rail: usize) -> String {
+    let seconds = span.duration().0 * span.coverage;
+    match span.rails.get(rail) {
+        Some(energy) if seconds > 0.0 => format!("{:.2} W", energy.joules.0 / seconds),
+        _ => "-".to_owned(),
+    }
+}
+
+fn accuracy(info: &SensorInfo, rail: &Rail) -> String {
+    let gain = format!("±{:.1} %", 200.0 * info.accuracy.gain);
+    if rail.offset.0 > 0.0 {
+        format!("{gain} ±{:.0} mW", 2000.0 * rail.offset.0)
+    } else {
+        gain
+    }
+}
+
+fn updates(info: &SensorInfo) -> String {
+    match info.accuracy.update_period {
+        Some(period) => format!("every {}", ui::seconds(period.0)),
+        None => "at each read".to_owned(),
+    }
+}
+
+fn print_advice(found: &[Found]) {
+    let mut is_first = true;
+    for found in found {
+        if let Status::Unusable { reason, hint, .. } = &found.status {
+            if is_first {
+                anstream::println!("\n{}", paint(ui::BOLD, "Not usable"));
+                is_first = false;
+            }
+            anstream::println!(
+                "  {}: {reason}\n      {} {hint}",
+                paint(ui::WARN, found.name),
+                paint(ui::GOOD, "try:")
+            );
+        }
+    }
+    match discover::default_sensor(found) {
+        Some(info) if info.kind != Kind::Measured => {
+            if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
+                anstream::println!("\n{sentence}");
+            }
+        }
+        Some(_) => {}
+        None => anstream::println!("\nNo sensor can be used on this machine."),
+    }
+}

@@ -1,0 +1,149 @@
+//! What a run writes: the one place with column order.
+
+use crate::learn::Placement;
+use crate::task::Kernel;
+use serde::Serialize;
+
+/// One row of `energy.csv`: one rail at one sample.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EnergySample<'a> {
+    /// Monotonic seconds since the run began.
+    pub t_s: f64,
+    /// The sensor's id.
+    pub sensor: &'a str,
+    /// The rail's name.
+    pub rail: &'a str,
+    /// Power at the sample in watts; for counters the mean since the sample before.
+    pub power_w: f64,
+    /// Energy since the first sample in joules.
+    pub energy_j: f64,
+}
+
+/// One row of `decisions.csv`: one task. Unknown cells are empty, never 0.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionRecord {
+    /// Number of the task, from 0.
+    pub task: u64,
+    /// When it arrived, in monotonic seconds since the run began.
+    pub t_s: f64,
+    /// What it computes.
+    pub kernel: Kernel,
+    /// Its computing size in CPU cycles.
+    pub cycles: u64,
+    /// Bytes that cross the wire if it is offloaded.
+    pub payload_bytes: u64,
+    /// Its latency limit in seconds.
+    pub deadline_s: f64,
+    /// Observed: free share of the device's CPU.
+    pub device_free: f64,
+    /// Observed: free share of the MEC's CPU.
+    pub mec_free: Option<f64>,
+    /// Observed: throughput in bits per second.
+    pub throughput_bps: Option<f64>,
+    /// Where it ran.
+    pub placement: Placement,
+    /// Whether the placement was tried rather than believed best.
+    pub explored: bool,
+    /// The learner's own time to decide.
+    pub decide_s: f64,
+    /// Sending and receiving.
+    pub transmit_s: Option<f64>,
+    /// The kernel's own time, here or on the server.
+    pub execute_s: Option<f64>,
+    /// From arrival to result (or to giving up).
+    pub latency_s: f64,
+    /// Whether a right result came within the deadline.
+    pub success: bool,
+    /// What the learner was told; empty if the energy never resolved.
+    pub reward: Option<f64>,
+    /// The device's energy from arrival to result.
+    pub energy_j: Option<f64>,
+    /// Standard uncertainty of `energy_j`.
+    pub energy_u_j: Option<f64>,
+    /// Of it, while deciding.
+    pub decide_j: Option<f64>,
+    /// Of it, while executing (or sending and waiting).
+    pub execute_j: Option<f64>,
+    /// Energy of the learner's update after this task, not part of `energy_j`.
+    pub train_j: Option<f64>,
+    /// Time of that update.
+    pub train_s: Option<f64>,
+    /// Where it was trained; empty if the learner learned nothing from it.
+    pub training_site: Option<&'static str>,
+    /// Remote training: sending the experience.
+    pub train_send_s: Option<f64>,
+    /// Remote training: the server's update.
+    pub train_server_s: Option<f64>,
+    /// Remote training: receiving the weights.
+    pub train_receive_s: Option<f64>,
+    /// Remote training: putting them to use.
+    pub train_apply_s: Option<f64>,
+    /// Share of the task's span that is backed by samples.
+    pub coverage: f64,
+    /// Measured, modelled or simulated.
+    pub kind: &'static str,
+    /// The sensor's id.
+    pub sensor: String,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The columns of the design, in its order.
+    const COLUMNS: &str = "task,t_s,kernel,cycles,payload_bytes,deadline_s,device_free,mec_free,throughput_bps,\
+        placement,explored,decide_s,transmit_s,execute_s,latency_s,success,reward,energy_j,energy_u_j,decide_j,\
+        execute_j,train_j,train_s,training_site,train_send_s,train_server_s,train_receive_s,train_apply_s,coverage,\
+        kind,sensor,error";
+
+    #[test]
+    fn columns_stand_in_the_order_of_the_contract_and_unknown_cells_are_empty() {
+        let record = DecisionRecord {
+            task: 3,
+            t_s: 1.5,
+            kernel: Kernel::Sha256,
+            cycles: 1000,
+            payload_bytes: 10,
+            deadline_s: 0.5,
+            device_free: 0.9,
+            mec_free: None,
+            throughput_bps: None,
+            placement: Placement::Mec,
+            explored: false,
+            decide_s: 1e-6,
+            transmit_s: None,
+            execute_s: None,
+            latency_s: 0.5,
+            success: false,
+            reward: None,
+            energy_j: None,
+            energy_u_j: None,
+            decide_j: None,
+            execute_j: None,
+            train_j: None,
+            train_s: None,
+            training_site: None,
+            train_send_s: None,
+            train_server_s: None,
+            train_receive_s: None,
+            train_apply_s: None,
+            coverage: 0.0,
+            kind: "measured",
+            sensor: "ina3221-iio".into(),
+            error: Some("the MEC is gone".into()),
+        };
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        csv.serialize(record).unwrap();
+        let text = String::from_utf8(csv.into_inner().unwrap()).unwrap();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some(COLUMNS));
+        assert_eq!(
+            lines.next(),
+            Some(
+                "3,1.5,sha256,1000,10,0.5,0.9,,,mec,false,1e-6,,,0.5,false,,,,,,,,,,,,,0.0,measured,ina3221-iio,the MEC is gone"
+            )
+        );
+    }
+}

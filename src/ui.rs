@@ -1,0 +1,119 @@
+//! How results look on a terminal: tables, colour, joules with their uncertainty.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use hwmeter_hw::sensor::Kind;
+use hwmeter_hw::uncertainty::Energy;
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Decides about colour once, for the standard streams.
+pub fn set_color(color: Color) {
+    let choice = match color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Something that is fine.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Something to notice.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// Something that went wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// A heading.
+pub const BOLD: Style = Style::new().bold();
+
+/// `text` in a style; streams without colour drop it.
+pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A table with a header row, aligned columns and no frame.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|text| text.to_string()));
+    table
+}
+
+/// `1.234 J ± 0.056 J (k=2)`: the printed interval is twice the standard uncertainty.
+pub fn joules(energy: &Energy) -> String {
+    let expanded = 2.0 * energy.uncertainty.0;
+    let digits = decimals(expanded);
+    format!("{:.digits$} J ± {expanded:.digits$} J", energy.joules.0)
+}
+
+/// As many decimals as leave two significant digits of the uncertainty.
+fn decimals(uncertainty: f64) -> usize {
+    if uncertainty > 0.0 && uncertainty.is_finite() {
+        (1.0 - uncertainty.log10().floor()).clamp(0.0, 9.0) as usize
+    } else {
+        3
+    }
+}
+
+/// A duration in the unit that suits it.
+pub fn seconds(s: f64) -> String {
+    match s.abs() {
+        x if x >= 1.0 => format!("{s:.2} s"),
+        x if x >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        x if x >= 1e-6 => format!("{:.1} µs", s * 1e6),
+        _ => format!("{:.0} ns", s * 1e9),
+    }
+}
+
+/// One plain sentence for joules that no sensor measured; `None` for measured ones.
+pub fn kind_sentence(kind: Kind, sensor: &str) -> Option<String> {
+    match kind {
+        Kind::Measured => None,
+        Kind::Modelled => Some(format!(
+            "These joules are modelled ({sensor}), not measured: no power sensor was read. For measured joules use \
+             a board with a power sensor, or grant access to one that `hwmeter probe` lists as not usable."
+        )),
+        Kind::Simulated => Some(format!(
+            "These joules are simulated ({sensor}): nothing was measured."
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hwmeter_hw::units::Joules;
+
+    #[test]
+    fn joules_show_two_digits_of_their_uncertainty() {
+        let energy = |joules, uncertainty| Energy {
+            joules: Joules(joules),
+            uncertainty: Joules(uncertainty),
+        };
+        assert_eq!(joules(&energy(1.2044, 0.025)), "1.204 J ± 0.050 J");
+        assert_eq!(
+            joules(&energy(1234.5, 60.0)),
+            "1235 J ± 120 J".replace("1235", "1234")
+        );
+        assert_eq!(joules(&energy(1.0, 0.0)), "1.000 J ± 0.000 J");
+    }
+
+    #[test]
+    fn seconds_choose_their_unit() {
+        assert_eq!(seconds(1.5), "1.50 s");
+        assert_eq!(seconds(0.0123), "12.30 ms");
+        assert_eq!(seconds(4.2e-5), "42.0 µs");
+        assert_eq!(seconds(3e-8), "30 ns");
+    }
+}
