@@ -11,6 +11,7 @@
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`cpu`], [`cpu_time`]: load, affinity, CPU time of processes
+//! - [`envelope`]: idle and full-load power
 //! - [`gpu`]: present or not, and kept away from
 //!
 //! Measuring a function takes a few lines:
@@ -38,6 +39,7 @@ pub mod clock;
 pub mod cpu;
 pub mod cpu_time;
 pub mod discover;
+pub mod envelope;
 pub mod error;
 pub mod gpu;
 pub mod integrator;

@@ -180,6 +180,8 @@ pub struct SensorInfo {
     pub accuracy: Accuracy,
     /// Power of the idle board, where a model or a calibration tells it.
     pub idle: Option<Watts>,
+    /// Power of the board with all cores busy, where a model or a calibration tells it.
+    pub full: Option<Watts>,
     /// What a user should know in one sentence, such as what the sensor does not cover.
     pub note: Option<String>,
 }

@@ -60,6 +60,7 @@ impl Sensor for CpuModel {
                 source: format!("assumed: idle {:.1}, all cores busy {:.1}", self.idle, self.full),
             },
             idle: Some(self.idle),
+            full: Some(self.full),
             note: Some("modelled from CPU load with assumed constants; no power sensor was read".to_owned()),
             ..SensorInfo::new("cpu-model", Kind::Modelled, vec![Rail::new("total", Role::Total)])
         }

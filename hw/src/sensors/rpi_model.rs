@@ -217,6 +217,7 @@ impl Sensor for RpiModel {
                 source: format!("linear model {} {fit}; its error is assumed", self.model.key),
             },
             idle: Some(Watts(self.model.idle)),
+            full: Some(Watts(self.model.idle + self.model.slope)),
             note: Some(
                 "modelled from CPU load: blind to USB devices, HATs, radio and GPU; no power sensor was read"
                     .to_owned(),

@@ -1,0 +1,125 @@
+//! The agent: observe, decide, execute, reward, learn; each task tagged with the joules it cost.
+//!
+//! ```text
+//! observer.rs   the five values of the state
+//! executor.rs   runs a task where the decision says
+//! reward.rs     joules and deadlines become a reward
+//! ledger.rs     tasks whose energy is not known yet; learning and writing happen in task order
+//! summary.rs    what the run was like
+//! audit.rs      recomputes a share of the results afterwards
+//! ```
+
+pub mod audit;
+pub mod executor;
+pub mod ledger;
+pub mod observer;
+pub mod reward;
+pub mod summary;
+
+use crate::learn::{LearnError, Learner};
+use crate::task::Task;
+use crate::task::set::payload;
+use audit::Answer;
+use executor::Executor;
+use hwmeter_hw::clock::Clock;
+use hwmeter_hw::meter::Meter;
+use ledger::{Ledger, Sink, Waiting};
+use observer::Observer;
+use reward::RewardRule;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use summary::Tally;
+
+/// Everything a run needs, set up by whoever starts it.
+pub struct Agent<'a> {
+    /// Where the five values come from.
+    pub observer: Observer,
+    /// Who decides.
+    pub learner: Box<dyn Learner>,
+    /// What runs the tasks.
+    pub executor: Executor<'a>,
+    /// The device's energy.
+    pub meter: &'a Meter,
+    /// What a result is worth.
+    pub reward: RewardRule,
+    /// Set from outside (Ctrl-C) to end after the task at hand.
+    pub stop: &'a AtomicBool,
+}
+
+/// Why a run ended before its tasks did.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The learner did not accept a state or transition.
+    #[error("the learner failed at task {task}: {source}")]
+    Learn {
+        /// The task.
+        task: u64,
+        /// What it said.
+        source: LearnError,
+    },
+    /// A finished row could not be written.
+    #[error("cannot write the row of task {task}: {source}; free some space and run again")]
+    Write {
+        /// The task.
+        task: u64,
+        /// What the disk said.
+        source: anyhow::Error,
+    },
+}
+
+impl Agent<'_> {
+    /// Runs the tasks one after the other. The agent never waits for a task's energy: it goes on deciding, and learns
+    /// from the tasks whose energy has been resolved, in their order.
+    pub fn run(&mut self, tasks: &[Task], sink: &mut dyn Sink) -> Result<(Tally, Vec<Answer>), AgentError> {
+        let mut ledger = Ledger::default();
+        let mut answers = Vec::new();
+        let origin = self.executor.clock.now();
+        for task in tasks {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let payload = payload(task);
+            let arrival = self.executor.clock.now();
+            let whole = self.meter.span("task");
+            let observed = self.observer.observe(task);
+            ledger.next_state(observed.state);
+
+            let deciding = self.meter.span("decide");
+            let begin = Instant::now();
+            let decision = self.learner.decide(&observed.state);
+            let decide_s = begin.elapsed().as_secs_f64();
+            let deciding = deciding.end();
+            let decision = decision.map_err(|source| AgentError::Learn { task: task.id, source })?;
+
+            let executing = self.meter.span("execute");
+            let outcome = self.executor.execute(task, &payload, decision.placement, arrival);
+            let executing = executing.end();
+            let whole = whole.end();
+
+            self.observer.learn_from(&outcome);
+            answers.extend(outcome.answer);
+            ledger.push(Waiting::new(task, observed, decision, decide_s, outcome, (whole.begin() - origin).0)
+                .with_spans(whole, deciding, executing));
+            self.settle(&mut ledger, sink)?;
+        }
+        Ok((self.finish(ledger, sink)?, answers))
+    }
+
+    /// Learns from what has been resolved and writes what is complete.
+    fn settle(&mut self, ledger: &mut Ledger, sink: &mut dyn Sink) -> Result<(), AgentError> {
+        ledger.learn_resolved(&mut *self.learner, self.meter, &self.reward)?;
+        ledger.write_complete(self.meter, sink)
+    }
+
+    /// Waits for the energy of the last tasks; a sensor that is gone ends the wait.
+    fn finish(&mut self, mut ledger: Ledger, sink: &mut dyn Sink) -> Result<Tally, AgentError> {
+        ledger.last_state_stays();
+        while !ledger.is_empty() {
+            self.settle(&mut ledger, sink)?;
+            let soon = self.executor.clock.now().after(std::time::Duration::from_millis(1));
+            self.executor.clock.sleep_until(soon);
+        }
+        Ok(ledger.into_tally())
+    }
+}

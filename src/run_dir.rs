@@ -1,0 +1,127 @@
+//! The folder of a run: `decisions.csv`, `energy.csv`, `run.json`, `learner.safetensors`.
+//!
+//! Files are created at the start, so that a folder that cannot be written is an error before anything runs.
+//! Each row is on its way to the disk before the next task begins: a killed run keeps every finished row.
+
+use crate::agent::ledger::Sink;
+use crate::record::DecisionRecord;
+use anyhow::Context;
+use serde::Serialize;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Creates the folder; one that already holds a run is an error.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot create {}; choose another --out", path.display()))?;
+        let dir = Self { path: path.to_owned() };
+        if dir.decisions().exists() {
+            anyhow::bail!("{} already holds a run; choose another --out", path.display());
+        }
+        Ok(dir)
+    }
+
+    /// `runs/<UTC time>-<learner>` below the working directory.
+    pub fn default_path(learner: &str) -> PathBuf {
+        let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        PathBuf::from("runs").join(format!("{now}-{learner}"))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One row per task.
+    pub fn decisions(&self) -> PathBuf {
+        self.path.join("decisions.csv")
+    }
+
+    /// One row per rail and sample.
+    pub fn energy(&self) -> PathBuf {
+        self.path.join("energy.csv")
+    }
+
+    /// Everything needed to repeat the run, and its summary.
+    pub fn manifest(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// The learner at the end.
+    pub fn learner(&self) -> PathBuf {
+        self.path.join("learner.safetensors")
+    }
+
+    /// Writes `run.json` as a whole, so that a reader never sees half of it.
+    pub fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec_pretty(manifest).context("cannot put run.json into words")?;
+        text.push(b'\n');
+        replace(&self.manifest(), &text)
+    }
+}
+
+/// Writes a file beside the old one and puts it in its place in one step.
+fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let draft = path.with_extension("tmp");
+    let written = std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, path));
+    written.with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+}
+
+/// Appends rows to `decisions.csv`.
+pub struct DecisionWriter {
+    path: PathBuf,
+    csv: csv::Writer<File>,
+}
+
+impl DecisionWriter {
+    /// Creates the file.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = File::create(path)
+            .with_context(|| format!("cannot create {}; is the folder writable?", path.display()))?;
+        Ok(Self { path: path.to_owned(), csv: csv::Writer::from_writer(file) })
+    }
+
+    /// Marks tasks whose result the audit found wrong as failed.
+    pub fn mark_wrong(self, wrong: &[u64]) -> anyhow::Result<()> {
+        let Self { path, csv } = self;
+        drop(csv); // flushes what is left
+        if wrong.is_empty() { Ok(()) } else { mark_rows(&path, wrong) }
+    }
+}
+
+impl Sink for DecisionWriter {
+    fn write(&mut self, record: &DecisionRecord) -> anyhow::Result<()> {
+        self.csv.serialize(record)?;
+        self.csv.flush().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
+    let mut rows = csv::Reader::from_path(path)?;
+    let header = rows.headers()?.clone();
+    let column = |name: &str| header.iter().position(|h| h == name);
+    let (Some(task), Some(success), Some(error)) = (column("task"), column("success"), column("error")) else {
+        anyhow::bail!("{} is not a decisions.csv any more; did another program write to it?", path.display());
+    };
+    let mut marked = csv::Writer::from_writer(Vec::new());
+    marked.write_record(&header)?;
+    for row in rows.records() {
+        let row = row?;
+        let is_wrong = row.get(task).and_then(|id| id.parse().ok()).is_some_and(|id| wrong.contains(&id));
+        marked.write_record(row.iter().enumerate().map(|(i, cell)| match i {
+            _ if !is_wrong => cell,
+            i if i == success => "false",
+            i if i == error => "wrong result (audit)",
+            _ => cell,
+        }))?;
+    }
+    let content = marked.into_inner().map_err(|e| anyhow::anyhow!("{}", e.error()))?;
+    replace(path, &content)
+}
