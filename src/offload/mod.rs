@@ -1,1 +1,3 @@
-//! Offloading: client, wire types, link emulator.
+//! Offloading: how a task reaches a server, what comes back, and the network in between.
+
+pub mod wire;
