@@ -1,11 +1,16 @@
 //! The command line: clap structs only.
 
+use crate::cmd::values;
 use crate::ui::Color;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hwmeter::learn::LearnerName;
+use hwmeter::offload::url::Url;
+use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
+use hwmeter::task::Speed;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::cmd::values;
 
 /// What things cost in joules on a Raspberry Pi, a Jetson or a Linux box, and an agent that decides by it where
 /// work should run.
@@ -53,6 +58,12 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Joules of a command, or of a duration
     Measure(MeasureArgs),
+    /// Decide for each of a set of tasks where to run it, run it there, measure and learn
+    RunAgent(Box<RunAgentArgs>),
+    /// Run tasks for devices, and (MEC) tell them how busy this server is
+    Serve(ServeArgs),
+    /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
+    Link(LinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -87,3 +98,124 @@ pub struct MeasureArgs {
     #[arg(last = true, value_name = "CMD", conflicts_with = "duration")]
     pub command: Vec<std::ffi::OsString>,
 }
+
+#[derive(Debug, Args)]
+pub struct RunAgentArgs {
+    /// Whether this process and its children may use a GPU
+    #[arg(long, value_enum, value_name = "on|off", default_value = "off", hide_possible_values = true)]
+    pub gpu: Switch,
+    /// Who decides
+    #[arg(long, value_enum, default_value = "dqn")]
+    pub learner: LearnerName,
+    /// Number of tasks
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tasks: u32,
+    /// Seed of the task set, the learner and the audit
+    #[arg(long, value_name = "SEED", default_value_t = 50)]
+    pub seed: u64,
+    /// Folder for the results [default: runs/<UTC time>-<learner>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
+    #[arg(long, value_name = "SENSOR")]
+    pub sensor: Option<String>,
+    /// Samples per second [default: what suits the sensor]
+    #[arg(long, value_name = "HZ", value_parser = values::hertz)]
+    pub rate: Option<f64>,
+    /// Cores the agent and its local tasks may use, such as 0-3,5 [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<String>,
+    /// The MEC server, such as http://10.0.0.2:8080 [default: one on this machine, behind an emulated link]
+    #[arg(long, value_name = "URL", requires = "cloud")]
+    pub mec: Option<Url>,
+    /// The cloud server [default: one on this machine, behind an emulated link]
+    #[arg(long, value_name = "URL", requires = "mec")]
+    pub cloud: Option<Url>,
+    /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
+    #[arg(long, value_name = "SHARE", value_parser = values::speed)]
+    pub device_speed: Option<Speed>,
+    /// Reward of a failed task is minus this many joules [default: 1.5 x full-load power x its deadline]
+    #[arg(long, value_name = "J", value_parser = values::positive)]
+    pub penalty: Option<f64>,
+    /// Share of the results that is recomputed after the run
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
+    pub audit: f64,
+    /// Print the summary as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What this server is: an edge server that tells its load, or a cloud assumed to be always free
+    #[arg(long, value_enum)]
+    pub role: RoleArg,
+
+    /// Address and port to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+
+    /// Share of this machine's speed at which tasks run, more than 0 to 1
+    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = values::speed)]
+    pub speed: Speed,
+
+    /// Tasks that run at once [default: one per CPU]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// Tasks that may wait for a worker; further ones are refused
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_QUEUE)]
+    pub queue: usize,
+
+    /// Largest payload in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_PAYLOAD)]
+    pub max_payload: usize,
+
+    /// End when the process that started this one ends
+    #[arg(long)]
+    pub exit_with_parent: bool,
+
+    /// Listen on an address that other machines reach. There is NO access control and no encryption: anybody in
+    /// that network can run tasks here. Only for networks that you trust
+    #[arg(long)]
+    pub allow_remote: bool,
+}
+
+/// The roles on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    Mec,
+    Cloud,
+}
+
+
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// Address and port to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+
+    /// The server behind the link
+    #[arg(long, value_name = "HOST:PORT")]
+    pub to: String,
+
+    /// Delay of each direction, such as 5ms; the round trip takes twice that
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = values::latency)]
+    pub latency: Duration,
+
+    /// Bits per second of each direction, such as 200M, shared by all connections
+    #[arg(long, value_name = "RATE", default_value = "1000G", value_parser = values::rate_bps)]
+    pub rate: f64,
+
+    /// End when the process that started this one ends
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+

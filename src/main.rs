@@ -5,13 +5,14 @@ mod cmd;
 mod ui;
 
 use clap::Parser;
-use cli::{Cli, Command, Global};
+use cli::{Cli, Command, Global, Switch};
 use hwmeter_hw::Root;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);
     let root = Root::new(&cli.global.root);
@@ -29,6 +30,19 @@ fn run(command: &Command, root: &Root) -> anyhow::Result<ExitCode> {
     match command {
         Command::Probe(args) => cmd::probe::run(args, root),
         Command::Measure(args) => cmd::measure::run(args, root),
+        Command::RunAgent(args) => cmd::run_agent::run(args, root),
+        Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
+        Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// `--gpu off` holds for this process and for all it starts.
+fn hide_gpu(command: &Command) {
+    if let Command::RunAgent(args) = command
+        && args.gpu == Switch::Off
+    {
+        // SAFETY: nothing has started a thread yet.
+        unsafe { hwmeter_hw::gpu::hide_from_this_process() };
     }
 }
 

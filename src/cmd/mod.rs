@@ -1,7 +1,11 @@
 //! One file per subcommand: wiring only.
 
+pub mod link;
 pub mod measure;
 pub mod probe;
+pub mod run_agent;
+pub mod serve;
+mod stop_signal;
 pub mod values;
 
 use anyhow::Context as _;

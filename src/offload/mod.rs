@@ -1,1 +1,28 @@
-//! Offloading: client, wire types, link emulator.
+//! Offloading: how a task reaches a server, what comes back, and the network in between.
+//!
+//! ```text
+//! Client --TCP--> Link (delay, rate) --TCP--> the server in `crate::serve`
+//!    |                                             |
+//!    +-- wire: the query and the JSON both speak --+
+//! ```
+//!
+//! [`Throughput`] learns from every transfer how fast the link is, [`LoadPoller`] keeps the MEC's load at hand,
+//! [`LocalServers`] provides servers and links for a demonstration on one machine.
+
+pub mod client;
+mod connection;
+pub mod link;
+pub mod load_poller;
+pub mod local_servers;
+pub mod parent_death;
+mod precise_timer;
+pub mod throughput;
+pub mod url;
+pub mod wire;
+
+pub use client::{Client, OffloadError, Submitted};
+pub use link::{Link, LinkConfig};
+pub use load_poller::LoadPoller;
+pub use local_servers::LocalServers;
+pub use throughput::Throughput;
+pub use url::Url;

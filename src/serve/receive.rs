@@ -1,0 +1,83 @@
+//! Takes in a payload, bounded in size, and times its arrival.
+
+use super::api_error::ApiError;
+use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
+use http_body_util::BodyExt;
+use std::time::{Duration, Instant};
+
+/// A payload as it arrived.
+pub(super) struct Received {
+    pub payload: Vec<u8>,
+    /// From the first to the last read.
+    pub took: Duration,
+    /// Bytes of the reads after the first.
+    pub later_bytes: u64,
+}
+
+/// A body thrown away goes on for at most this long, and ...
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// ... at most this far, so that nobody keeps the server busy with nothing.
+const DISCARD_BYTES: usize = 64 << 20;
+
+/// Is the body's declared length beyond `limit`? A body of unknown length is found out while it is read.
+pub(super) fn declared_too_large(body: &Body, limit: usize) -> bool {
+    body.size_hint().lower() > limit as u64
+}
+
+/// Reads the whole body.
+pub(super) async fn receive(mut body: Body, limit: usize) -> Result<Received, ApiError> {
+    let expected = usize::try_from(body.size_hint().lower())
+        .unwrap_or(limit)
+        .min(limit);
+    let mut payload = Vec::with_capacity(expected);
+    let mut first: Option<(Instant, usize)> = None;
+    let mut last = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|e| incomplete(&e))?.into_data() else {
+            continue;
+        };
+        if payload.len() + data.len() > limit {
+            discard(body);
+            return Err(ApiError::too_large(limit));
+        }
+        payload.extend_from_slice(&data);
+        let now = Instant::now();
+        first.get_or_insert((now, data.len()));
+        last = Some(now);
+    }
+    let (took, later_bytes) = match (first, last) {
+        (Some((first, first_bytes)), Some(last)) => (last - first, (payload.len() - first_bytes) as u64),
+        _ => (Duration::ZERO, 0),
+    };
+    Ok(Received {
+        payload,
+        took,
+        later_bytes,
+    })
+}
+
+fn incomplete(error: &axum::Error) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "body_incomplete",
+        format!("the payload did not arrive whole: {error}"),
+    )
+}
+
+/// Reads on in the background and forgets what comes. A connection closed while the client is still sending is
+/// reset, and the client may lose the very answer that says why.
+pub(super) fn discard(mut body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(tokio::time::timeout(DISCARD_TIME, async move {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, |data| data.len());
+            if seen > DISCARD_BYTES {
+                break;
+            }
+        }
+    }));
+}

@@ -1,0 +1,240 @@
+//! `hwmeter probe` and `hwmeter measure` on made-up boards and on this machine.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/boards.rs"]
+mod boards;
+
+use assert_cmd::Command;
+use boards::{Animation, Board, stat};
+use serde_json::Value;
+use std::path::Path;
+
+fn hwmeter(root: &Path) -> Command {
+    let mut command = Command::cargo_bin("hwmeter").unwrap();
+    command.arg("--root").arg(root);
+    command
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn probe(board: &Board) -> Value {
+    json(hwmeter(board.path()).args(["probe", "--json"]))
+}
+
+/// Joules of one second by the board's default sensor, and how long it really took.
+fn measure_a_second(board: &Board) -> (Value, f64, f64) {
+    let measured = json(hwmeter(board.path()).args(["measure", "--json", "--", "sleep", "1"]));
+    let joules = measured["total"]["joules"].as_f64().unwrap();
+    let seconds = measured["duration_s"].as_f64().unwrap();
+    (measured, joules, seconds)
+}
+
+fn assert_power(board: &Board, watts: f64) {
+    let (measured, joules, seconds) = measure_a_second(board);
+    let mean = joules / seconds;
+    assert!((mean - watts).abs() < 0.01 * watts, "expected {watts} W, got {mean}: {measured:#}");
+    assert!(measured["coverage"].as_f64().unwrap() > 0.9, "{measured:#}");
+    assert!(measured["total"]["uncertainty_joules"].as_f64().unwrap() > 0.0);
+}
+
+/// `(name, role)` of a sensor's rails.
+fn rails(document: &Value, sensor: &str) -> Vec<(String, String)> {
+    let sensors = document["sensors"].as_array().unwrap();
+    let found = sensors.iter().find(|s| s["name"] == sensor).unwrap_or_else(|| panic!("no {sensor}: {document:#}"));
+    assert_eq!(found["status"], "ok", "{found:#}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    found["rails"].as_array().unwrap().iter().map(|r| (text(&r["name"]), text(&r["role"]))).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, role)| (name.to_string(), role.to_string())).collect()
+}
+
+#[test]
+fn jetson_nano() {
+    let board = Board::jetson_nano();
+    let document = probe(&board);
+    assert_eq!(document["board"]["kind"], "jetson-nano");
+    assert_eq!(document["board"]["soc"], "tegra210");
+    assert_eq!(document["default_sensor"], "ina3221-iio");
+    assert_eq!(
+        rails(&document, "ina3221-iio"),
+        pairs(&[("POM_5V_IN", "total"), ("POM_5V_GPU", "gpu"), ("POM_5V_CPU", "cpu")])
+    );
+    assert_power(&board, 2.247);
+}
+
+#[test]
+fn agx_orin_adds_three_rails_and_not_the_fourth() {
+    let board = Board::agx_orin();
+    let document = probe(&board);
+    assert_eq!(document["board"]["kind"], "jetson-agx-orin");
+    assert_eq!(document["default_sensor"], "ina3221-hwmon");
+    assert_eq!(
+        rails(&document, "ina3221-hwmon"),
+        pairs(&[("VDD_GPU_SOC", "gpu"), ("VDD_CPU_CV", "cpu"), ("VIN_SYS_5V0", "io"), ("VDDQ_VDD2_1V8AO", "memory")])
+    );
+    assert_power(&board, 10.0);
+}
+
+#[test]
+fn one_chip_alone_by_its_address() {
+    let board = Board::agx_orin();
+    let measured =
+        json(hwmeter(board.path()).args(["measure", "--sensor", "ina3221-hwmon:1-0041", "--duration", "300ms", "--json"]));
+    assert_eq!(measured["sensor"], "ina3221-hwmon:1-0041");
+    assert_eq!(measured["rails"].as_array().unwrap().len(), 1);
+    assert!((measured["total"]["mean_watts"].as_f64().unwrap() - 0.5).abs() < 0.005);
+}
+
+#[test]
+fn raspberry_pi_4_is_modelled_and_says_so() {
+    let board = Board::raspberry_pi_4();
+    let document = probe(&board);
+    assert_eq!(document["board"]["kind"], "raspberry-pi-4");
+    assert_eq!(document["default_sensor"], "rpi-model");
+    assert_eq!(rails(&document, "rpi-model"), pairs(&[("total", "total")]));
+    assert_eq!(document["sensors"][0]["kind"], "modelled");
+    // A constant half of the time busy, counted in ticks as the kernel does.
+    let _running = Animation::start(vec![board.place("/proc/stat")], |_, t| {
+        let ticks = (t * 100.0) as u64;
+        stat(1_000_000 + ticks, 1_000_000 + ticks)
+    });
+    assert_power(&board, 2.2856926184722672 + 0.5 * 4.534426720546654);
+    let text = hwmeter(board.path()).arg("probe").output().unwrap().stdout;
+    assert!(String::from_utf8(text).unwrap().contains("modelled"));
+}
+
+#[test]
+fn rapl_counts_packages_and_memory_once() {
+    let board = Board::rapl();
+    let watts = [10.0, 6.0, 2.0, 10.0];
+    let zones = ["intel-rapl:0", "intel-rapl:0:0", "intel-rapl:0:1", "intel-rapl-mmio:0"];
+    let files = zones.iter().map(|zone| board.place(&format!("/sys/class/powercap/{zone}/energy_uj"))).collect();
+    let _running =
+        Animation::start(files, move |i, t| format!("{}\n", 1_000_000_000 + (t * watts[i] * 1e6) as u64));
+    let document = probe(&board);
+    assert_eq!(document["board"]["kind"], "generic-x86");
+    assert_eq!(document["default_sensor"], "powercap");
+    assert_eq!(
+        rails(&document, "powercap"),
+        pairs(&[("package-0", "cpu"), ("core", "cpu"), ("dram", "memory")])
+    );
+    assert_power(&board, 12.0);
+}
+
+#[test]
+fn sensors_side_by_side_are_not_summed() {
+    let board = Board::jetson_nano();
+    let measured = json(hwmeter(board.path()).args([
+        "measure", "--sensor", "ina3221-iio", "--sensor", "cpu-model", "--duration", "300ms", "--json",
+    ]));
+    let sensors = measured["sensors"].as_array().unwrap();
+    assert_eq!(sensors.len(), 2);
+    assert_eq!((sensors[0]["kind"].as_str(), sensors[1]["kind"].as_str()), (Some("measured"), Some("modelled")));
+    assert!((sensors[0]["total"]["mean_watts"].as_f64().unwrap() - 2.247).abs() < 0.02);
+}
+
+#[test]
+fn a_command_keeps_its_exit_status_and_its_output_leaves_stdout_to_the_document() {
+    let board = Board::jetson_nano();
+    let output = hwmeter(board.path())
+        .args(["measure", "--json", "--", "sh", "-c", "echo hello; exit 7"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["exit_status"], 7);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("hello"));
+    let killed = hwmeter(board.path()).args(["measure", "--", "sh", "-c", "kill -9 $$"]).output().unwrap();
+    assert_eq!(killed.status.code(), Some(137));
+}
+
+#[test]
+fn repeated_runs_have_mean_and_deviation() {
+    let board = Board::jetson_nano();
+    let measured =
+        json(hwmeter(board.path()).args(["measure", "--repeat", "3", "--duration", "100ms", "--json"]));
+    assert_eq!(measured["runs"].as_array().unwrap().len(), 3);
+    let mean = measured["mean_joules"].as_f64().unwrap();
+    assert!((mean - 0.2247).abs() < 0.02, "{measured:#}");
+    assert!(measured["stddev_joules"].as_f64().unwrap() < 0.02);
+}
+
+#[test]
+fn a_trace_has_a_row_per_rail_and_sample_and_integrates_to_the_same_joules() {
+    let board = Board::jetson_nano();
+    let file = board.path().join("energy.csv");
+    let measured = json(hwmeter(board.path()).args(["measure", "--duration", "500ms", "--json", "--csv"]).arg(&file));
+    let mut rows = csv::Reader::from_path(&file).unwrap();
+    let header: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(header, ["t_s", "sensor", "rail", "power_w", "energy_j"]);
+    let total: Vec<csv::StringRecord> =
+        rows.records().map(Result::unwrap).filter(|row| &row[2] == "POM_5V_IN").collect();
+    let number = |row: &csv::StringRecord, i: usize| row[i].parse::<f64>().unwrap();
+    let (first, last) = (&total[0], &total[total.len() - 1]);
+    let power = (number(last, 4) - number(first, 4)) / (number(last, 0) - number(first, 0));
+    let mean = measured["total"]["mean_watts"].as_f64().unwrap();
+    assert!((power - mean).abs() < 1e-6 * mean, "{power} {mean}");
+}
+
+#[test]
+fn a_node_without_permission_says_which_and_what_to_do() {
+    if nix::unistd::geteuid().is_root() {
+        // Root may read everything; a directory in place of the file fails for root as well.
+        let board = Board::jetson_nano();
+        let node = board.place("/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input");
+        std::fs::remove_file(&node).unwrap();
+        std::fs::create_dir(&node).unwrap();
+        let document = probe(&board);
+        let sensor = &document["sensors"][0];
+        assert_eq!((sensor["name"].as_str(), sensor["status"].as_str()), (Some("ina3221-iio"), Some("error")));
+        assert!(sensor["reason"].as_str().unwrap().contains("in_power0_input"), "{sensor:#}");
+        assert_eq!(document["default_sensor"], "cpu-model");
+        return;
+    }
+    let board = Board::jetson_nano();
+    use std::os::unix::fs::PermissionsExt;
+    let node = board.place("/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input");
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let document = probe(&board);
+    let sensor = &document["sensors"][0];
+    assert_eq!(sensor["status"], "denied");
+    assert!(sensor["hint"].as_str().unwrap().contains("chmod"), "{sensor:#}");
+}
+
+#[test]
+fn bad_usage_is_exit_2_and_what_cannot_be_done_exit_1() {
+    let board = Board::jetson_nano();
+    let code = |args: &[&str]| hwmeter(board.path()).args(args).output().unwrap().status.code();
+    assert_eq!(code(&["measure"]), Some(2));
+    assert_eq!(code(&["measure", "--duration", "soon"]), Some(2));
+    assert_eq!(code(&["measure", "--rate", "0", "--duration", "1"]), Some(2));
+    assert_eq!(code(&["measure", "--rate", "nan", "--duration", "1"]), Some(2));
+    assert_eq!(code(&["measure", "--duration", "1", "--", "true"]), Some(2));
+    assert_eq!(code(&["nonsense"]), Some(2));
+    let failure = |args: &[&str]| {
+        let output = hwmeter(board.path()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(failure(&["measure", "--sensor", "crystal-ball", "--duration", "1"]).contains("known are"));
+    assert!(failure(&["measure", "--sensor", "powercap", "--duration", "1"]).contains("not found"));
+    assert!(failure(&["measure", "--", "/no/such/program"]).contains("/no/such/program"));
+    assert!(failure(&["measure", "--duration", "1", "--csv", "/no/such/dir/x.csv"]).contains("/no/such/dir/x.csv"));
+}
+
+#[test]
+fn a_machine_with_nothing_is_told_so() {
+    let nothing = tempfile::tempdir().unwrap();
+    let document = json(hwmeter(nothing.path()).args(["probe", "--json"]));
+    assert_eq!(document["default_sensor"], Value::Null);
+    let output = hwmeter(nothing.path()).args(["measure", "--duration", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("no usable sensor") && text.contains("/proc/stat"), "{text}");
+}
