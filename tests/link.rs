@@ -110,17 +110,32 @@ fn connections_share_the_rate() {
 
 #[test]
 fn a_sender_feels_the_rate() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let link = link_to(listener.local_addr().unwrap(), Duration::ZERO, 8e6);
-    let mut stream = connect(link.address);
-    let (_held, _) = listener.accept().unwrap();
-    stream
-        .set_write_timeout(Some(Duration::from_millis(300)))
+    let link = link_to(echo(), Duration::ZERO, 8e6);
+    let stream = connect_with_small_buffer(link.address);
+    let data = payload(65_536);
+    let began = Instant::now();
+    let mut sent = 0;
+    while began.elapsed() < Duration::from_millis(300) {
+        match (&stream).write(&data) {
+            Ok(bytes) => sent += bytes,
+            Err(_full) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    // 0.3 MB go through; the rest waits in the link's window and in the buffers at its entrance.
+    assert!(sent < 1_500_000, "{sent} bytes went into a link of 1 MB/s");
+}
+
+/// A non-blocking connection whose own buffer takes little: it is the link's that are tested.
+fn connect_with_small_buffer(address: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
         .unwrap();
-    // Nobody reads at the far end: the window and the kernel's buffers fill, and then the sender must wait.
-    let data = payload(1 << 20);
-    let sent = (0..100).take_while(|_| stream.write_all(&data).is_ok()).count();
-    assert!(sent < 40, "{sent} MiB went into a link of 1 MB/s");
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(65_536).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    })
 }
 
 #[test]
@@ -184,4 +199,28 @@ fn the_agent_learns_the_throughput_from_its_transfers() {
     drop(mec);
     let error = client.submit(&SMALL, &data, PLENTY).unwrap_err();
     assert!(matches!(error, OffloadError::Closed { .. }), "{error}");
+}
+
+/// Not a test: shows what the emulator does to round trips and transfers.
+#[test]
+#[ignore = "prints measurements"]
+fn measurements() {
+    for (one_way_ms, rate_bps) in [(0, 1e12), (5, 200e6), (20, 50e6), (25, 100e6)] {
+        let one_way = Duration::from_millis(one_way_ms);
+        let link = link_to(echo(), one_way, rate_bps);
+        let mut stream = connect(link.address);
+        let mut trips: Vec<_> = (0..60).map(|_| round_trip(&mut stream)).collect();
+        trips.sort();
+        let data = payload((rate_bps / 16.0).min(60e6) as usize);
+        let (_, took) = there_and_back(&stream, &data);
+        let bps = 8.0 * data.len() as f64 / took.saturating_sub(2 * one_way).as_secs_f64();
+        println!(
+            "{one_way_ms} ms, {:.0} Mbit/s: round trip best {:?}, median {:?}, p95 {:?}; {:.2} Mbit/s",
+            rate_bps / 1e6,
+            trips[0],
+            trips[30],
+            trips[57],
+            bps / 1e6
+        );
+    }
 }

@@ -203,6 +203,7 @@ fn a_child_that_fails_is_named_with_its_stderr() {
 fn parent_to_be_killed() {
     let servers = LocalServers::start(&config()).unwrap();
     println!("\n{} {}", servers.mec(), servers.cloud());
+    println!("{:?}", servers.pids());
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -223,6 +224,13 @@ fn the_servers_end_with_a_killed_parent() {
         .collect();
     assert!(clients.iter_mut().all(|client| client.health(PLENTY).is_ok()));
     let helpers = children_of(parent.id());
+    let mut told = lines.next().unwrap();
+    told.retain(|c| c == ',' || c.is_ascii_digit());
+    let told: Vec<u32> = told.split(',').map(|pid| pid.parse().unwrap()).collect();
+    assert!(
+        told.len() == 4 && told.iter().all(|pid| helpers.contains(pid)),
+        "{told:?} {helpers:?}"
+    );
     assert_eq!(helpers.len(), 4, "{helpers:?}");
 
     parent.kill().unwrap();

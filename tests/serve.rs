@@ -255,3 +255,20 @@ fn curl_gets_every_answer_as_json() {
         );
     }
 }
+
+/// Not a test: shows what an exchange costs on loopback.
+#[test]
+#[ignore = "prints measurements"]
+fn measurements() {
+    let mec = server(ServeConfig::new(Role::Mec));
+    let mut client = Client::new(mec.url()).unwrap();
+    for bytes in [0, 10_000, 1_000_000] {
+        let data = payload(bytes);
+        let mut exchanges: Vec<_> = (0..500)
+            .map(|_| client.submit(&SMALL, &data, PLENTY).unwrap())
+            .collect();
+        exchanges.sort_by(|a, b| a.transmit_s.total_cmp(&b.transmit_s));
+        let [median, p99] = [250, 495].map(|n| exchanges[n].transmit_s * 1e6);
+        println!("{bytes} bytes: transmit median {median:.0} µs, p99 {p99:.0} µs");
+    }
+}

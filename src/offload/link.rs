@@ -117,14 +117,17 @@ struct Direction {
 const LARGEST_CHUNK: f64 = 16_384.0;
 /// The smallest: one Ethernet frame.
 const SMALLEST_CHUNK: f64 = 1_500.0;
-/// What a connection may have waiting at the bottleneck, besides what is on the cable.
-const QUEUE: f64 = 65_536.0;
+/// What a connection may have waiting at the bottleneck, besides what is on the cable: at least these bytes, ...
+const SMALLEST_QUEUE: f64 = 65_536.0;
+/// ... and at least these seconds of the link, so that it does not run dry while a busy machine lets us wait.
+const QUEUE_S: f64 = 10e-3;
 /// Bytes under way on one connection are bounded even on a long fat link.
 const LARGEST_WINDOW: f64 = 64e6;
 
 impl Direction {
     fn new(config: &LinkConfig) -> Self {
         let bytes_per_second = config.rate_bps / 8.0;
+        let queue = (bytes_per_second * QUEUE_S).max(SMALLEST_QUEUE);
         let on_the_cable = bytes_per_second * config.one_way.as_secs_f64();
         Self {
             one_way: config.one_way,
@@ -132,7 +135,7 @@ impl Direction {
             busy_until: Arc::default(),
             // About a millisecond of the link: fine enough to look like a stream, coarse enough to be cheap.
             chunk: (bytes_per_second * 1e-3).clamp(SMALLEST_CHUNK, LARGEST_CHUNK) as usize,
-            window: (QUEUE + on_the_cable).min(LARGEST_WINDOW) as usize,
+            window: (queue + on_the_cable).min(LARGEST_WINDOW) as usize,
         }
     }
 
@@ -271,7 +274,7 @@ mod tests {
     #[test]
     fn the_window_covers_cable_and_queue() {
         let link = direction(5, 200e6);
-        assert_eq!(link.window, 65_536 + 125_000);
+        assert_eq!(link.window, 250_000 + 125_000);
         assert_eq!(link.chunk, 16_384);
         assert!(direction(0, 1e3).chunk <= direction(0, 1e3).window);
         assert_eq!(direction(10_000, 1e12).window, 64_000_000);

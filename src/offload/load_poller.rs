@@ -1,6 +1,7 @@
 //! Keeps the MEC's load at hand, so that no decision ever waits for the network.
 
-use super::client::{Client, OffloadError};
+use super::client::Client;
+use super::error::OffloadError;
 use super::url::Url;
 use super::wire::Load;
 

@@ -11,6 +11,8 @@
 
 pub mod client;
 mod connection;
+mod error;
+mod helper;
 pub mod link;
 pub mod load_poller;
 pub mod local_servers;
@@ -20,7 +22,8 @@ pub mod throughput;
 pub mod url;
 pub mod wire;
 
-pub use client::{Client, OffloadError, Submitted};
+pub use client::{Client, Submitted};
+pub use error::OffloadError;
 pub use link::{Link, LinkConfig};
 pub use load_poller::LoadPoller;
 pub use local_servers::LocalServers;

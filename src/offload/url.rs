@@ -7,9 +7,9 @@ use std::str::FromStr;
 /// `http://HOST[:PORT][/PREFIX]`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    host: String,
+    host: Box<str>,
     port: u16,
-    prefix: String,
+    prefix: Box<str>,
 }
 
 /// Why a text is no address of a server.
@@ -96,9 +96,9 @@ impl FromStr for Url {
         if host.is_empty() {
             return Err(fail("the host is missing"));
         }
-        let prefix = uri.path().trim_end_matches('/').to_owned();
+        let prefix = uri.path().trim_end_matches('/').into();
         Ok(Self {
-            host: host.to_owned(),
+            host: host.into(),
             port,
             prefix,
         })
