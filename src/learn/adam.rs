@@ -1,0 +1,187 @@
+//! Adam (Kingma and Ba, 2015), fused with the backward pass of a layer.
+//!
+//! With g the gradient of a weight w at step t:
+//!
+//! ```text
+//! m <- beta1 m + (1 - beta1) g
+//! v <- beta2 v + (1 - beta2) g^2
+//! w <- w - rate / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + epsilon)
+//! ```
+//!
+//! At batch size 1 the gradient of a weight is one product, so it is formed in a register, used and forgotten:
+//! one pass over w, m and v does the whole update. Time goes to memory, the square root and the division; both
+//! are exact.
+
+use super::simd::{BASELINE_FMA, Lane, flat, flat_mut, mul_add};
+use multiversion::{multiversion, target::match_target};
+use serde::{Deserialize, Serialize};
+
+/// The settings of Adam.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// Step size (learning rate).
+    pub rate: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root, outside of it.
+    pub epsilon: f64,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self {
+            rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+impl Adam {
+    /// These settings with another step size.
+    pub fn with_rate(self, rate: f64) -> Self {
+        Self { rate, ..self }
+    }
+
+    /// The constants of step `t`, counted from 1.
+    pub(crate) fn step(&self, t: u64) -> Step {
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        Step {
+            beta1: self.beta1 as f32,
+            rest1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            rest2: (1.0 - self.beta2) as f32,
+            rate: (self.rate / (1.0 - self.beta1.powi(t))) as f32,
+            root: (1.0 / (1.0 - self.beta2.powi(t)).sqrt()) as f32,
+            epsilon: self.epsilon as f32,
+        }
+    }
+}
+
+/// The numbers of one step, bias correction worked in.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    beta1: f32,
+    rest1: f32,
+    beta2: f32,
+    rest2: f32,
+    rate: f32,
+    root: f32,
+    epsilon: f32,
+}
+
+/// Weights with their running moments.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    pub value: Vec<Lane>,
+    pub mean: Vec<Lane>,
+    pub square: Vec<Lane>,
+}
+
+impl Weights {
+    /// `lanes` lanes of zeros.
+    pub fn zeros(lanes: usize) -> Self {
+        let zeros = vec![Lane::ZERO; lanes];
+        Self {
+            value: zeros.clone(),
+            mean: zeros.clone(),
+            square: zeros,
+        }
+    }
+}
+
+/// One Adam step on a matrix whose gradient is the outer product of `delta` (per row) and `x` (per column),
+/// which also adds the gradient of the layer's input, W^T delta by the weights before the step, to `dx`.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(crate) fn update_with_input_gradient(
+    w: &mut Weights,
+    delta: &[Lane],
+    x: &[Lane],
+    dx: &mut [Lane],
+    step: &Step,
+) {
+    match_target! {
+        "x86_64+avx2+fma" => update_with_input_gradient_body::<true>(w, delta, x, dx, step),
+        _ => update_with_input_gradient_body::<BASELINE_FMA>(w, delta, x, dx, step),
+    }
+}
+
+/// The same for the first layer, whose input needs no gradient.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(crate) fn update(w: &mut Weights, delta: &[Lane], x: &[Lane], step: &Step) {
+    match_target! {
+        "x86_64+avx2+fma" => update_body::<true>(w, delta, x, step),
+        _ => update_body::<BASELINE_FMA>(w, delta, x, step),
+    }
+}
+
+#[inline(always)]
+fn update_with_input_gradient_body<const FMA: bool>(
+    w: &mut Weights,
+    delta: &[Lane],
+    x: &[Lane],
+    dx: &mut [Lane],
+    step: &Step,
+) {
+    let (x, dx) = (flat(x), flat_mut(dx));
+    for ((w, m, v), d) in rows(w, x.len()).zip(flat(delta)) {
+        row_with_dx::<FMA>(w, m, v, *d, x, dx, step);
+    }
+}
+
+#[inline(always)]
+fn row_with_dx<const FMA: bool>(
+    w: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    d: f32,
+    x: &[f32],
+    dx: &mut [f32],
+    step: &Step,
+) {
+    for ((((w, m), v), x), dx) in w.iter_mut().zip(m).zip(v).zip(x).zip(dx) {
+        *dx = mul_add::<FMA>(d, *w, *dx);
+        apply::<FMA>(step, d * x, w, m, v);
+    }
+}
+
+#[inline(always)]
+fn update_body<const FMA: bool>(w: &mut Weights, delta: &[Lane], x: &[Lane], step: &Step) {
+    let x = flat(x);
+    for ((w, m, v), d) in rows(w, x.len()).zip(flat(delta)) {
+        for (((w, m), v), x) in w.iter_mut().zip(m).zip(v).zip(x) {
+            apply::<FMA>(step, d * x, w, m, v);
+        }
+    }
+}
+
+#[inline(always)]
+fn rows(w: &mut Weights, width: usize) -> impl Iterator<Item = (&mut [f32], &mut [f32], &mut [f32])> {
+    let values = flat_mut(&mut w.value).chunks_exact_mut(width);
+    let means = flat_mut(&mut w.mean).chunks_exact_mut(width);
+    let squares = flat_mut(&mut w.square).chunks_exact_mut(width);
+    values.zip(means).zip(squares).map(|((w, m), v)| (w, m, v))
+}
+
+/// Adam on one weight with gradient `g`.
+#[inline(always)]
+fn apply<const FMA: bool>(step: &Step, g: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
+    let mean = flush(mul_add::<FMA>(step.beta1, *m, step.rest1 * g));
+    let square = flush(mul_add::<FMA>(step.beta2, *v, step.rest2 * g * g));
+    *w -= step.rate * mean / mul_add::<FMA>(square.sqrt(), step.root, step.epsilon);
+    (*m, *v) = (mean, square);
+}
+
+/// Zero instead of numbers near the end of f32's range.
+///
+/// The moments of a weight whose unit is dead shrink step by step into the subnormal numbers and stay there;
+/// some processors are a hundred times slower with those. Against epsilon (1e-8) such a moment moves no weight.
+#[inline(always)]
+fn flush(value: f32) -> f32 {
+    const SMALLEST: f32 = 1e-36;
+    if value.abs() < SMALLEST { 0.0 } else { value }
+}

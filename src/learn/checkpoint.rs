@@ -1,0 +1,318 @@
+//! Checkpoints: everything a learner needs to go on exactly where it stopped, in one safetensors file.
+//!
+//! The tensors are the numbers; the header's metadata has one entry, `hwmeter`, a JSON document with the format
+//! version, the learner, its variant, seed, settings, number of updates and the state of its generator. The
+//! same learner in the same state always gives the same bytes.
+
+use super::error::LearnError;
+use super::random::{Rng, RngState};
+use super::{LearnerName, Settings};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+/// The format this version writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// The one metadata key; a single one, because their order in the file is not defined.
+const KEY: &str = "hwmeter";
+
+/// A learner, frozen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    header: Header,
+    tensors: BTreeMap<String, Tensor>,
+    origin: String,
+}
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which learner.
+    pub learner: LearnerName,
+    /// Its size, such as `4x256`.
+    pub variant: String,
+    /// The seed it was built with.
+    pub seed: u64,
+    /// Transitions it has learned from.
+    pub updates: u64,
+    /// What it was built with.
+    pub settings: Settings,
+    rng: Option<RngState>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Tensor {
+    shape: Vec<usize>,
+    values: Values,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl Checkpoint {
+    /// An empty checkpoint of a learner that was built with `settings` and `seed`.
+    pub fn new(learner: LearnerName, variant: String, seed: u64, updates: u64, settings: Settings) -> Self {
+        let header = Header {
+            format: FORMAT,
+            learner,
+            variant,
+            seed,
+            updates,
+            settings,
+            rng: None,
+        };
+        Self {
+            header,
+            tensors: BTreeMap::new(),
+            origin: "in memory".to_owned(),
+        }
+    }
+
+    /// What it says of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where it came from: a path, or `in memory`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Writes the file so that it is there whole or not at all: a temporary file in the same directory, synced,
+    /// then renamed over `path`.
+    pub fn write(&self, path: &Path) -> Result<(), LearnError> {
+        let io = |action| {
+            move |source| LearnError::Io {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let bytes = self.to_bytes()?;
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = Path::new(&name);
+        let written = std::fs::File::create(temporary)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(temporary, path));
+        if let Err(error) = written {
+            // The first error is the one to report; a leftover temporary file is only litter.
+            let _ = std::fs::remove_file(temporary);
+            return Err(io("write")(error));
+        }
+        let directory = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        std::fs::File::open(directory)
+            .and_then(|d| d.sync_all())
+            .map_err(io("sync the directory of"))
+    }
+
+    /// Reads a file back.
+    pub fn read(path: &Path) -> Result<Self, LearnError> {
+        let bytes = std::fs::read(path).map_err(|source| LearnError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_bytes(&bytes, path.display().to_string())
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, LearnError> {
+        let header = serde_json::to_string(&self.header).map_err(|e| self.error(e.to_string()))?;
+        let bytes: Vec<_> = self
+            .tensors
+            .iter()
+            .map(|(name, t)| (name, t, t.values.to_bytes()))
+            .collect();
+        let views: Result<Vec<_>, _> = bytes
+            .iter()
+            .map(|(name, t, bytes)| {
+                TensorView::new(t.values.dtype(), t.shape.clone(), bytes).map(|view| (name, view))
+            })
+            .collect();
+        views
+            .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)]))))
+            .map_err(|e| self.error(e.to_string()))
+    }
+
+    /// Understands the bytes of a file; `origin` names it in errors.
+    pub fn from_bytes(bytes: &[u8], origin: String) -> Result<Self, LearnError> {
+        let error = |what: String| LearnError::Checkpoint {
+            origin: origin.clone(),
+            what,
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes)
+            .map_err(|e| error(format!("damaged or not a safetensors file ({e})")))?;
+        let json = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
+        let json = json.ok_or_else(|| error("a safetensors file, but not one of hwmeter".to_owned()))?;
+        let header = parse_header(json).map_err(error)?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| error(format!("damaged ({e})")))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let values = Values::from_bytes(view.dtype(), view.data());
+            let values = values.ok_or_else(|| error(format!("{name} is of type {:?}", view.dtype())))?;
+            tensors.insert(
+                name.to_owned(),
+                Tensor {
+                    shape: view.shape().to_vec(),
+                    values,
+                },
+            );
+        }
+        Ok(Self {
+            header,
+            tensors,
+            origin,
+        })
+    }
+
+    /// Fails unless this is a checkpoint of that learner in that size.
+    pub fn expect(&self, learner: LearnerName, variant: &str) -> Result<(), LearnError> {
+        let header = &self.header;
+        if header.learner == learner && header.variant == variant {
+            return Ok(());
+        }
+        let (found, found_variant) = (header.learner, &header.variant);
+        Err(self.error(format!(
+            "it is of {found} {found_variant}, not of {learner} {variant}"
+        )))
+    }
+
+    /// An error about this checkpoint.
+    pub fn error(&self, what: String) -> LearnError {
+        LearnError::Checkpoint {
+            origin: self.origin.clone(),
+            what,
+        }
+    }
+
+    /// Adds single-precision numbers.
+    pub fn put_f32(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        self.tensors.insert(
+            name.to_owned(),
+            Tensor {
+                shape: shape.to_vec(),
+                values: Values::F32(values),
+            },
+        );
+    }
+
+    /// Adds double-precision numbers.
+    pub fn put_f64(&mut self, name: &str, shape: &[usize], values: Vec<f64>) {
+        self.tensors.insert(
+            name.to_owned(),
+            Tensor {
+                shape: shape.to_vec(),
+                values: Values::F64(values),
+            },
+        );
+    }
+
+    /// Adds a whole number (exact below 2^53).
+    pub fn put_count(&mut self, name: &str, count: u64) {
+        self.put_f64(name, &[1], vec![count as f64]);
+    }
+
+    /// The single-precision numbers of that name, which must have that shape and be finite.
+    pub fn f32s(&self, name: &str, shape: &[usize]) -> Result<&[f32], LearnError> {
+        match &self.tensor(name, shape)?.values {
+            Values::F32(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
+            Values::F32(_) => Err(self.error(format!("{name} holds a number that is not finite"))),
+            Values::F64(_) => Err(self.error(format!("{name} is of type F64, expected F32"))),
+        }
+    }
+
+    /// The double-precision numbers of that name, which must have that shape and be finite.
+    pub fn f64s(&self, name: &str, shape: &[usize]) -> Result<&[f64], LearnError> {
+        match &self.tensor(name, shape)?.values {
+            Values::F64(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
+            Values::F64(_) => Err(self.error(format!("{name} holds a number that is not finite"))),
+            Values::F32(_) => Err(self.error(format!("{name} is of type F32, expected F64"))),
+        }
+    }
+
+    /// The whole number of that name.
+    pub fn count(&self, name: &str) -> Result<u64, LearnError> {
+        let value = self.f64s(name, &[1])?[0];
+        if value < 0.0 || value.fract() != 0.0 || value > 9e15 {
+            return Err(self.error(format!("{name} is {value}, expected a count")));
+        }
+        Ok(value as u64)
+    }
+
+    /// Adds the state of a generator.
+    pub(crate) fn put_rng(&mut self, rng: &Rng) {
+        self.header.rng = Some(RngState::of(rng));
+    }
+
+    /// A generator that goes on from the saved state.
+    pub(crate) fn rng(&self) -> Result<Rng, LearnError> {
+        let state = self.header.rng.as_ref();
+        state
+            .map(RngState::resume)
+            .ok_or_else(|| self.error("the state of its generator is missing".to_owned()))
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor, LearnError> {
+        let tensor = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| self.error(format!("{name} is missing")))?;
+        if tensor.shape != shape {
+            return Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", tensor.shape)));
+        }
+        Ok(tensor)
+    }
+}
+
+/// The format first: another version may have other fields.
+fn parse_header(json: &str) -> Result<Header, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let damaged = |e: serde_json::Error| format!("its header is damaged ({e})");
+    let Format { format } = serde_json::from_str(json).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(format!(
+            "it has format {format}, this version reads format {FORMAT}"
+        ));
+    }
+    serde_json::from_str(json).map_err(damaged)
+}
+
+impl Values {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::F64(_) => Dtype::F64,
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    }
+
+    fn from_bytes(dtype: Dtype, bytes: &[u8]) -> Option<Self> {
+        let (fours, eights) = (bytes.as_chunks().0, bytes.as_chunks().0);
+        match dtype {
+            Dtype::F32 => Some(Self::F32(fours.iter().map(|b| f32::from_le_bytes(*b)).collect())),
+            Dtype::F64 => Some(Self::F64(eights.iter().map(|b| f64::from_le_bytes(*b)).collect())),
+            _ => None,
+        }
+    }
+}

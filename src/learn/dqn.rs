@@ -1,0 +1,287 @@
+//! Deep Q-network, online: one update per task, no replay, no target network.
+//!
+//! The network estimates Q(s, a), one output per placement. With probability epsilon a random placement is
+//! taken, else the best. A transition (s, a, r, s') moves Q(s, a) towards r + gamma max Q(s', .) by one step of
+//! Adam on the Huber loss: the TD error is clipped, because with adaptive steps an unbounded error is what
+//! makes single-sample updates diverge (Gogianu et al., 2026).
+
+use super::adam::Adam;
+use super::features::{self, RewardNormaliser, StateNormaliser};
+use super::mlp::{Activation, Mlp};
+use super::random::{Rng, seeded};
+use super::settings::{self, variant};
+use super::{
+    Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
+    Transition, best,
+};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+const NAME: LearnerName = LearnerName::Dqn;
+
+/// The settings of [`Dqn`].
+///
+/// Hidden layers and Adam are the paper's (four of 256); the paper gives no other value. `gamma` is 0: a task's
+/// placement does not change the tasks after it, so a future term would add only noise. Set it above 0 where
+/// queues or a battery link tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Units of each hidden layer.
+    pub hidden: Vec<usize>,
+    /// Step size of Adam.
+    pub rate: f64,
+    /// Decay of Adam's mean of gradients.
+    pub beta1: f64,
+    /// Decay of Adam's mean of squared gradients.
+    pub beta2: f64,
+    /// Discount of the next state's value, 0 to 1 (1 excluded).
+    pub gamma: f64,
+    /// Probability of a random placement at the first task.
+    pub epsilon_start: f64,
+    /// Probability of a random placement at the end of the decay and after.
+    pub epsilon_end: f64,
+    /// Updates over which epsilon falls from start to end, in a straight line.
+    pub epsilon_tasks: u64,
+    /// Where the Huber loss turns from square to straight, in deviations of the reward.
+    pub huber: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hidden: vec![256; 4],
+            rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            gamma: 0.0,
+            epsilon_start: 0.3,
+            epsilon_end: 0.01,
+            epsilon_tasks: 100,
+            huber: 1.0,
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "dqn" };
+        check.hidden(&self.hidden)?;
+        check.positive("rate", self.rate)?;
+        check.positive("huber", self.huber)?;
+        for (name, share) in [
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("gamma", self.gamma),
+        ] {
+            check.below_one(name, share)?;
+        }
+        check.share("epsilon_start", self.epsilon_start)?;
+        check.share("epsilon_end", self.epsilon_end)
+    }
+}
+
+/// A Q-network and what it needs to act and learn.
+#[derive(Clone, Debug)]
+pub struct Dqn {
+    config: Config,
+    seed: u64,
+    updates: u64,
+    rng: Rng,
+    states: StateNormaliser,
+    rewards: RewardNormaliser,
+    network: Mlp,
+}
+
+impl Dqn {
+    /// A fresh learner.
+    pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        config.check()?;
+        let mut rng = seeded(seed);
+        let adam = Adam {
+            rate: config.rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            ..Adam::default()
+        };
+        let sizes = settings::sizes(&config.hidden, Placement::ALL.len());
+        let network = Mlp::new(&sizes, Activation::Relu, 1.0, adam, &mut rng);
+        let (states, rewards) = Default::default();
+        Ok(Self {
+            config,
+            seed,
+            updates: 0,
+            rng,
+            states,
+            rewards,
+            network,
+        })
+    }
+
+    /// The network, to look at.
+    pub fn network(&self) -> &Mlp {
+        &self.network
+    }
+
+    fn epsilon(&self) -> f64 {
+        let Config {
+            epsilon_start: start,
+            epsilon_end: end,
+            epsilon_tasks: tasks,
+            ..
+        } = self.config;
+        let progress = (self.updates as f64 / tasks.max(1) as f64).min(1.0);
+        start + (end - start) * progress
+    }
+
+    /// gamma times the value of the best placement in `raw`, before any update.
+    fn future(&mut self, raw: &[f64; features::FEATURES]) -> f32 {
+        if self.config.gamma == 0.0 {
+            return 0.0;
+        }
+        let values = self.network.forward(&self.states.apply_f32(raw));
+        self.config.gamma as f32 * values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+impl Learner for Dqn {
+    fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
+        let features = self.states.apply_f32(&features::raw(state)?);
+        if self.rng.random::<f64>() < self.epsilon() {
+            let placement = Placement::ALL[self.rng.random_range(0..Placement::ALL.len())];
+            return Ok(Decision {
+                placement,
+                explored: true,
+            });
+        }
+        Ok(Decision {
+            placement: best(self.network.forward(&features)),
+            explored: false,
+        })
+    }
+
+    fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
+        let (before, reward, after) = features::check(transition)?;
+        self.states.observe(&before);
+        let reward = self.rewards.observe(reward) as f32;
+        let target = reward + self.future(&after);
+        let action = transition.placement as usize;
+        let error = self.network.forward(&self.states.apply_f32(&before))[action] - target;
+        let huber = self.config.huber as f32;
+        let mut gradient = [0.0; Placement::ALL.len()];
+        gradient[action] = error.clamp(-huber, huber);
+        self.network.descend(&gradient);
+        self.updates += 1;
+        Ok(())
+    }
+
+    fn save(&self) -> Checkpoint {
+        let settings = Settings {
+            dqn: self.config.clone(),
+            ..Settings::default()
+        };
+        let mut checkpoint = Checkpoint::new(
+            NAME,
+            variant(&self.config.hidden),
+            self.seed,
+            self.updates,
+            settings,
+        );
+        checkpoint.put_rng(&self.rng);
+        self.states.save(&mut checkpoint);
+        self.rewards.save(&mut checkpoint);
+        self.network.save("q", &mut checkpoint);
+        checkpoint
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
+        checkpoint.expect(NAME, &variant(&self.config.hidden))?;
+        let mut loaded = self.clone();
+        loaded.network.load("q", checkpoint)?;
+        loaded.rng = checkpoint.rng()?;
+        loaded.states = StateNormaliser::load(checkpoint)?;
+        loaded.rewards = RewardNormaliser::load(checkpoint)?;
+        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        *self = loaded;
+        Ok(())
+    }
+
+    fn describe(&self) -> Description {
+        Description::new(
+            NAME,
+            variant(&self.config.hidden),
+            self.network.parameters(),
+            &self.config,
+        )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::environment::tasks;
+    use super::super::reference::Reference;
+    use super::*;
+
+    /// The update as the module's documentation has it, in f64.
+    #[test]
+    fn many_updates_agree_with_the_f64_reference() {
+        for gamma in [0.0, 0.9] {
+            let config = Config {
+                hidden: vec![24, 16],
+                gamma,
+                rate: 1e-3,
+                ..Config::default()
+            };
+            let mut dqn = Dqn::new(config.clone(), 3).unwrap();
+            let adam = Adam::default().with_rate(1e-3);
+            let sizes = [5, 24, 16, 3];
+            let mut q = Reference::from_checkpoint(&dqn.save(), "q", &sizes, Activation::Relu, adam);
+            let (mut states, mut rewards) = (StateNormaliser::default(), RewardNormaliser::default());
+            let all = tasks(300, 4);
+            for (i, pair) in all.windows(2).enumerate() {
+                let placement = Placement::ALL[i * 7 % 3];
+                let reward = pair[0].rewards[placement as usize];
+                let (state, next_state) = (pair[0].state, pair[1].state);
+                dqn.learn(&Transition {
+                    state,
+                    placement,
+                    reward,
+                    next_state,
+                })
+                .unwrap();
+
+                let (s, s2) = (
+                    features::raw(&state).unwrap(),
+                    features::raw(&next_state).unwrap(),
+                );
+                states.observe(&s);
+                let (s, s2) = (states.apply(&s), states.apply(&s2));
+                let future = q.forward(&s2).into_iter().fold(f64::MIN, f64::max);
+                let target = rewards.observe(reward) + gamma * future;
+                let error = q.forward(&s)[placement as usize] - target;
+                let mut gradient = [0.0; 3];
+                gradient[placement as usize] = error.clamp(-1.0, 1.0);
+                q.descend(&s, &gradient);
+            }
+            let distance = q.distance(&dqn.save(), "q");
+            assert!(distance < 1e-3, "gamma {gamma}: {distance}");
+        }
+    }
+
+    #[test]
+    fn epsilon_falls_in_a_straight_line_and_stays() {
+        let config = Config {
+            hidden: vec![8],
+            ..Config::default()
+        };
+        let mut dqn = Dqn::new(config, 0).unwrap();
+        let at = |dqn: &mut Dqn, updates| {
+            dqn.updates = updates;
+            dqn.epsilon()
+        };
+        assert_eq!(at(&mut dqn, 0), 0.3);
+        assert!((at(&mut dqn, 50) - 0.155).abs() < 1e-12);
+        assert!((at(&mut dqn, 100) - 0.01).abs() < 1e-12 && (at(&mut dqn, u64::MAX) - 0.01).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,168 @@
+//! A toy device with an edge and a cloud, to see whether learners learn.
+//!
+//! Not the virtual testbed: a few lines of probability with the shape of the problem. A run has three regimes
+//! of equal length: all is well; the MEC is 80 to 100 % busy; the link is congested. Each task has a free share
+//! u of the device's CPU and m of the MEC's, a throughput, c seconds of work on a free core of the device, a
+//! payload (not in the state) and a deadline. With tx = payload / throughput and LN(s) lognormal noise:
+//!
+//! ```text
+//! local  T = c / u LN(0.1)                                e = 4 T
+//! MEC    T = (tx + 0.01 + c / (4 max(m, 0.03))) LN(0.15)  e = 2.5 tx LN(0.1) + 0.6 (T - tx)
+//! cloud  T = (tx + 0.06 + c / 6) LN(0.2)                  e likewise
+//! ```
+//!
+//! The reward is -min(e / 6, 0.95) when T is within the deadline, else -1.
+
+use super::random::{Rng, gaussian, seeded};
+use super::{LearnError, Learner, Placement, State, Transition};
+use rand::RngExt;
+
+/// Clock of the device, to express its work in cycles.
+const DEVICE_HZ: f64 = 1.5e9;
+
+/// Draws per placement from which the oracle takes the best mean.
+const ORACLE_DRAWS: usize = 150;
+
+/// One task: what is observed, and what each placement would bring.
+#[derive(Clone, Copy, Debug)]
+pub struct ToyTask {
+    /// What the agent sees.
+    pub state: State,
+    /// The reward of each placement, drawn beforehand: every learner meets the same luck.
+    pub rewards: [f64; Placement::ALL.len()],
+    /// The placement with the best mean reward.
+    pub best: Placement,
+}
+
+/// How well a learner did over a run: mean rewards per task.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    /// Of the learner.
+    pub learner: f64,
+    /// Expected of a uniform draw.
+    pub random: f64,
+    /// Of always taking the placement with the best mean.
+    pub oracle: f64,
+}
+
+impl Score {
+    /// Share of the way from random to oracle that the learner went; 1 is the oracle.
+    pub fn gap_closed(&self) -> f64 {
+        (self.learner - self.random) / (self.oracle - self.random)
+    }
+}
+
+/// The tasks of a run, the same for the same seed.
+pub fn tasks(count: usize, seed: u64) -> Vec<ToyTask> {
+    let mut rng = seeded(seed);
+    (0..count)
+        .map(|i| Draw::new(3 * i / count.max(1), &mut rng).into_task(&mut rng))
+        .collect()
+}
+
+/// Lets a learner decide and learn through the tasks, in order.
+pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
+    let mut score = Score {
+        learner: 0.0,
+        random: 0.0,
+        oracle: 0.0,
+    };
+    for (i, task) in tasks.iter().enumerate() {
+        let placement = learner.decide(&task.state)?.placement;
+        let reward = task.rewards[placement as usize];
+        let next_state = tasks.get(i + 1).unwrap_or(task).state;
+        learner.learn(&Transition {
+            state: task.state,
+            placement,
+            reward,
+            next_state,
+        })?;
+        let share = 1.0 / tasks.len() as f64;
+        score.learner += share * reward;
+        score.random += share * task.rewards.iter().sum::<f64>() / task.rewards.len() as f64;
+        score.oracle += share * task.rewards[task.best as usize];
+    }
+    Ok(score)
+}
+
+/// The hidden truth of a task.
+struct Draw {
+    device_free: f64,
+    mec_free: f64,
+    /// Mbit/s.
+    throughput: f64,
+    /// Seconds of a free core of the device.
+    work: f64,
+    /// Mbit.
+    payload: f64,
+    deadline: f64,
+}
+
+impl Draw {
+    fn new(regime: usize, rng: &mut Rng) -> Self {
+        let mut uniform = |low: f64, high: f64| low + (high - low) * rng.random::<f64>();
+        let device_free = uniform(0.3, 1.0);
+        let mec_free = if regime == 1 {
+            uniform(0.0, 0.2)
+        } else {
+            uniform(0.8, 1.0)
+        };
+        let work = 10f64.powf(uniform(-2.5, 0.5));
+        let payload = uniform(0.2, 4.0);
+        let deadline = work * uniform(0.3, 2.0) + 0.08;
+        let median = if regime == 2 { 8.0 } else { 150.0 };
+        let throughput = median * lognormal(0.4, rng);
+        Self {
+            device_free,
+            mec_free,
+            throughput,
+            work,
+            payload,
+            deadline,
+        }
+    }
+
+    fn into_task(self, rng: &mut Rng) -> ToyTask {
+        let rewards = Placement::ALL.map(|p| self.reward(p, rng));
+        let means = Placement::ALL.map(|p| (0..ORACLE_DRAWS).map(|_| self.reward(p, rng)).sum::<f64>());
+        let best = Placement::ALL
+            .into_iter()
+            .max_by(|a, b| means[*a as usize].total_cmp(&means[*b as usize]));
+        let state = State {
+            device_free: self.device_free,
+            mec_free: self.mec_free,
+            throughput_bps: 1e6 * self.throughput,
+            cycles: DEVICE_HZ * self.work,
+            deadline_s: self.deadline,
+        };
+        ToyTask {
+            state,
+            rewards,
+            best: best.unwrap_or(Placement::Local),
+        }
+    }
+
+    fn reward(&self, placement: Placement, rng: &mut Rng) -> f64 {
+        let tx = self.payload / self.throughput;
+        let seconds = match placement {
+            Placement::Local => self.work / self.device_free * lognormal(0.1, rng),
+            Placement::Mec => {
+                (tx + 0.01 + self.work / (4.0 * self.mec_free.max(0.03))) * lognormal(0.15, rng)
+            }
+            Placement::Cloud => (tx + 0.06 + self.work / 6.0) * lognormal(0.2, rng),
+        };
+        let energy = match placement {
+            Placement::Local => 4.0 * seconds,
+            Placement::Mec | Placement::Cloud => 2.5 * tx * lognormal(0.1, rng) + 0.6 * (seconds - tx),
+        };
+        if seconds <= self.deadline {
+            -(energy / 6.0).min(0.95)
+        } else {
+            -1.0
+        }
+    }
+}
+
+fn lognormal(sigma: f64, rng: &mut Rng) -> f64 {
+    (sigma * gaussian(rng)).exp()
+}

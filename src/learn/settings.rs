@@ -1,0 +1,112 @@
+//! The settings of all learners in one place, and the checks they share.
+
+use super::error::LearnError;
+use super::features::FEATURES;
+use super::{ac, dqn, linucb};
+use serde::{Deserialize, Serialize};
+
+/// What learners are built with; a learner looks only at its own part. Missing fields take their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Actor-critic.
+    pub ac: ac::Config,
+    /// Deep Q-network.
+    pub dqn: dqn::Config,
+    /// Linear bandit.
+    pub linucb: linucb::Config,
+}
+
+/// Largest number of layers and of weights accepted: beyond, it is a typing error or a damaged file, and
+/// building it might take the memory of the machine.
+const MAX_LAYERS: usize = 16;
+const MAX_WEIGHTS: usize = 20_000_000;
+
+/// Checks of one learner's settings; errors name the learner and the setting.
+pub(crate) struct Check {
+    pub learner: &'static str,
+}
+
+impl Check {
+    pub fn hidden(&self, hidden: &[usize]) -> Result<(), LearnError> {
+        let weights: f64 = hidden
+            .windows(2)
+            .map(|pair| pair[0] as f64 * pair[1] as f64)
+            .sum();
+        let widest = hidden.iter().copied().max().unwrap_or(0);
+        let size_ok = weights <= MAX_WEIGHTS as f64 && widest <= MAX_WEIGHTS / 100;
+        let ok = (1..=MAX_LAYERS).contains(&hidden.len()) && !hidden.contains(&0) && size_ok;
+        self.that(
+            ok,
+            "hidden",
+            format!("{hidden:?}"),
+            "1 to 16 layers, none empty, of at most 20 million weights",
+        )
+    }
+
+    pub fn positive(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
+        self.that(
+            value > 0.0 && value <= 1e6,
+            setting,
+            value.to_string(),
+            "above 0 and at most 1e6",
+        )
+    }
+
+    pub fn not_negative(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
+        self.that(
+            (0.0..=1e6).contains(&value),
+            setting,
+            value.to_string(),
+            "0 to 1e6",
+        )
+    }
+
+    pub fn share(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
+        self.that((0.0..=1.0).contains(&value), setting, value.to_string(), "0 to 1")
+    }
+
+    pub fn below_one(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
+        self.that(
+            (0.0..1.0).contains(&value),
+            setting,
+            value.to_string(),
+            "0 or more, and below 1",
+        )
+    }
+
+    fn that(
+        &self,
+        ok: bool,
+        setting: &'static str,
+        value: String,
+        expected: &'static str,
+    ) -> Result<(), LearnError> {
+        if ok {
+            Ok(())
+        } else {
+            Err(LearnError::Setting {
+                learner: self.learner,
+                setting,
+                value,
+                expected,
+            })
+        }
+    }
+}
+
+/// Inputs, hidden layers and outputs of a network on the features of a state.
+pub(crate) fn sizes(hidden: &[usize], outputs: usize) -> Vec<usize> {
+    std::iter::once(FEATURES)
+        .chain(hidden.iter().copied())
+        .chain(std::iter::once(outputs))
+        .collect()
+}
+
+/// Hidden layers in short: `4x256`, or `64-32` where they differ.
+pub(crate) fn variant(hidden: &[usize]) -> String {
+    match hidden {
+        [first, rest @ ..] if rest.iter().all(|n| n == first) => format!("{}x{first}", hidden.len()),
+        _ => hidden.iter().map(usize::to_string).collect::<Vec<_>>().join("-"),
+    }
+}
