@@ -102,7 +102,13 @@ pub struct MeasureArgs {
 #[derive(Debug, Args)]
 pub struct RunAgentArgs {
     /// Whether this process and its children may use a GPU
-    #[arg(long, value_enum, value_name = "on|off", default_value = "off", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "on|off",
+        default_value = "off",
+        hide_possible_values = true
+    )]
     pub gpu: Switch,
     /// Who decides
     #[arg(long, value_enum, default_value = "dqn")]
@@ -195,7 +201,6 @@ pub enum RoleArg {
     Cloud,
 }
 
-
 #[derive(Debug, Args)]
 pub struct LinkArgs {
     /// Address and port to listen on; port 0 picks a free one
@@ -218,4 +223,3 @@ pub struct LinkArgs {
     #[arg(long)]
     pub exit_with_parent: bool,
 }
-

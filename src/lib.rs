@@ -7,9 +7,11 @@
 //! task -> state -> decision -> execution -> reward -> learner
 //! ```
 
+pub mod agent;
 pub mod learn;
 pub mod offload;
 pub mod record;
+pub mod run_dir;
 pub mod serve;
 pub mod task;
 pub mod trace;

@@ -21,7 +21,9 @@ impl RunDir {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot create {}; choose another --out", path.display()))?;
-        let dir = Self { path: path.to_owned() };
+        let dir = Self {
+            path: path.to_owned(),
+        };
         if dir.decisions().exists() {
             anyhow::bail!("{} already holds a run; choose another --out", path.display());
         }
@@ -85,21 +87,30 @@ impl DecisionWriter {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path)
             .with_context(|| format!("cannot create {}; is the folder writable?", path.display()))?;
-        Ok(Self { path: path.to_owned(), csv: csv::Writer::from_writer(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            csv: csv::Writer::from_writer(file),
+        })
     }
 
     /// Marks tasks whose result the audit found wrong as failed.
     pub fn mark_wrong(self, wrong: &[u64]) -> anyhow::Result<()> {
         let Self { path, csv } = self;
         drop(csv); // flushes what is left
-        if wrong.is_empty() { Ok(()) } else { mark_rows(&path, wrong) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            mark_rows(&path, wrong)
+        }
     }
 }
 
 impl Sink for DecisionWriter {
     fn write(&mut self, record: &DecisionRecord) -> anyhow::Result<()> {
         self.csv.serialize(record)?;
-        self.csv.flush().with_context(|| format!("cannot write {}", self.path.display()))
+        self.csv
+            .flush()
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -107,14 +118,21 @@ fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
     let mut rows = csv::Reader::from_path(path)?;
     let header = rows.headers()?.clone();
     let column = |name: &str| header.iter().position(|h| h == name);
-    let (Some(task), Some(success), Some(error)) = (column("task"), column("success"), column("error")) else {
-        anyhow::bail!("{} is not a decisions.csv any more; did another program write to it?", path.display());
+    let (Some(task), Some(success), Some(error)) = (column("task"), column("success"), column("error"))
+    else {
+        anyhow::bail!(
+            "{} is not a decisions.csv any more; did another program write to it?",
+            path.display()
+        );
     };
     let mut marked = csv::Writer::from_writer(Vec::new());
     marked.write_record(&header)?;
     for row in rows.records() {
         let row = row?;
-        let is_wrong = row.get(task).and_then(|id| id.parse().ok()).is_some_and(|id| wrong.contains(&id));
+        let is_wrong = row
+            .get(task)
+            .and_then(|id| id.parse().ok())
+            .is_some_and(|id| wrong.contains(&id));
         marked.write_record(row.iter().enumerate().map(|(i, cell)| match i {
             _ if !is_wrong => cell,
             i if i == success => "false",
@@ -122,6 +140,8 @@ fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
             _ => cell,
         }))?;
     }
-    let content = marked.into_inner().map_err(|e| anyhow::anyhow!("{}", e.error()))?;
+    let content = marked
+        .into_inner()
+        .map_err(|e| anyhow::anyhow!("{}", e.error()))?;
     replace(path, &content)
 }

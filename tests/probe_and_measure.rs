@@ -17,7 +17,11 @@ fn hwmeter(root: &Path) -> Command {
 
 fn json(command: &mut Command) -> Value {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -36,7 +40,10 @@ fn measure_a_second(board: &Board) -> (Value, f64, f64) {
 fn assert_power(board: &Board, watts: f64) {
     let (measured, joules, seconds) = measure_a_second(board);
     let mean = joules / seconds;
-    assert!((mean - watts).abs() < 0.01 * watts, "expected {watts} W, got {mean}: {measured:#}");
+    assert!(
+        (mean - watts).abs() < 0.01 * watts,
+        "expected {watts} W, got {mean}: {measured:#}"
+    );
     assert!(measured["coverage"].as_f64().unwrap() > 0.9, "{measured:#}");
     assert!(measured["total"]["uncertainty_joules"].as_f64().unwrap() > 0.0);
 }
@@ -44,14 +51,25 @@ fn assert_power(board: &Board, watts: f64) {
 /// `(name, role)` of a sensor's rails.
 fn rails(document: &Value, sensor: &str) -> Vec<(String, String)> {
     let sensors = document["sensors"].as_array().unwrap();
-    let found = sensors.iter().find(|s| s["name"] == sensor).unwrap_or_else(|| panic!("no {sensor}: {document:#}"));
+    let found = sensors
+        .iter()
+        .find(|s| s["name"] == sensor)
+        .unwrap_or_else(|| panic!("no {sensor}: {document:#}"));
     assert_eq!(found["status"], "ok", "{found:#}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    found["rails"].as_array().unwrap().iter().map(|r| (text(&r["name"]), text(&r["role"]))).collect()
+    found["rails"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (text(&r["name"]), text(&r["role"])))
+        .collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected.iter().map(|(name, role)| (name.to_string(), role.to_string())).collect()
+    expected
+        .iter()
+        .map(|(name, role)| (name.to_string(), role.to_string()))
+        .collect()
 }
 
 #[test]
@@ -63,7 +81,11 @@ fn jetson_nano() {
     assert_eq!(document["default_sensor"], "ina3221-iio");
     assert_eq!(
         rails(&document, "ina3221-iio"),
-        pairs(&[("POM_5V_IN", "total"), ("POM_5V_GPU", "gpu"), ("POM_5V_CPU", "cpu")])
+        pairs(&[
+            ("POM_5V_IN", "total"),
+            ("POM_5V_GPU", "gpu"),
+            ("POM_5V_CPU", "cpu")
+        ])
     );
     assert_power(&board, 2.247);
 }
@@ -76,7 +98,12 @@ fn agx_orin_adds_three_rails_and_not_the_fourth() {
     assert_eq!(document["default_sensor"], "ina3221-hwmon");
     assert_eq!(
         rails(&document, "ina3221-hwmon"),
-        pairs(&[("VDD_GPU_SOC", "gpu"), ("VDD_CPU_CV", "cpu"), ("VIN_SYS_5V0", "io"), ("VDDQ_VDD2_1V8AO", "memory")])
+        pairs(&[
+            ("VDD_GPU_SOC", "gpu"),
+            ("VDD_CPU_CV", "cpu"),
+            ("VIN_SYS_5V0", "io"),
+            ("VDDQ_VDD2_1V8AO", "memory")
+        ])
     );
     assert_power(&board, 10.0);
 }
@@ -84,8 +111,14 @@ fn agx_orin_adds_three_rails_and_not_the_fourth() {
 #[test]
 fn one_chip_alone_by_its_address() {
     let board = Board::agx_orin();
-    let measured =
-        json(hwmeter(board.path()).args(["measure", "--sensor", "ina3221-hwmon:1-0041", "--duration", "300ms", "--json"]));
+    let measured = json(hwmeter(board.path()).args([
+        "measure",
+        "--sensor",
+        "ina3221-hwmon:1-0041",
+        "--duration",
+        "300ms",
+        "--json",
+    ]));
     assert_eq!(measured["sensor"], "ina3221-hwmon:1-0041");
     assert_eq!(measured["rails"].as_array().unwrap().len(), 1);
     assert!((measured["total"]["mean_watts"].as_f64().unwrap() - 0.5).abs() < 0.005);
@@ -113,10 +146,19 @@ fn raspberry_pi_4_is_modelled_and_says_so() {
 fn rapl_counts_packages_and_memory_once() {
     let board = Board::rapl();
     let watts = [10.0, 6.0, 2.0, 10.0];
-    let zones = ["intel-rapl:0", "intel-rapl:0:0", "intel-rapl:0:1", "intel-rapl-mmio:0"];
-    let files = zones.iter().map(|zone| board.place(&format!("/sys/class/powercap/{zone}/energy_uj"))).collect();
-    let _running =
-        Animation::start(files, move |i, t| format!("{}\n", 1_000_000_000 + (t * watts[i] * 1e6) as u64));
+    let zones = [
+        "intel-rapl:0",
+        "intel-rapl:0:0",
+        "intel-rapl:0:1",
+        "intel-rapl-mmio:0",
+    ];
+    let files = zones
+        .iter()
+        .map(|zone| board.place(&format!("/sys/class/powercap/{zone}/energy_uj")))
+        .collect();
+    let _running = Animation::start(files, move |i, t| {
+        format!("{}\n", 1_000_000_000 + (t * watts[i] * 1e6) as u64)
+    });
     let document = probe(&board);
     assert_eq!(document["board"]["kind"], "generic-x86");
     assert_eq!(document["default_sensor"], "powercap");
@@ -131,11 +173,21 @@ fn rapl_counts_packages_and_memory_once() {
 fn sensors_side_by_side_are_not_summed() {
     let board = Board::jetson_nano();
     let measured = json(hwmeter(board.path()).args([
-        "measure", "--sensor", "ina3221-iio", "--sensor", "cpu-model", "--duration", "300ms", "--json",
+        "measure",
+        "--sensor",
+        "ina3221-iio",
+        "--sensor",
+        "cpu-model",
+        "--duration",
+        "300ms",
+        "--json",
     ]));
     let sensors = measured["sensors"].as_array().unwrap();
     assert_eq!(sensors.len(), 2);
-    assert_eq!((sensors[0]["kind"].as_str(), sensors[1]["kind"].as_str()), (Some("measured"), Some("modelled")));
+    assert_eq!(
+        (sensors[0]["kind"].as_str(), sensors[1]["kind"].as_str()),
+        (Some("measured"), Some("modelled"))
+    );
     assert!((sensors[0]["total"]["mean_watts"].as_f64().unwrap() - 2.247).abs() < 0.02);
 }
 
@@ -150,7 +202,10 @@ fn a_command_keeps_its_exit_status_and_its_output_leaves_stdout_to_the_document(
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["exit_status"], 7);
     assert!(String::from_utf8(output.stderr).unwrap().contains("hello"));
-    let killed = hwmeter(board.path()).args(["measure", "--", "sh", "-c", "kill -9 $$"]).output().unwrap();
+    let killed = hwmeter(board.path())
+        .args(["measure", "--", "sh", "-c", "kill -9 $$"])
+        .output()
+        .unwrap();
     assert_eq!(killed.status.code(), Some(137));
 }
 
@@ -169,12 +224,19 @@ fn repeated_runs_have_mean_and_deviation() {
 fn a_trace_has_a_row_per_rail_and_sample_and_integrates_to_the_same_joules() {
     let board = Board::jetson_nano();
     let file = board.path().join("energy.csv");
-    let measured = json(hwmeter(board.path()).args(["measure", "--duration", "500ms", "--json", "--csv"]).arg(&file));
+    let measured = json(
+        hwmeter(board.path())
+            .args(["measure", "--duration", "500ms", "--json", "--csv"])
+            .arg(&file),
+    );
     let mut rows = csv::Reader::from_path(&file).unwrap();
     let header: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
     assert_eq!(header, ["t_s", "sensor", "rail", "power_w", "energy_j"]);
-    let total: Vec<csv::StringRecord> =
-        rows.records().map(Result::unwrap).filter(|row| &row[2] == "POM_5V_IN").collect();
+    let total: Vec<csv::StringRecord> = rows
+        .records()
+        .map(Result::unwrap)
+        .filter(|row| &row[2] == "POM_5V_IN")
+        .collect();
     let number = |row: &csv::StringRecord, i: usize| row[i].parse::<f64>().unwrap();
     let (first, last) = (&total[0], &total[total.len() - 1]);
     let power = (number(last, 4) - number(first, 4)) / (number(last, 0) - number(first, 0));
@@ -192,8 +254,14 @@ fn a_node_without_permission_says_which_and_what_to_do() {
         std::fs::create_dir(&node).unwrap();
         let document = probe(&board);
         let sensor = &document["sensors"][0];
-        assert_eq!((sensor["name"].as_str(), sensor["status"].as_str()), (Some("ina3221-iio"), Some("error")));
-        assert!(sensor["reason"].as_str().unwrap().contains("in_power0_input"), "{sensor:#}");
+        assert_eq!(
+            (sensor["name"].as_str(), sensor["status"].as_str()),
+            (Some("ina3221-iio"), Some("error"))
+        );
+        assert!(
+            sensor["reason"].as_str().unwrap().contains("in_power0_input"),
+            "{sensor:#}"
+        );
         assert_eq!(document["default_sensor"], "cpu-model");
         return;
     }
@@ -225,7 +293,10 @@ fn bad_usage_is_exit_2_and_what_cannot_be_done_exit_1() {
     assert!(failure(&["measure", "--sensor", "crystal-ball", "--duration", "1"]).contains("known are"));
     assert!(failure(&["measure", "--sensor", "powercap", "--duration", "1"]).contains("not found"));
     assert!(failure(&["measure", "--", "/no/such/program"]).contains("/no/such/program"));
-    assert!(failure(&["measure", "--duration", "1", "--csv", "/no/such/dir/x.csv"]).contains("/no/such/dir/x.csv"));
+    assert!(
+        failure(&["measure", "--duration", "1", "--csv", "/no/such/dir/x.csv"])
+            .contains("/no/such/dir/x.csv")
+    );
 }
 
 #[test]
@@ -233,8 +304,14 @@ fn a_machine_with_nothing_is_told_so() {
     let nothing = tempfile::tempdir().unwrap();
     let document = json(hwmeter(nothing.path()).args(["probe", "--json"]));
     assert_eq!(document["default_sensor"], Value::Null);
-    let output = hwmeter(nothing.path()).args(["measure", "--duration", "1"]).output().unwrap();
+    let output = hwmeter(nothing.path())
+        .args(["measure", "--duration", "1"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("no usable sensor") && text.contains("/proc/stat"), "{text}");
+    assert!(
+        text.contains("no usable sensor") && text.contains("/proc/stat"),
+        "{text}"
+    );
 }

@@ -31,14 +31,18 @@ impl PowerEnvelope {
     pub fn find(sensor: &mut dyn Sensor, clock: &dyn Clock, cores: usize) -> Result<Self> {
         let info = sensor.info();
         if let (Some(idle_watts), Some(full_watts)) = (info.idle, info.full) {
-            return Ok(Self { idle_watts, full_watts, is_measured: false });
+            return Ok(Self {
+                idle_watts,
+                full_watts,
+                is_measured: false,
+            });
         }
         let update = info.accuracy.update_period.unwrap_or(Seconds::ZERO).0;
         let settle = info.accuracy.lag.unwrap_or(Seconds::ZERO).0 * 3.0;
         let hold = Duration::from_secs_f64(SHORTEST.0.max(3.0 * update) + settle);
         let idle_watts = mean_power(sensor, clock, hold)?;
+        let is_done = AtomicBool::new(false);
         let full_watts = std::thread::scope(|scope| {
-            let is_done = AtomicBool::new(false);
             for _ in 0..cores {
                 scope.spawn(|| {
                     let mut x = 1.0f64;
@@ -55,7 +59,11 @@ impl PowerEnvelope {
         })?;
         // A board whose sensor does not see the load must not get a negative range.
         let full_watts = Watts(full_watts.0.max(idle_watts.0));
-        Ok(Self { idle_watts, full_watts, is_measured: true })
+        Ok(Self {
+            idle_watts,
+            full_watts,
+            is_measured: true,
+        })
     }
 }
 

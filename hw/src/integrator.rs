@@ -98,7 +98,11 @@ struct Track {
 impl Integrator {
     /// For a sensor that is read every `period` seconds.
     pub fn new(info: &SensorInfo, period: Seconds) -> Self {
-        let track = |power_step| Track { last: None, now: RailPoint::default(), power_step };
+        let track = |power_step| Track {
+            last: None,
+            now: RailPoint::default(),
+            power_step,
+        };
         Self {
             tracks: info.rails.iter().map(|rail| track(rail.power_step)).collect(),
             total_rails: info.total.clone(),
@@ -136,19 +140,25 @@ impl Integrator {
         true
     }
 
+    /// A look that finds nothing new backs the time since the look before as well as a sample does.
+    fn look(&mut self, t: Moment) {
+        if let Some(last) = self.last_look {
+            let elapsed = t - last;
+            self.backed += if elapsed.0 <= GAP_PERIODS * self.period.0 {
+                elapsed
+            } else {
+                self.period
+            };
+        }
+        self.last_look = Some(t);
+    }
+
     fn next_point(&mut self, t: Moment, is_complete: bool) -> Point {
+        let backed = std::mem::take(&mut self.backed);
         let last = self.points.back();
         let total = self.total_at(t, last);
         let covered = match last {
-            Some(last) if is_complete => {
-                let elapsed = t - last.t;
-                let backed = if elapsed.0 <= GAP_PERIODS * self.period.0 {
-                    elapsed
-                } else {
-                    self.period
-                };
-                last.covered + backed
-            }
+            Some(last) if is_complete => last.covered + backed,
             Some(last) => last.covered,
             None => Seconds::ZERO,
         };

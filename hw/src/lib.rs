@@ -36,6 +36,7 @@
 
 pub mod board;
 pub mod clock;
+pub mod clock_rate;
 pub mod cpu;
 pub mod cpu_time;
 pub mod discover;

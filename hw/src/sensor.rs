@@ -203,6 +203,7 @@ impl SensorInfo {
             total,
             accuracy: Accuracy::default(),
             idle: None,
+            full: None,
             note: None,
         }
     }

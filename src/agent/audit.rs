@@ -30,11 +30,15 @@ pub fn audit(answers: &[Answer], tasks: &[Task], share: f64, seed: u64, stop: &d
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut found = Audit::default();
     for answer in answers {
-        let Some(task) = tasks.iter().find(|task| task.id == answer.task) else { continue };
+        let Some(task) = tasks.iter().find(|task| task.id == answer.task) else {
+            continue;
+        };
         if rng.random::<f64>() >= share {
             continue;
         }
-        let Some(checksum) = task::run(&answer.work, &payload(task), Speed::FULL, stop) else { break };
+        let Some(checksum) = task::run(&answer.work, &payload(task), Speed::FULL, stop) else {
+            break;
+        };
         found.checked += 1;
         if checksum != answer.checksum {
             found.wrong.push(answer.task);

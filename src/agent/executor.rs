@@ -61,8 +61,11 @@ pub struct Transfer {
 impl Executor<'_> {
     /// Runs `task`, which arrived at `arrival`.
     pub fn execute(&mut self, task: &Task, payload: &[u8], placement: Placement, arrival: Moment) -> Outcome {
-        let work =
-            Work { kernel: task.kernel, size: self.cost.size_for(task.kernel, task.cycles), seed: task.seed };
+        let work = Work {
+            kernel: task.kernel,
+            size: self.cost.size_for(task.kernel, task.cycles),
+            seed: task.seed,
+        };
         let deadline = arrival.after(Duration::from_secs_f64(task.deadline_s));
         let mut outcome = match placement {
             Placement::Local => self.run_here(task.id, &work, payload, deadline),
@@ -72,7 +75,10 @@ impl Executor<'_> {
             }
             Placement::Cloud => {
                 let left = self.time_left(deadline);
-                Outcome { mec_transfer: None, ..submit(&mut self.cloud, task.id, &work, payload, left) }
+                Outcome {
+                    mec_transfer: None,
+                    ..submit(&mut self.cloud, task.id, &work, payload, left)
+                }
             }
         };
         outcome.latency_s = (self.clock.now() - arrival).0;
@@ -90,7 +96,11 @@ impl Executor<'_> {
             Some(checksum) => Outcome {
                 success: true,
                 execute_s: Some(begin.elapsed().as_secs_f64()),
-                answer: Some(Answer { task, work: *work, checksum }),
+                answer: Some(Answer {
+                    task,
+                    work: *work,
+                    checksum,
+                }),
                 ..Outcome::default()
             },
             None if self.stop.load(Ordering::Relaxed) => failure("given up: the run was asked to end"),
@@ -109,7 +119,11 @@ fn submit(client: &mut Client, task: u64, work: &Work, payload: &[u8], left: Dur
             success: true,
             transmit_s: Some(done.transmit_s),
             execute_s: Some(done.execute_s),
-            answer: Some(Answer { task, work: *work, checksum: done.checksum }),
+            answer: Some(Answer {
+                task,
+                work: *work,
+                checksum: done.checksum,
+            }),
             mec_transfer: Some(Transfer {
                 payload_bytes: payload.len() as u64,
                 receive_bytes: done.receive_bytes,
@@ -122,5 +136,8 @@ fn submit(client: &mut Client, task: u64, work: &Work, payload: &[u8], left: Dur
 }
 
 fn failure(why: impl Into<String>) -> Outcome {
-    Outcome { error: Some(why.into()), ..Outcome::default() }
+    Outcome {
+        error: Some(why.into()),
+        ..Outcome::default()
+    }
 }

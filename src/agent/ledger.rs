@@ -3,11 +3,11 @@
 //! A task's energy is resolved when the next sample lands. Until then it waits here. Learning happens in task order,
 //! rows are written in task order, and nothing else waits for either.
 
+use super::AgentError;
 use super::executor::Outcome;
 use super::observer::Observation;
 use super::reward::RewardRule;
 use super::summary::Tally;
-use super::AgentError;
 use crate::learn::{Decision, Learner, State, Transition};
 use crate::record::DecisionRecord;
 use crate::task::Task;
@@ -88,21 +88,33 @@ impl Waiting {
             reward: f64::NAN,
             next_state: observed.state,
         };
-        Self { record, transition, has_next_state: false, spans: None, trained: None }
+        Self {
+            record,
+            transition,
+            has_next_state: false,
+            spans: None,
+            trained: None,
+        }
     }
 
     /// The spans of the task, of its decision and of its execution.
     pub fn with_spans(mut self, whole: PendingSpan, deciding: PendingSpan, executing: PendingSpan) -> Self {
-        self.spans = Some(Spans { whole, deciding, executing });
+        self.spans = Some(Spans {
+            whole,
+            deciding,
+            executing,
+        });
         self
     }
 
     /// Fills in the energy if it is known by now, or known to be lost.
     fn resolve(&mut self, reward: &RewardRule) -> bool {
         let Some(spans) = &self.spans else { return true };
-        let (Some(whole), Some(deciding), Some(executing)) =
-            (settled(&spans.whole), settled(&spans.deciding), settled(&spans.executing))
-        else {
+        let (Some(whole), Some(deciding), Some(executing)) = (
+            settled(&spans.whole),
+            settled(&spans.deciding),
+            settled(&spans.executing),
+        ) else {
             return false;
         };
         let record = &mut self.record;
@@ -131,7 +143,10 @@ impl Waiting {
         let learned = learner.learn(&self.transition);
         let train_s = begin.elapsed().as_secs_f64();
         let training = training.end();
-        learned.map_err(|source| AgentError::Learn { task: self.record.task, source })?;
+        learned.map_err(|source| AgentError::Learn {
+            task: self.record.task,
+            source,
+        })?;
         self.record.train_s = Some(train_s);
         self.record.training_site = Some("local");
         self.trained = Some(Some(training));
@@ -218,7 +233,10 @@ impl Ledger {
             oldest.record.sensor.clone_from(&meter.info().id);
             self.tally.add(&oldest.record);
             let written = sink.write(&oldest.record);
-            written.map_err(|source| AgentError::Write { task: oldest.record.task, source })?;
+            written.map_err(|source| AgentError::Write {
+                task: oldest.record.task,
+                source,
+            })?;
             self.waiting.pop_front();
         }
         Ok(())

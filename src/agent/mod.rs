@@ -21,7 +21,6 @@ use crate::task::Task;
 use crate::task::set::payload;
 use audit::Answer;
 use executor::Executor;
-use hwmeter_hw::clock::Clock;
 use hwmeter_hw::meter::Meter;
 use ledger::{Ledger, Sink, Waiting};
 use observer::Observer;
@@ -90,7 +89,10 @@ impl Agent<'_> {
             let decision = self.learner.decide(&observed.state);
             let decide_s = begin.elapsed().as_secs_f64();
             let deciding = deciding.end();
-            let decision = decision.map_err(|source| AgentError::Learn { task: task.id, source })?;
+            let decision = decision.map_err(|source| AgentError::Learn {
+                task: task.id,
+                source,
+            })?;
 
             let executing = self.meter.span("execute");
             let outcome = self.executor.execute(task, &payload, decision.placement, arrival);
@@ -99,8 +101,17 @@ impl Agent<'_> {
 
             self.observer.learn_from(&outcome);
             answers.extend(outcome.answer);
-            ledger.push(Waiting::new(task, observed, decision, decide_s, outcome, (whole.begin() - origin).0)
-                .with_spans(whole, deciding, executing));
+            ledger.push(
+                Waiting::new(
+                    task,
+                    observed,
+                    decision,
+                    decide_s,
+                    outcome,
+                    (whole.begin() - origin).0,
+                )
+                .with_spans(whole, deciding, executing),
+            );
             self.settle(&mut ledger, sink)?;
         }
         Ok((self.finish(ledger, sink)?, answers))
@@ -117,7 +128,11 @@ impl Agent<'_> {
         ledger.last_state_stays();
         while !ledger.is_empty() {
             self.settle(&mut ledger, sink)?;
-            let soon = self.executor.clock.now().after(std::time::Duration::from_millis(1));
+            let soon = self
+                .executor
+                .clock
+                .now()
+                .after(std::time::Duration::from_millis(1));
             self.executor.clock.sleep_until(soon);
         }
         Ok(ledger.into_tally())

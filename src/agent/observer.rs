@@ -63,7 +63,11 @@ impl Observer {
             cycles: task.cycles as f64,
             deadline_s: task.deadline_s,
         };
-        Observation { state, mec_free, throughput_bps }
+        Observation {
+            state,
+            mec_free,
+            throughput_bps,
+        }
     }
 
     /// Takes what a transfer to the MEC tells about the link.
@@ -81,7 +85,9 @@ impl Observer {
     /// The free share since the last look; ticks of 10 ms make shorter intervals meaningless.
     fn look_at_device(&mut self) {
         const SHORTEST_S: f64 = 0.05;
-        let Some(now) = self.cpu.as_mut().and_then(|cpu| cpu.read().ok()) else { return };
+        let Some(now) = self.cpu.as_mut().and_then(|cpu| cpu.read().ok()) else {
+            return;
+        };
         match self.last {
             Some(last) if (now.total() - last.total()).0 < SHORTEST_S => {}
             Some(last) => {

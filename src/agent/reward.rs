@@ -29,7 +29,11 @@ pub struct RewardRule {
 impl RewardRule {
     /// The reward in joules; `None` if the energy of a success is not known.
     pub fn reward(&self, success: bool, energy_j: Option<f64>, deadline_s: f64) -> Option<f64> {
-        if success { energy_j.map(|joules| -joules) } else { Some(-self.penalty_j(deadline_s)) }
+        if success {
+            energy_j.map(|joules| -joules)
+        } else {
+            Some(-self.penalty_j(deadline_s))
+        }
     }
 
     fn penalty_j(&self, deadline_s: f64) -> f64 {
@@ -46,12 +50,16 @@ mod tests {
 
     #[test]
     fn failing_is_worse_than_the_costliest_success() {
-        let rule = RewardRule { penalty: Penalty::FullLoad(Watts(10.0)) };
+        let rule = RewardRule {
+            penalty: Penalty::FullLoad(Watts(10.0)),
+        };
         let costliest = rule.reward(true, Some(10.0 * 2.0), 2.0);
         assert_eq!(costliest, Some(-20.0));
         assert_eq!(rule.reward(false, Some(1.0), 2.0), Some(-30.0));
         assert_eq!(rule.reward(true, None, 2.0), None);
-        let constant = RewardRule { penalty: Penalty::Constant(Joules(5.0)) };
+        let constant = RewardRule {
+            penalty: Penalty::Constant(Joules(5.0)),
+        };
         assert_eq!(constant.reward(false, None, 2.0), Some(-5.0));
     }
 }

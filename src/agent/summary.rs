@@ -89,7 +89,13 @@ impl Tally {
 
     /// The figures of the whole run. `wrong` tasks were found out by the audit.
     pub fn summary(mut self, wrong: u64) -> Summary {
-        let share = |n: u64| if self.tasks > 0 { n as f64 / self.tasks as f64 } else { 0.0 };
+        let share = |n: u64| {
+            if self.tasks > 0 {
+                n as f64 / self.tasks as f64
+            } else {
+                0.0
+            }
+        };
         Summary {
             tasks: self.tasks,
             success_rate: share(self.successes.saturating_sub(wrong)),
@@ -179,6 +185,9 @@ mod tests {
     #[test]
     fn nothing_known_is_not_zero_joules() {
         let summary = Tally::default().summary(0);
-        assert_eq!((summary.energy_j, summary.mean_reward, summary.tasks), (None, None, 0));
+        assert_eq!(
+            (summary.energy_j, summary.mean_reward, summary.tasks),
+            (None, None, 0)
+        );
     }
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use hwmeter::offload::link::{self, LinkConfig};
 use hwmeter::offload::parent_death::end_with_parent;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
 /// Carries connections until SIGTERM or Ctrl-C.
 pub fn run(args: &LinkArgs) -> anyhow::Result<()> {

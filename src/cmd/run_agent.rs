@@ -11,7 +11,7 @@ use hwmeter::agent::observer::Observer;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::summary::{Summary, Tally};
 use hwmeter::agent::{Agent, AgentError};
-use hwmeter::learn::{self, Description, Learner};
+use hwmeter::learn;
 use hwmeter::offload::client::Client;
 use hwmeter::offload::load_poller::LoadPoller;
 use hwmeter::offload::local_servers::{LocalConfig, LocalServers};
@@ -110,7 +110,10 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
     let learner = agent.learner;
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let stats = meter.stop();
-    let saved = learner.save().write(&dir.learner()).context("cannot save the learner");
+    let saved = learner
+        .save()
+        .write(&dir.learner())
+        .context("cannot save the learner");
     let (tally, answers) = match outcome {
         Ok(done) => done,
         Err(error) => return Err(failed(error, &dir, &manifest)),
@@ -118,7 +121,9 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
-    let found = audit(&answers, &tasks, share, args.seed, &|| stop.load(Ordering::Relaxed));
+    let found = audit(&answers, &tasks, share, args.seed, &|| {
+        stop.load(Ordering::Relaxed)
+    });
     rows.mark_wrong(&found.wrong)?;
     let written = trace.finish().check(&dir.energy());
     let summary = tally.summary(found.wrong.len() as u64);
@@ -131,14 +136,24 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
     if args.json {
-        println!("{:#}", with(&result, json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] })));
+        println!(
+            "{:#}",
+            with(
+                &result,
+                json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] })
+            )
+        );
     } else {
         print(&summary, &found, &stats, &manifest, &dir, was_stopped);
     }
     saved?;
     written?;
     if !found.wrong.is_empty() {
-        anyhow::bail!("{} results were wrong; see the error column of {}", found.wrong.len(), dir.decisions().display());
+        anyhow::bail!(
+            "{} results were wrong; see the error column of {}",
+            found.wrong.len(),
+            dir.decisions().display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,7 +185,11 @@ fn pin(list: &str) -> anyhow::Result<Affinity> {
 }
 
 fn device_speed(args: &RunAgentArgs) -> anyhow::Result<Speed> {
-    let default = if args.mec.is_some() { 1.0 } else { DEMO_DEVICE_SPEED };
+    let default = if args.mec.is_some() {
+        1.0
+    } else {
+        DEMO_DEVICE_SPEED
+    };
     Ok(match args.device_speed {
         Some(speed) => speed,
         None => Speed::new(default)?,
@@ -196,7 +215,10 @@ enum Servers {
 impl Servers {
     fn start(args: &RunAgentArgs) -> anyhow::Result<Self> {
         match (&args.mec, &args.cloud) {
-            (Some(mec), Some(cloud)) => Ok(Self::There { mec: mec.clone(), cloud: cloud.clone() }),
+            (Some(mec), Some(cloud)) => Ok(Self::There {
+                mec: mec.clone(),
+                cloud: cloud.clone(),
+            }),
             _ => {
                 let config = LocalConfig::new().context("cannot tell where this program is")?;
                 let servers = LocalServers::start(&config).context("cannot start the servers")?;
@@ -226,9 +248,7 @@ impl Servers {
 
     fn describe(&self) -> Value {
         use hwmeter::offload::local_servers as local;
-        let link = |one_way: Duration, rate_bps: f64, speed: f64| {
-            json!({ "one_way_s": one_way.as_secs_f64(), "rate_bps": rate_bps, "speed": speed })
-        };
+        let link = |one_way: Duration, rate_bps: f64, speed: f64| json!({ "one_way_s": one_way.as_secs_f64(), "rate_bps": rate_bps, "speed": speed });
         match self {
             Self::Here(_) => json!({
                 "emulated": true,
@@ -281,7 +301,11 @@ fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<
     const PROBE_BYTES: usize = 128 * 1024;
     const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
     let mut observer = Observer::new(root, LoadPoller::start(servers.mec().clone())?);
-    let work = Work { kernel: Kernel::Sha256, size: cost.size_for(Kernel::Sha256, 1), seed: 0 };
+    let work = Work {
+        kernel: Kernel::Sha256,
+        size: cost.size_for(Kernel::Sha256, 1),
+        seed: 0,
+    };
     let mut client = Client::new(servers.mec().clone())?;
     match client.submit(&work, &vec![0; PROBE_BYTES], PROBE_TIMEOUT) {
         Ok(done) => observer.throughput.observe(
@@ -309,7 +333,11 @@ impl<'a> Progress<'a> {
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} tasks  {msg}  {eta} left") {
             bar.set_style(style);
         }
-        Self { rows, tally: Tally::default(), bar }
+        Self {
+            rows,
+            tally: Tally::default(),
+            bar,
+        }
     }
 }
 
@@ -382,25 +410,69 @@ fn print(
         _ => "unknown".to_owned(),
     };
     let title = if was_stopped { "Run ended early" } else { "Run" };
-    anstream::println!("{}", paint(ui::BOLD, format!("{title}: {} tasks, learner {}", summary.tasks, learner_name(manifest))));
+    anstream::println!(
+        "{}",
+        paint(
+            ui::BOLD,
+            format!(
+                "{title}: {} tasks, learner {}",
+                summary.tasks,
+                learner_name(manifest)
+            )
+        )
+    );
     let mut rows = table(&["", ""]);
     rows.add_row(["success rate", &percent(summary.success_rate)]);
     rows.add_row(["mean reward", &joules(summary.mean_reward)]);
     let mix = [summary.local, summary.mec, summary.cloud].map(percent);
-    rows.add_row(["placement", &format!("local {}, mec {}, cloud {}", mix[0], mix[1], mix[2])]);
+    rows.add_row([
+        "placement",
+        &format!("local {}, mec {}, cloud {}", mix[0], mix[1], mix[2]),
+    ]);
     rows.add_row(["energy of tasks", &energy]);
     rows.add_row(["  deciding", &joules(summary.decide_j)]);
     rows.add_row(["  executing", &joules(summary.execute_j)]);
     rows.add_row(["energy of training", &joules(summary.train_j)]);
-    rows.add_row(["decision time", &format!("p50 {}, p99 {}", time(summary.decide_p50_s), time(summary.decide_p99_s))]);
-    rows.add_row(["training time", &format!("p50 {}, p99 {}", time(summary.train_p50_s), time(summary.train_p99_s))]);
-    rows.add_row(["latency", &format!("p50 {}, p99 {}", time(summary.latency_p50_s), time(summary.latency_p99_s))]);
-    rows.add_row(["audit", &format!("{} results recomputed, {} wrong", found.checked, found.wrong.len())]);
+    rows.add_row([
+        "decision time",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.decide_p50_s),
+            time(summary.decide_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "training time",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.train_p50_s),
+            time(summary.train_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "latency",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.latency_p50_s),
+            time(summary.latency_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "audit",
+        &format!(
+            "{} results recomputed, {} wrong",
+            found.checked,
+            found.wrong.len()
+        ),
+    ]);
     rows.add_row(["sensor", &sensor_line(manifest, stats)]);
     rows.add_row(["files", &dir.path().display().to_string()]);
     anstream::println!("{rows}");
     if summary.tasks_without_energy > 0 {
-        anstream::println!("{} tasks have no energy: the sensor gave no sample; they were not learned from.", summary.tasks_without_energy);
+        anstream::println!(
+            "{} tasks have no energy: the sensor gave no sample; they were not learned from.",
+            summary.tasks_without_energy
+        );
     }
     if let Some(note) = manifest["energy_note"].as_str() {
         anstream::println!("{note}");
@@ -422,6 +494,8 @@ fn sensor_line(manifest: &Value, stats: &MeterStats) -> String {
     let kind = manifest["kind"].as_str().unwrap_or_default();
     format!(
         "{id}, {kind}, {} samples, {} late ticks, {} lost",
-        stats.samples, stats.late_ticks, stats.lost_samples()
+        stats.samples,
+        stats.late_ticks,
+        stats.lost_samples()
     )
 }

@@ -1,7 +1,7 @@
 //! Values with units, as users write them.
 
-use hwmeter_hw::meter::MAX_RATE_HZ;
 use hwmeter::task::Speed;
+use hwmeter_hw::meter::MAX_RATE_HZ;
 use std::time::Duration;
 
 /// A duration such as `5ms`, `0.2s`, `250us`, `2min`; a bare number is in seconds.
@@ -61,19 +61,29 @@ pub fn hertz(text: &str) -> Result<f64, String> {
 /// A finite number above zero.
 pub fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim().parse().map_err(|_| "expected a number".to_owned())?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("expected a number above 0".to_owned()) }
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err("expected a number above 0".to_owned())
+    }
 }
 
 /// A share from 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.trim().parse().map_err(|_| "expected a share from 0 to 1".to_owned())?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share from 0 to 1".to_owned()) }
+    let share: f64 = text
+        .trim()
+        .parse()
+        .map_err(|_| "expected a share from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err("expected a share from 0 to 1".to_owned())
+    }
 }
 
 /// A share of the machine's speed, more than 0 to 1.
 pub fn speed(text: &str) -> Result<Speed, String> {
-    let speed = text.parse().ok().and_then(Speed::new);
-    speed.ok_or_else(|| "expected a share of the machine's speed, more than 0 to 1".to_owned())
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// Nothing on Earth takes longer, and beyond it every client has given up.

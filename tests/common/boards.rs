@@ -15,7 +15,9 @@ pub struct Board {
 impl Board {
     /// An empty machine: nothing but `/proc/stat`, two cores.
     pub fn empty() -> Self {
-        let board = Self { dir: tempfile::tempdir().unwrap() };
+        let board = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         board.file("/proc/stat", &stat(0, 0));
         board
     }
@@ -38,7 +40,8 @@ impl Board {
     }
 
     fn device_tree(&self, compatible: &str, model: &str) -> &Self {
-        self.file("/proc/device-tree/compatible", compatible).file("/proc/device-tree/model", model)
+        self.file("/proc/device-tree/compatible", compatible)
+            .file("/proc/device-tree/model", model)
     }
 
     /// reComputer J1010: 2.247 W in, of which CPU 0.275 W and GPU 0.078 W.
@@ -49,7 +52,10 @@ impl Board {
             "NVIDIA Jetson Nano Developer Kit\0",
         );
         let chip = "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0";
-        for (n, (name, mw)) in [("POM_5V_IN", 2247), ("POM_5V_GPU", 78), ("POM_5V_CPU", 275)].iter().enumerate() {
+        for (n, (name, mw)) in [("POM_5V_IN", 2247), ("POM_5V_GPU", 78), ("POM_5V_CPU", 275)]
+            .iter()
+            .enumerate()
+        {
             board
                 .file(&format!("{chip}/rail_name_{n}"), &format!("{name}\n"))
                 .file(&format!("{chip}/in_power{n}_input"), &format!("{mw}\n"))
@@ -68,7 +74,11 @@ impl Board {
             "NVIDIA Jetson AGX Orin Developer Kit\0",
         );
         let first = "/sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3";
-        let rails = [("VDD_GPU_SOC", 20_000, 200), ("VDD_CPU_CV", 20_000, 50), ("VIN_SYS_5V0", 5_000, 1000)];
+        let rails = [
+            ("VDD_GPU_SOC", 20_000, 200),
+            ("VDD_CPU_CV", 20_000, 50),
+            ("VIN_SYS_5V0", 5_000, 1000),
+        ];
         for (i, (label, mv, ma)) in rails.iter().enumerate() {
             board.ina3221_channel(first, i + 1, label, *mv, *ma, 2000);
         }
@@ -77,7 +87,9 @@ impl Board {
         board.ina3221_channel(second, 2, "VDDQ_VDD2_1V8AO", 5_000, 100, 2000);
         board.ina3221_channel(second, 3, "NC", 0, 0, 2000);
         for chip in [first, second] {
-            board.file(&format!("{chip}/name"), "ina3221\n").file(&format!("{chip}/samples"), "1\n");
+            board
+                .file(&format!("{chip}/name"), "ina3221\n")
+                .file(&format!("{chip}/samples"), "1\n");
             board.file(&format!("{chip}/update_interval"), "7\n");
             for n in 4..=6 {
                 board.file(&format!("{chip}/in{n}_input"), "4000\n");
@@ -98,21 +110,36 @@ impl Board {
     /// Raspberry Pi 4, revision 1.2, 64-bit.
     pub fn raspberry_pi_4() -> Self {
         let board = Self::empty();
-        board.device_tree("raspberrypi,4-model-b\0brcm,bcm2711\0", "Raspberry Pi 4 Model B Rev 1.2\0");
-        board.file("/proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\nRevision\t: c03112\n");
+        board.device_tree(
+            "raspberrypi,4-model-b\0brcm,bcm2711\0",
+            "Raspberry Pi 4 Model B Rev 1.2\0",
+        );
+        board.file(
+            "/proc/cpuinfo",
+            "processor\t: 0\nCPU implementer\t: 0x41\nRevision\t: c03112\n",
+        );
         board
     }
 
     /// An x86 machine with RAPL: package, its cores, and memory.
     pub fn rapl() -> Self {
         let board = Self::empty();
-        board.file("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Example CPU\n");
-        for (zone, name) in
-            [("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "dram"), ("intel-rapl-mmio:0", "package-0")]
-        {
+        board.file(
+            "/proc/cpuinfo",
+            "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Example CPU\n",
+        );
+        for (zone, name) in [
+            ("intel-rapl:0", "package-0"),
+            ("intel-rapl:0:0", "core"),
+            ("intel-rapl:0:1", "dram"),
+            ("intel-rapl-mmio:0", "package-0"),
+        ] {
             board
                 .file(&format!("/sys/class/powercap/{zone}/name"), &format!("{name}\n"))
-                .file(&format!("/sys/class/powercap/{zone}/max_energy_range_uj"), "262143328850\n")
+                .file(
+                    &format!("/sys/class/powercap/{zone}/max_energy_range_uj"),
+                    "262143328850\n",
+                )
                 .file(&format!("/sys/class/powercap/{zone}/energy_uj"), "0\n");
         }
         board
@@ -121,7 +148,9 @@ impl Board {
 
 /// A `/proc/stat` of two cores with these busy and idle ticks in all.
 pub fn stat(busy: u64, idle: u64) -> String {
-    format!("cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0 0 0\nintr 0\n")
+    format!(
+        "cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0 0 0\nintr 0\n"
+    )
 }
 
 /// Keeps files of a board up to date on a thread until dropped: files are replaced in one step, as the kernel
@@ -149,7 +178,10 @@ impl Animation {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { stop, thread: Some(thread) }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
