@@ -185,3 +185,32 @@ fn flush(value: f32) -> f32 {
     const SMALLEST: f32 = 1e-36;
     if value.abs() < SMALLEST { 0.0 } else { value }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::LANES;
+    use super::*;
+
+    #[test]
+    fn processors_without_fused_multiply_add_get_the_same_to_rounding() {
+        let mut fast = Weights::zeros(12);
+        fast.value
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, lane)| *lane = Lane([i as f32 / 7.0 - 0.5; LANES]));
+        let mut plain = fast.clone();
+        let x = [Lane([0.3; LANES]), Lane([-1.7; LANES]), Lane([0.01; LANES])];
+        let (mut dx, mut plain_dx) = (x, x);
+        for t in 1..200 {
+            let delta = [Lane([0.2, -0.9, 0.4, t as f32 / 100.0, 0.0, 0.0, 0.0, 0.0])];
+            let step = Adam::default().step(t);
+            update_with_input_gradient(&mut fast, &delta, &x, &mut dx, &step);
+            update_with_input_gradient_body::<false>(&mut plain, &delta, &x, &mut plain_dx, &step);
+        }
+        for (a, b) in [(&fast.value[..], &plain.value[..]), (&dx, &plain_dx)] {
+            for (a, b) in flat(a).iter().zip(flat(b)) {
+                assert!((a - b).abs() < 1e-5 * (1.0 + a.abs()), "{a} {b}");
+            }
+        }
+    }
+}

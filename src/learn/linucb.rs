@@ -248,7 +248,7 @@ mod tests {
         let mut a = vec![vec![0.0; TERMS]; TERMS];
         (0..TERMS).for_each(|i| a[i][i] = 0.5);
         let mut b = vec![0.0; TERMS];
-        let all = tasks(3000, 8);
+        let all = tasks(600, 8);
         for task in &all {
             let phi = quadratic(&features::fixed(&features::raw(&task.state).unwrap()));
             model.observe(&phi, task.rewards[1]);

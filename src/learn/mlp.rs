@@ -79,8 +79,9 @@ impl Mlp {
     /// The outputs for `x`, which are remembered for [`Mlp::descend`].
     ///
     /// # Panics
-    /// When `x` is longer than the network's input, rounded up to a multiple of eight.
+    /// When `x` is not as long as the network's input.
     pub fn forward(&mut self, x: &[f32]) -> &[f32] {
+        assert_eq!(x.len(), self.layers[0].inputs, "one value per input");
         pack(x, &mut self.input);
         let last = self.layers.len() - 1;
         let mut x = &self.input;
@@ -96,7 +97,11 @@ impl Mlp {
     }
 
     /// One step of Adam down the loss whose gradient by the outputs of the last [`Mlp::forward`] is `gradient`.
+    ///
+    /// # Panics
+    /// When `gradient` is not as long as the network's output.
     pub fn descend(&mut self, gradient: &[f32]) {
+        assert_eq!(gradient.len(), self.output.len(), "one slope per output");
         self.steps += 1;
         let step = self.adam.step(self.steps);
         if let Some(layer) = self.layers.last_mut() {
@@ -139,7 +144,7 @@ impl Mlp {
         let count = |of: fn(&Layer) -> &[Lane]| {
             let live = hidden
                 .iter()
-                .flat_map(|l| of(l))
+                .flat_map(of)
                 .flat_map(|lane| lane.0)
                 .filter(|v| *v != 0.0)
                 .count();

@@ -139,6 +139,7 @@ impl Reference {
 }
 
 #[test]
+#[allow(clippy::needless_range_loop)] // the indices also pick the weight that is moved
 fn stored_gradients_are_the_slopes_of_the_loss() {
     for activation in [Activation::Relu, Activation::Tanh] {
         let mut rng = super::random::seeded(3);
