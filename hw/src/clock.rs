@@ -38,7 +38,10 @@ pub struct MonotonicClock;
 
 impl Clock for MonotonicClock {
     fn now(&self) -> Moment {
-        let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut ts = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: `ts` is a valid timespec to write to; CLOCK_MONOTONIC always exists on Linux.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
         Moment(ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64)
@@ -77,7 +80,8 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        self.now_ns.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
+        self.now_ns
+            .fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
     }
 }
 

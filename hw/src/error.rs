@@ -71,23 +71,37 @@ pub enum ErrorKind {
 impl Error {
     /// An I/O error that names its file.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// A parse error that shows (the beginning of) what was found.
     pub fn malformed(path: &Path, found: &[u8], expected: &'static str) -> Self {
         let shown = String::from_utf8_lossy(&found[..found.len().min(60)]).into_owned();
-        Self::Malformed { path: path.to_owned(), found: shown, expected }
+        Self::Malformed {
+            path: path.to_owned(),
+            found: shown,
+            expected,
+        }
     }
 
     /// A thing that cannot be had here, and why.
     pub fn unsupported(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Unsupported { what: what.into(), why: why.into() }
+        Self::Unsupported {
+            what: what.into(),
+            why: why.into(),
+        }
     }
 
     /// A failed system call.
     pub fn os(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Os { what: what.into(), source: source.into() }
+        Self::Os {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 
     /// How to react.
@@ -139,7 +153,10 @@ mod tests {
         );
         assert_eq!(e.kind(), ErrorKind::Denied);
         let text = e.to_string();
-        assert!(text.contains("intel-rapl:0/energy_uj") && text.contains("run as root"), "{text}");
+        assert!(
+            text.contains("intel-rapl:0/energy_uj") && text.contains("run as root"),
+            "{text}"
+        );
 
         let busy = Error::os("x", io::Error::from_raw_os_error(libc::ENODATA));
         assert_eq!(busy.kind(), ErrorKind::Busy);

@@ -1,8 +1,52 @@
-//! Energy and power of Linux boards.
-#![doc = ""]
+//! Energy and power of Linux boards: sensors, a meter, spans with uncertainty, and control of the CPU.
+//!
+//! ```text
+//! root -> discover -> sensor -> meter -> span -> SpanEnergy
+//! ```
+//!
+//! - [`root`]: the only code that opens files below `/sys`, `/proc` and `/dev`
+//! - [`board`]: which board this is; [`rails`]: what its rails feed
+//! - [`sensor`]: the trait and what is known about a sensor; [`sensors`]: one file per kind
+//! - [`discover`]: the sensors found, and for each unusable one why and what to do
+//! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
+//! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
+//! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
+//! - [`blas`]: matrix products for calibration
+//!
+//! Measuring a function takes a few lines:
+//!
+//! ```
+//! use hwmeter_hw::{Root, clock::MonotonicClock, discover, meter::{Meter, MeterOptions}, sensors::Context};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> hwmeter_hw::Result<()> {
+//! let context = Context::new(Root::default(), Arc::new(MonotonicClock));
+//! let sensor = discover::open(&context, "cpu-model")?;
+//! let meter = Meter::start(sensor, MeterOptions::at(100.0))?;
+//! let span = meter.span("sum");
+//! let sum: u64 = (0..1_000_000u64).sum();
+//! let energy = span.end().wait();
+//! if let Some(total) = energy.total {
+//!     println!("{sum}: {:.4} ± {:.4} ({})", total.joules, total.uncertainty, energy.kind);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod board;
 pub mod clock;
+pub mod cpu;
+pub mod cpu_time;
+pub mod discover;
 pub mod error;
+pub mod integrator;
+pub mod meter;
+pub mod rails;
 pub mod root;
+pub mod sensor;
+pub mod sensors;
+pub mod span;
+pub mod uncertainty;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

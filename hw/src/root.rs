@@ -25,7 +25,9 @@ impl Default for Root {
 impl Root {
     /// A root at `prefix`; `/` is the running system.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        Self { prefix: prefix.into() }
+        Self {
+            prefix: prefix.into(),
+        }
     }
 
     /// True for the running system, false below a prefix.
@@ -54,7 +56,9 @@ impl Root {
     pub fn read_text(&self, system_path: impl AsRef<Path>) -> Result<String> {
         let bytes = self.read(system_path)?;
         let text = String::from_utf8_lossy(&bytes);
-        Ok(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
+        Ok(text
+            .trim_matches(|c: char| c.is_whitespace() || c == '\0')
+            .to_owned())
     }
 
     /// One number from a file that holds just that.
@@ -89,8 +93,10 @@ impl Root {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io("list", &path, e)),
         };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort_by_key(|name| natural_key(name));
         Ok(names)
     }
@@ -117,7 +123,11 @@ const FIRST_BUFFER: usize = 4096;
 
 impl Node {
     fn open(path: PathBuf) -> Result<Self> {
-        let mut node = Self { path, file: None, buffer: vec![0; FIRST_BUFFER] };
+        let mut node = Self {
+            path,
+            file: None,
+            buffer: vec![0; FIRST_BUFFER],
+        };
         node.reopen()?;
         Ok(node)
     }
@@ -210,7 +220,10 @@ mod tests {
         let (_dir, root) = tree();
         std::fs::write(root.path("/sys/x/power"), "1234\n").unwrap();
         assert_eq!(root.read_number::<i64>("/sys/x/power").unwrap(), 1234);
-        assert_eq!(root.read_number::<i64>("/sys/x/none").unwrap_err().kind(), ErrorKind::Gone);
+        assert_eq!(
+            root.read_number::<i64>("/sys/x/none").unwrap_err().kind(),
+            ErrorKind::Gone
+        );
         assert!(!root.is_real());
     }
 
@@ -222,7 +235,10 @@ mod tests {
         let mut node = root.open("/sys/x/power").unwrap();
         assert_eq!(node.read_number::<i64>().unwrap(), 1);
         std::fs::write(&path, "").unwrap();
-        assert_eq!(node.read_number::<i64>().unwrap_err().kind(), ErrorKind::Malformed);
+        assert_eq!(
+            node.read_number::<i64>().unwrap_err().kind(),
+            ErrorKind::Malformed
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(node.read_number::<i64>().unwrap_err().kind(), ErrorKind::Gone);
         std::fs::write(&path, "-7").unwrap();

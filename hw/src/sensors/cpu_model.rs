@@ -1,0 +1,77 @@
+//! `cpu-model`: the fallback where no power sensor exists. Modelled, and stated so everywhere.
+//!
+//! P = idle + u x (full - idle), u the share of time in which `/proc/stat` was not idle, over all cores. The two
+//! constants are guesses per class of machine; a calibration of the board replaces them.
+
+use super::load::{LoadCounter, UPDATE_PERIOD};
+use super::{Context, Driver};
+use crate::board::BoardKind;
+use crate::cpu::core_count;
+use crate::error::Result;
+use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo};
+use crate::units::Watts;
+use std::sync::Arc;
+
+/// How it is found.
+pub const DRIVER: Driver = Driver {
+    name: "cpu-model",
+    kind: Kind::Modelled,
+    open: |context, _| Ok(Some(Box::new(CpuModel::open(context)?))),
+    expected: |_| true,
+    hint: |context, _| format!("{} must be readable", context.root.path("/proc/stat").display()),
+};
+
+/// Relative standard uncertainty of the guessed constants: they may well be wrong by a factor of two.
+const MODEL_ERROR: f64 = 0.5;
+
+/// The model of the machine found.
+pub struct CpuModel {
+    counter: LoadCounter,
+    idle: Watts,
+    full: Watts,
+}
+
+impl CpuModel {
+    /// The model for this board's class and number of cores.
+    pub fn open(context: &Context) -> Result<Self> {
+        let (idle, full) = guess(context.board.kind, core_count(&context.root));
+        let counter = LoadCounter::open(
+            &context.root,
+            Arc::clone(&context.clock),
+            |earlier, now| now.utilisation_since(earlier),
+            idle,
+            full,
+        )?;
+        Ok(Self { counter, idle, full })
+    }
+}
+
+impl Sensor for CpuModel {
+    fn read(&mut self) -> Result<Reading> {
+        self.counter.read()
+    }
+
+    fn info(&self) -> SensorInfo {
+        SensorInfo {
+            accuracy: Accuracy {
+                gain: MODEL_ERROR,
+                lag: None,
+                update_period: Some(UPDATE_PERIOD),
+                source: format!("assumed: idle {:.1}, all cores busy {:.1}", self.idle, self.full),
+            },
+            idle: Some(self.idle),
+            note: Some("modelled from CPU load with assumed constants; no power sensor was read".to_owned()),
+            ..SensorInfo::new("cpu-model", Kind::Modelled, vec![Rail::new("total", Role::Total)])
+        }
+    }
+}
+
+/// Idle and full-load power of a machine of this class: assumed round figures.
+fn guess(kind: BoardKind, cores: usize) -> (Watts, Watts) {
+    let cores = cores as f64;
+    let (idle, per_core) = match kind {
+        BoardKind::GenericX86 => (3.0 + cores, 7.0),
+        _ => (1.5 + 0.25 * cores, 1.0),
+    };
+    (Watts(idle), Watts(idle + per_core * cores))
+}

@@ -1,0 +1,290 @@
+//! `ina3221-hwmon`: the mainline `ina3221` hwmon driver of JetPack 5 and later (kernel 5.10+).
+//!
+//! Format, from `Documentation/hwmon/ina3221.rst` and `drivers/hwmon/ina3221.c`: below
+//! `/sys/bus/i2c/drivers/ina3221/B-00AA/hwmon/hwmonK/`, per channel N from 1, `inN_label`, `inN_input` (bus voltage,
+//! mV) and `currN_input` (mA, signed). There is no power file: P = V x I from two reads. `in4` to `in7` are shunt
+//! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
+
+use super::ina3221_iio::is_i2c_device;
+use super::{Context, Driver};
+use crate::error::{ErrorKind, Result};
+use crate::rails::{role_of, total_rails};
+use crate::root::{Node, Root};
+use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
+use crate::units::{Amps, Seconds, Volts};
+use std::path::{Path, PathBuf};
+
+/// How it is found.
+pub const DRIVER: Driver = Driver {
+    name: "ina3221-hwmon",
+    kind: Kind::Measured,
+    open: |context, instance| {
+        Ok(Ina3221Hwmon::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
+    },
+    expected: |context| {
+        context.board.kind.is_jetson() && !context.root.exists("/sys/bus/i2c/drivers/ina3221x")
+    },
+    hint: |context, error| match error.and_then(crate::Error::path) {
+        Some(path) => format!("sudo chmod a+r {}", path.display()),
+        None => format!(
+            "sudo modprobe ina3221, then look for chips in {}",
+            context.root.path(DRIVER_DIR).display()
+        ),
+    },
+};
+
+const DRIVER_DIR: &str = "/sys/bus/i2c/drivers/ina3221";
+const CLASS_DIR: &str = "/sys/class/hwmon";
+
+/// Bus voltage step and offset (typical), shunt voltage step and offset of the INA3221 (SBOS576A).
+const SHUNT_STEP_V: f64 = 40e-6;
+const SHUNT_OFFSET_MAX_V: f64 = 80e-6;
+
+/// All channels of all INA3221 chips under the hwmon driver.
+#[derive(Debug)]
+pub struct Ina3221Hwmon {
+    channels: Vec<Channel>,
+    info: SensorInfo,
+}
+
+#[derive(Debug)]
+struct Channel {
+    voltage: Node,
+    current: Node,
+}
+
+/// One chip's directory.
+struct Chip {
+    instance: String,
+    dir: PathBuf,
+}
+
+impl Ina3221Hwmon {
+    /// Opens every chip, or only `instance` (such as `1-0040`).
+    pub fn open(context: &Context, instance: Option<&str>) -> Result<Option<Self>> {
+        let root = &context.root;
+        let mut channels = Vec::new();
+        let mut rails = Vec::new();
+        let mut timing = Timing::default();
+        for chip in chips(root)? {
+            if instance.is_none_or(|wanted| wanted == chip.instance) {
+                open_chip(root, &chip.dir, &mut channels, &mut rails)?;
+                timing = timing.slower(Timing::read(root, &chip.dir));
+            }
+        }
+        if channels.is_empty() {
+            return Ok(None);
+        }
+        let id = match instance {
+            Some(chip) => format!("ina3221-hwmon:{chip}"),
+            None => "ina3221-hwmon".to_owned(),
+        };
+        let total = total_rails(context.board.kind, &rails);
+        let info = SensorInfo {
+            total,
+            accuracy: accuracy(timing),
+            ..SensorInfo::new(id, Kind::Measured, rails)
+        };
+        Ok(Some(Self { channels, info }))
+    }
+}
+
+impl Sensor for Ina3221Hwmon {
+    fn read(&mut self) -> Result<Reading> {
+        let mut reading = Reading::default();
+        for channel in &mut self.channels {
+            reading.values.push(channel.read()?);
+        }
+        Ok(reading)
+    }
+
+    fn info(&self) -> SensorInfo {
+        self.info.clone()
+    }
+}
+
+impl Channel {
+    fn read(&mut self) -> Result<Value> {
+        match (
+            self.voltage.read_number::<i32>(),
+            self.current.read_number::<i32>(),
+        ) {
+            (Ok(mv), Ok(ma)) => Ok(Value::Power(
+                Volts::from_milli(mv.into()) * Amps::from_milli(ma.into()),
+            )),
+            (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::Busy => Ok(Value::Missing),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+}
+
+/// Every chip, by its I2C address: from the driver's directory, else from the hwmon class.
+fn chips(root: &Root) -> Result<Vec<Chip>> {
+    let mut chips = Vec::new();
+    for device in root
+        .list(DRIVER_DIR)?
+        .into_iter()
+        .filter(|name| is_i2c_device(name))
+    {
+        let hwmon = PathBuf::from(DRIVER_DIR).join(&device).join("hwmon");
+        for name in root.list(&hwmon)? {
+            chips.push(Chip {
+                instance: device.clone(),
+                dir: hwmon.join(name),
+            });
+        }
+    }
+    if chips.is_empty() {
+        for name in root.list(CLASS_DIR)? {
+            let dir = PathBuf::from(CLASS_DIR).join(&name);
+            if root
+                .read_text(dir.join("name"))
+                .is_ok_and(|driver| driver == "ina3221")
+            {
+                chips.push(Chip {
+                    instance: i2c_address(root, &dir).unwrap_or(name),
+                    dir,
+                });
+            }
+        }
+    }
+    Ok(chips)
+}
+
+/// `1-0040`, from the `device` link of a hwmon directory.
+fn i2c_address(root: &Root, dir: &Path) -> Option<String> {
+    let target = std::fs::canonicalize(root.path(dir.join("device"))).ok()?;
+    let name = target.file_name()?.to_str()?.to_owned();
+    is_i2c_device(&name).then_some(name)
+}
+
+fn open_chip(root: &Root, dir: &Path, channels: &mut Vec<Channel>, rails: &mut Vec<Rail>) -> Result<()> {
+    for n in 1..=3 {
+        let label = match root.read_text(dir.join(format!("in{n}_label"))) {
+            Ok(label) => label,
+            Err(error) if error.kind() == ErrorKind::Gone => format!("ch{n}"),
+            Err(error) => return Err(error),
+        };
+        if label.split_whitespace().any(|word| word == "NC") || !is_enabled(root, dir, n) {
+            continue;
+        }
+        let voltage = root.open(dir.join(format!("in{n}_input")));
+        let current = root.open(dir.join(format!("curr{n}_input")));
+        let (mut voltage, current) = match (voltage, current) {
+            (Ok(voltage), Ok(current)) => (voltage, current),
+            (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::Gone => continue,
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let volts = voltage
+            .read_number::<i32>()
+            .map_or(Volts(5.0), |mv| Volts::from_milli(mv.into()));
+        rails.push(rail(label, volts, shunt_ohms(root, dir, n)));
+        channels.push(Channel { voltage, current });
+    }
+    Ok(())
+}
+
+fn is_enabled(root: &Root, dir: &Path, n: usize) -> bool {
+    root.read_number::<u8>(dir.join(format!("in{n}_enable")))
+        .map_or(true, |enabled| enabled != 0)
+}
+
+fn shunt_ohms(root: &Root, dir: &Path, n: usize) -> Option<f64> {
+    let micro_ohms = root
+        .read_number::<f64>(dir.join(format!("shunt{n}_resistor")))
+        .ok()?;
+    (micro_ohms > 0.0).then_some(micro_ohms * 1e-6)
+}
+
+/// Offset and step of the shunt voltage become watts at this rail's voltage and shunt.
+fn rail(name: String, volts: Volts, shunt_ohms: Option<f64>) -> Rail {
+    let role = role_of(&name);
+    let shunt = shunt_ohms.unwrap_or(0.005);
+    let watts = |shunt_volts: f64| volts * Amps(shunt_volts / shunt);
+    Rail::new(name, role)
+        .with_offset(watts(SHUNT_OFFSET_MAX_V) / 3f64.sqrt())
+        .with_power_step(watts(SHUNT_STEP_V))
+}
+
+/// How often a chip has a new value, and how much it smooths.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Timing {
+    scan_s: Option<f64>,
+    samples: Option<f64>,
+}
+
+impl Timing {
+    /// `update_interval` is one scan of all channels in ms (kernel 5.14 and later; before, it was multiplied by
+    /// `samples`). The kernel rounds: after `430` with 512 samples it reads 1.
+    fn read(root: &Root, dir: &Path) -> Self {
+        let number = |name: &str| root.read_number::<f64>(dir.join(name)).ok().filter(|&x| x > 0.0);
+        let samples = number("samples");
+        let scan_s = number("update_interval").map(|ms| {
+            let scan = ms * 1e-3;
+            // 3 channels x 2 conversions take at most 0.1 s even at the slowest setting, so a longer interval
+            // is one that an older kernel multiplied by the number of samples.
+            if scan > 0.1 {
+                scan / samples.unwrap_or(1.0)
+            } else {
+                scan
+            }
+        });
+        Self { scan_s, samples }
+    }
+
+    fn slower(self, other: Self) -> Self {
+        let max = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            scan_s: max(self.scan_s, other.scan_s),
+            samples: max(self.samples, other.samples),
+        }
+    }
+
+    /// On-chip averaging is a first-order filter: each scan moves the output by 1/N of the difference.
+    fn lag(self) -> Option<Seconds> {
+        let (scan, samples) = (self.scan_s?, self.samples?);
+        (samples > 1.0).then_some(Seconds(scan * samples))
+    }
+}
+
+fn accuracy(timing: Timing) -> Accuracy {
+    Accuracy {
+        gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
+        lag: timing.lag(),
+        update_period: timing.scan_s.map(Seconds),
+        source: "INA3221 datasheet SBOS576A; shunt, samples and update interval from sysfs; 1 % shunt tolerance assumed"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_and_step_follow_voltage_and_shunt() {
+        let rail = rail("VDD_IN".into(), Volts(5.0), Some(0.005));
+        assert!((rail.power_step.0 - 0.040).abs() < 1e-9, "{rail:?}");
+        assert!((rail.offset.0 - 0.080 / 3f64.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn averaging_is_a_lag() {
+        let nvidia = Timing {
+            scan_s: Some(0.00084),
+            samples: Some(512.0),
+        };
+        assert!((nvidia.lag().unwrap().0 - 0.43).abs() < 0.001);
+        assert_eq!(
+            Timing {
+                scan_s: Some(0.007),
+                samples: Some(1.0)
+            }
+            .lag(),
+            None
+        );
+    }
+}

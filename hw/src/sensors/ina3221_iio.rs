@@ -1,0 +1,255 @@
+//! `ina3221-iio`: NVIDIA's `ina3221x` IIO driver of L4T 32 (JetPack 4): Jetson Nano, TX1, TX2, Xavier.
+//!
+//! Format, from `drivers/staging/iio/meter/ina3221.c` of L4T's kernel 4.9: below
+//! `/sys/bus/i2c/drivers/ina3221x/B-00AA/` stands `iio:deviceK/` (older: `iio_device/`) with, per channel N from 0,
+//! `rail_name_N` (older: `rail_nameN`) and `in_powerN_input` in mW, computed by the driver from one bus and one
+//! shunt conversion. `ui_input_N` (`mV mA`, one conversion) serves where the power file is missing.
+//!
+//! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
+
+use super::{Context, Driver};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rails::{role_of, total_rails};
+use crate::root::{Node, Root};
+use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
+use crate::units::{Amps, Volts, Watts};
+use std::path::PathBuf;
+
+/// How it is found.
+pub const DRIVER: Driver = Driver {
+    name: "ina3221-iio",
+    kind: Kind::Measured,
+    open: |context, instance| {
+        Ok(Ina3221Iio::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
+    },
+    expected: |context| {
+        context.board.kind.is_jetson() && context.root.exists("/sys/bus/i2c/drivers/ina3221x")
+    },
+    hint: |context, _| {
+        let mode = context.root.path("/sys/bus/i2c/drivers/ina3221x/*/iio*");
+        let mode = mode.display();
+        format!("sudo sh -c 'chmod a+r {mode}/rail_name* {mode}/in_power[0-9]_input {mode}/ui_input_*'")
+    },
+};
+
+const DRIVER_DIR: &str = "/sys/bus/i2c/drivers/ina3221x";
+
+/// All channels of all INA3221 chips under the IIO driver.
+#[derive(Debug)]
+pub struct Ina3221Iio {
+    channels: Vec<Channel>,
+    info: SensorInfo,
+}
+
+#[derive(Debug)]
+struct Channel {
+    node: Node,
+    format: Format,
+}
+
+/// What the file of a channel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// `in_powerN_input`: milliwatts.
+    Power,
+    /// `ui_input_N`: millivolts and milliamperes.
+    VoltageAndCurrent,
+}
+
+impl Ina3221Iio {
+    /// Opens every chip, or only `instance` (such as `6-0040`).
+    pub fn open(context: &Context, instance: Option<&str>) -> Result<Option<Self>> {
+        let mut channels = Vec::new();
+        let mut rails = Vec::new();
+        for chip in chips(&context.root)? {
+            if instance.is_none_or(|wanted| wanted == chip) {
+                open_chip(&context.root, &chip, &mut channels, &mut rails)?;
+            }
+        }
+        if channels.is_empty() {
+            return Ok(None);
+        }
+        let id = match instance {
+            Some(chip) => format!("ina3221-iio:{chip}"),
+            None => "ina3221-iio".to_owned(),
+        };
+        let total = total_rails(context.board.kind, &rails);
+        let info = SensorInfo {
+            total,
+            accuracy: accuracy(),
+            ..SensorInfo::new(id, Kind::Measured, rails)
+        };
+        Ok(Some(Self { channels, info }))
+    }
+}
+
+impl Sensor for Ina3221Iio {
+    fn read(&mut self) -> Result<Reading> {
+        let mut reading = Reading::default();
+        for channel in &mut self.channels {
+            reading.values.push(channel.read()?);
+        }
+        Ok(reading)
+    }
+
+    fn info(&self) -> SensorInfo {
+        self.info.clone()
+    }
+}
+
+impl Channel {
+    fn read(&mut self) -> Result<Value> {
+        let power = match self.format {
+            Format::Power => self
+                .node
+                .read_number::<i64>()
+                .map(|mw| Watts::from_milli(mw as f64)),
+            Format::VoltageAndCurrent => self.read_pair(),
+        };
+        match power {
+            Ok(power) => Ok(Value::Power(power)),
+            // The conversion was not ready, or the channel is off: this rail has no value now, the others may.
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(Value::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_pair(&mut self) -> Result<Watts> {
+        let path = self.node.path().to_owned();
+        let bytes = self.node.read()?;
+        parse_pair(bytes).ok_or_else(|| Error::malformed(&path, bytes, "millivolts and milliamperes"))
+    }
+}
+
+/// `"5000 400"`: mV and mA of one conversion.
+fn parse_pair(bytes: &[u8]) -> Option<Watts> {
+    let mut numbers = std::str::from_utf8(bytes).ok()?.split_whitespace();
+    let millivolts: f64 = numbers.next()?.parse::<i32>().ok()?.into();
+    let milliamps: f64 = numbers.next()?.parse::<i32>().ok()?.into();
+    numbers
+        .next()
+        .is_none()
+        .then(|| Volts::from_milli(millivolts) * Amps::from_milli(milliamps))
+}
+
+/// The chips' directory names. The driver directory also holds a link into `module`, which is not one.
+fn chips(root: &Root) -> Result<Vec<String>> {
+    Ok(root
+        .list(DRIVER_DIR)?
+        .into_iter()
+        .filter(|name| is_i2c_device(name))
+        .collect())
+}
+
+/// `B-00AA`: bus in decimal, address in hexadecimal.
+pub(super) fn is_i2c_device(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(bus, address)| {
+        !bus.is_empty()
+            && bus.bytes().all(|b| b.is_ascii_digit())
+            && address.len() == 4
+            && address.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
+fn open_chip(root: &Root, chip: &str, channels: &mut Vec<Channel>, rails: &mut Vec<Rail>) -> Result<()> {
+    let chip_dir = PathBuf::from(DRIVER_DIR).join(chip);
+    // Both spellings may exist side by side and show the same channels: the first that has any is enough.
+    for device in root
+        .list(&chip_dir)?
+        .iter()
+        .filter(|n| n.starts_with("iio:device") || *n == "iio_device")
+    {
+        let dir = chip_dir.join(device);
+        let before = channels.len();
+        for n in 0..3 {
+            let Some(name) = rail_name(root, &dir, n)? else {
+                continue;
+            };
+            if name.is_empty() || name.contains("NC") {
+                continue;
+            }
+            if let Some(channel) = open_channel(root, &dir, n)? {
+                channels.push(channel);
+                rails.push(rail(name));
+            }
+        }
+        if channels.len() > before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn rail_name(root: &Root, dir: &std::path::Path, n: usize) -> Result<Option<String>> {
+    for spelling in [format!("rail_name_{n}"), format!("rail_name{n}")] {
+        match root.read_text(dir.join(spelling)) {
+            Ok(name) => return Ok(Some(name)),
+            Err(error) if error.kind() == ErrorKind::Gone => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn open_channel(root: &Root, dir: &std::path::Path, n: usize) -> Result<Option<Channel>> {
+    let files = [
+        (format!("in_power{n}_input"), Format::Power),
+        (format!("ui_input_{n}"), Format::VoltageAndCurrent),
+    ];
+    for (file, format) in files {
+        match root.open(dir.join(file)) {
+            Ok(node) => return Ok(Some(Channel { node, format })),
+            Err(error) if error.kind() == ErrorKind::Gone => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Datasheet SBOS576A at 5 V over the Nano's 5 mΩ shunts: offset at most 80 µV (16 mA, 80 mW; taken as a
+/// rectangular distribution), step 40 µV (8 mA, 40 mW).
+fn rail(name: String) -> Rail {
+    let role = role_of(&name);
+    Rail::new(name, role)
+        .with_offset(Watts(0.080 / 3f64.sqrt()))
+        .with_power_step(Watts(0.040))
+}
+
+fn accuracy() -> Accuracy {
+    Accuracy {
+        // Chip 0.25 % at most and shunt 1 % (tolerance assumed), both rectangular.
+        gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
+        lag: None,
+        update_period: None, // triggered mode: every read is a conversion of its own
+        source: "INA3221 datasheet SBOS576A; 5 mΩ shunt inferred, its 1 % tolerance assumed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_i2c_addresses_are_chips() {
+        assert!(is_i2c_device("6-0040"));
+        for other in ["module", "bind", "uevent", "6-40", "x-0040", "6-00zz", "-0040"] {
+            assert!(!is_i2c_device(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_pair_is_two_numbers_and_nothing_else() {
+        assert_eq!(parse_pair(b"5000 400\n"), Some(Watts(2.0)));
+        assert_eq!(parse_pair(b"5000 -400\n"), Some(Watts(-2.0)));
+        for bad in [
+            &b""[..],
+            b"5000",
+            b"5000 400 1",
+            b"a b",
+            b"5000 400ma",
+            b"99999999999 1",
+        ] {
+            assert_eq!(parse_pair(bad), None, "{bad:?}");
+        }
+    }
+}
