@@ -6,7 +6,7 @@ mod common;
 use common::{ENDLESS, PLENTY, SMALL, have, payload, server, small_mec, until};
 use hwmeter::offload::{Client, LoadPoller, OffloadError};
 use hwmeter::serve::{Role, ServeConfig};
-use hwmeter::task::{self, pacer::Speed};
+use hwmeter::task::{self, Speed};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;

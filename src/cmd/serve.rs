@@ -4,7 +4,7 @@ use super::stop_signal;
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
 use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig};
-use hwmeter::task::pacer::Speed;
+use hwmeter::task::Speed;
 use hwmeter_hw::Root;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
 
     /// Share of this machine's speed at which tasks run, more than 0 to 1
-    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = speed)]
+    #[arg(long, value_name = "SHARE", default_value = "1")]
     pub speed: Speed,
 
     /// Tasks that run at once [default: one per CPU]
@@ -52,11 +52,6 @@ pub struct ServeArgs {
 pub enum RoleArg {
     Mec,
     Cloud,
-}
-
-fn speed(text: &str) -> Result<Speed, String> {
-    let speed = text.parse().ok().and_then(Speed::new);
-    speed.ok_or_else(|| "expected a share of the machine's speed, more than 0 to 1".to_owned())
 }
 
 /// Serves until SIGTERM or Ctrl-C.

@@ -13,7 +13,7 @@ mod executor;
 mod receive;
 mod routes;
 
-use crate::task::pacer::Speed;
+use crate::task::Speed;
 use axum::serve::ListenerExt;
 use cpu_load::CpuLoad;
 use executor::Executor;

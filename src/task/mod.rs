@@ -1,20 +1,26 @@
 //! Tasks: kernels, their cost, and task sets.
+//!
+//! ```text
+//! set: which tasks there are -> cost: how many rounds that is here -> run: rounds, paced -> checksum
+//! ```
+//!
+//! What a task computes depends only on its [`Work`] and its payload, never on the machine, so that a device can
+//! compare its own checksum with that of a server.
 
+mod kernel;
+mod mix;
+mod pacer;
+
+pub use kernel::{Kernel, UnknownKernel};
+pub use pacer::{InvalidSpeed, Speed};
+
+use pacer::Pacer;
 use serde::{Deserialize, Serialize};
+use std::hint::black_box;
+use xxhash_rust::xxh3::Xxh3;
 
-/// A built-in kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kernel {
-    /// Dense matrix multiplication.
-    Matmul,
-    /// SHA-256 (FIPS 180-4).
-    Sha256,
-    /// Integer fast Fourier transform.
-    Fft,
-    /// Dijkstra's shortest paths on a dense graph.
-    Dijkstra,
-}
+/// Payload bytes hashed between two questions whether to stop: well below 1 ms on any board.
+const HASH_CHUNK: usize = 256 * 1024;
 
 /// A piece of computation: the same bytes in give the same checksum out on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,19 +33,131 @@ pub struct Work {
     pub seed: u64,
 }
 
-pub mod pacer;
-
-/// Stand-in until the tasks are merged.
-pub fn run(work: &Work, payload: &[u8], _speed: pacer::Speed, stop: &dyn Fn() -> bool) -> Option<u64> {
-    let mut sum = work.seed;
-    for round in 0..work.size {
-        if stop() {
-            return None;
-        }
-        sum = payload
-            .iter()
-            .fold(sum ^ round, |sum, &b| sum.rotate_left(5) ^ u64::from(b));
-        std::hint::black_box(sum);
+/// Does the work on the calling thread and returns its checksum.
+///
+/// The input is made from `work.seed` and from every byte of `payload`. At a `speed` below one the thread sleeps
+/// in between, so that the whole takes its CPU time divided by `speed`. `stop` is asked at least about every
+/// millisecond of work and every 4 ms of sleep; `None` is returned once it says yes.
+pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Option<u64> {
+    let mut pacer = Pacer::new(speed, stop);
+    let seed = input_seed(work.seed, payload, &mut pacer)?;
+    let mut rounds = work.kernel.start(black_box(seed));
+    let mut checksum = seed;
+    for _ in 0..work.size {
+        pacer.step()?;
+        checksum = black_box(rounds.round());
     }
-    Some(sum)
+    pacer.finish()?;
+    Some(checksum)
+}
+
+/// The XXH3 hash of the whole payload under the seed of the work.
+fn input_seed(seed: u64, payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
+    let mut hash = Xxh3::with_seed(seed);
+    for chunk in payload.chunks(HASH_CHUNK) {
+        pacer.step()?;
+        hash.update(chunk);
+    }
+    Some(hash.digest())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    fn checksum(kernel: Kernel, size: u64, seed: u64, payload: &[u8]) -> u64 {
+        run(&Work { kernel, size, seed }, payload, Speed::FULL, &|| false).unwrap()
+    }
+
+    #[test]
+    fn checksums_are_the_same_on_every_machine() {
+        let payload: Vec<u8> = (0..1000).map(|i| (i * 7) as u8).collect();
+        let found: Vec<_> = Kernel::ALL
+            .iter()
+            .map(|&kernel| (kernel, checksum(kernel, 3, 42, &payload)))
+            .collect();
+        let known = [
+            (Kernel::Matmul, 0x4530_c756_a0e9_65b4),
+            (Kernel::Sha256, 0x1067_7530_cd5d_2aac),
+            (Kernel::Fft, 0xd7c5_e548_a3cb_60e4),
+            (Kernel::Dijkstra, 0x8b49_c4a6_e53a_798f),
+        ];
+        assert_eq!(found, known, "{found:#x?}");
+    }
+
+    #[test]
+    fn kernel_size_seed_and_every_payload_byte_matter() {
+        let payload = vec![5; 3 * HASH_CHUNK / 2];
+        let base = checksum(Kernel::Fft, 2, 1, &payload);
+        assert_eq!(checksum(Kernel::Fft, 2, 1, &payload), base);
+        assert_ne!(checksum(Kernel::Matmul, 2, 1, &payload), base);
+        assert_ne!(checksum(Kernel::Fft, 3, 1, &payload), base);
+        assert_ne!(checksum(Kernel::Fft, 2, 2, &payload), base);
+        assert_ne!(checksum(Kernel::Fft, 2, 1, &payload[1..]), base);
+        for at in [0, 1, HASH_CHUNK - 1, HASH_CHUNK, payload.len() - 1] {
+            let mut changed = payload.clone();
+            changed[at] ^= 1;
+            assert_ne!(checksum(Kernel::Fft, 2, 1, &changed), base, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_still_has_a_checksum() {
+        assert_ne!(
+            checksum(Kernel::Sha256, 0, 1, b""),
+            checksum(Kernel::Sha256, 0, 2, b"")
+        );
+    }
+
+    #[test]
+    fn speed_changes_the_time_and_not_the_result() {
+        let work = Work {
+            kernel: Kernel::Dijkstra,
+            size: 20,
+            seed: 8,
+        };
+        let slow = run(&work, b"x", Speed::new(0.2).unwrap(), &|| false);
+        assert_eq!(slow, run(&work, b"x", Speed::FULL, &|| false));
+        assert!(slow.is_some());
+    }
+
+    #[test]
+    fn stop_is_asked_about_every_millisecond() {
+        for &kernel in Kernel::ALL {
+            let asked = Cell::new(0u32);
+            let began = Instant::now();
+            let stop = || {
+                asked.set(asked.get() + 1);
+                began.elapsed() > Duration::from_millis(40)
+            };
+            assert_eq!(
+                run(
+                    &Work {
+                        kernel,
+                        size: u64::MAX,
+                        seed: 1
+                    },
+                    b"",
+                    Speed::FULL,
+                    &stop
+                ),
+                None
+            );
+            // Half of what a free machine must reach: others may be using the processor.
+            assert!(asked.get() >= 20, "{kernel}: asked {} times", asked.get());
+        }
+    }
+
+    #[test]
+    fn work_already_stopped_does_not_begin() {
+        let work = Work {
+            kernel: Kernel::Fft,
+            size: 1,
+            seed: 1,
+        };
+        assert_eq!(run(&work, b"", Speed::FULL, &|| true), None);
+    }
 }
