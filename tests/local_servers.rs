@@ -125,7 +125,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
         (
             &["serve", "--role", "mec", "--speed", "0"],
             2,
-            &["--speed", "more than 0"],
+            &["--speed", "above 0"],
         ),
         (&["serve", "--role", "mec", "--workers", "0"], 2, &["--workers"]),
         (

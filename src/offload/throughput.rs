@@ -7,7 +7,7 @@ const SMALLEST_PAYLOAD: u64 = 16_000;
 /// The weight of a new transfer: high enough to follow a link that changes within a few tasks.
 const WEIGHT: f64 = 0.3;
 
-/// Throughput from the device to one server, smoothed over its transfers.
+/// Throughput from the device to one server, smoothed over its transfers (exponentially, in its logarithm).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Throughput {
     estimate: Option<(f64, Instant)>,
@@ -27,13 +27,16 @@ impl Throughput {
             return;
         }
         let bps = 8.0 * receive_bytes as f64 / receive_s;
+        if !bps.is_finite() {
+            return;
+        }
+        // A busy machine makes one transfer look ten times faster (its reads were late and came together) and the
+        // next ten times slower. In the logarithm both count alike.
         let smoothed = match self.estimate {
-            Some((old, _)) => old + WEIGHT * (bps - old),
+            Some((old, _)) => old * (bps / old).powf(WEIGHT),
             None => bps,
         };
-        if smoothed.is_finite() {
-            self.estimate = Some((smoothed, now));
-        }
+        self.estimate = Some((smoothed, now));
     }
 
     /// Bits per second, `None` before the first useful transfer.
@@ -68,6 +71,17 @@ mod tests {
         assert!((throughput.bps().unwrap() / 10e6 - 1.0).abs() < 0.01);
         assert!(!throughput.stale(Duration::from_secs(1), start));
         assert!(throughput.stale(Duration::from_secs(1), start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn outliers_up_and_down_count_alike() {
+        let now = Instant::now();
+        let mut throughput = Throughput::new();
+        for receive_s in [0.02, 0.002, 0.2] {
+            throughput.observe(125_000, 125_000, receive_s, now);
+        }
+        let bps = throughput.bps().unwrap();
+        assert!(bps > 50e6 * 0.7 && bps < 50e6 * 1.0, "{bps}");
     }
 
     #[test]

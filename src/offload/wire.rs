@@ -9,10 +9,8 @@
 //! Every error is an [`ErrorBody`] with a fitting status. Both sides use the types and the query of this file,
 //! so they cannot drift apart.
 
-use crate::task::{Kernel, Work};
-use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::de::{Deserialize, IntoDeserializer};
-use serde::{Deserialize as DeriveDeserialize, Serialize};
+use crate::task::Work;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -34,7 +32,7 @@ pub const CODE_QUEUE_FULL: &str = "queue_full";
 const LONGEST_DEADLINE_S: f64 = 366.0 * 86_400.0;
 
 /// The answer to a task.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
     /// What the kernel computed, as 16 hexadecimal digits on the wire (JSON numbers end at 2^53).
     #[serde(with = "hex64")]
@@ -53,7 +51,7 @@ pub struct TaskResult {
 }
 
 /// How busy a server is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Share of the machine's CPU in use, 0 to 1, smoothed over about half a second.
     pub cpu_use: f64,
@@ -68,7 +66,7 @@ pub struct Load {
 }
 
 /// The answer to a health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// `ok`.
     pub status: String,
@@ -79,7 +77,7 @@ pub struct Health {
 }
 
 /// Every error a server answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// What programs react to, such as `queue_full`.
     pub code: String,
@@ -100,7 +98,7 @@ impl TaskQuery {
     /// `kernel=...&size=...&seed=...&deadline_s=...`
     pub fn to_query(&self) -> String {
         let Work { kernel, size, seed } = self.work;
-        let mut query = format!("kernel={}&size={size}&seed={seed}", kernel_name(kernel));
+        let mut query = format!("kernel={kernel}&size={size}&seed={seed}");
         if let Some(deadline) = self.deadline {
             query += &format!("&deadline_s={}", deadline.as_secs_f64());
         }
@@ -112,7 +110,7 @@ impl TaskQuery {
         reject_unknown(pairs)?;
         let kernel = required(pairs, "kernel")?;
         let work = Work {
-            kernel: parse_kernel(kernel)?,
+            kernel: kernel.parse().map_err(|e| format!("parameter `kernel`: {e}"))?,
             size: parse_u64("size", required(pairs, "size")?)?,
             seed: parse_u64("seed", required(pairs, "seed")?)?,
         };
@@ -124,18 +122,6 @@ impl TaskQuery {
 /// The hash that proves that a payload arrived unchanged.
 pub fn payload_hash(payload: &[u8]) -> u64 {
     xxh3_64(payload)
-}
-
-/// The name of a kernel on the wire.
-pub fn kernel_name(kernel: Kernel) -> String {
-    // A unit variant serialises to its name in quotes; there is no other form it could take.
-    let quoted = serde_json::to_string(&kernel).unwrap_or_default();
-    quoted.trim_matches('"').to_owned()
-}
-
-fn parse_kernel(name: &str) -> Result<Kernel, String> {
-    let deserializer: StrDeserializer<'_, ValueError> = name.into_deserializer();
-    Kernel::deserialize(deserializer).map_err(|e| format!("parameter `kernel`: {e}"))
 }
 
 const PARAMETERS: [&str; 4] = ["kernel", "size", "seed", "deadline_s"];
@@ -207,6 +193,7 @@ mod hex64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::task::Kernel;
 
     fn pairs(query: &str) -> Vec<(String, String)> {
         let pair = |part: &str| {
@@ -218,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_query_survives_the_round_trip() {
-        for kernel in [Kernel::Matmul, Kernel::Sha256, Kernel::Fft, Kernel::Dijkstra] {
+        for &kernel in Kernel::ALL {
             for deadline in [None, Some(Duration::from_micros(400_250))] {
                 let query = TaskQuery {
                     work: Work {
@@ -241,7 +228,7 @@ mod tests {
             ("kernel=sha256&size=1", "`seed` is missing"),
             (
                 "kernel=sha999&size=1&seed=2",
-                "`kernel`: unknown variant `sha999`",
+                "`kernel`: there is no kernel \"sha999\"",
             ),
             ("kernel=sha256&size=-1&seed=2", "`size` is \"-1\""),
             (

@@ -1,12 +1,11 @@
 //! The machine's CPU use, from the first line of `/proc/stat`, smoothed.
 
+use hwmeter_hw::cpu::CpuTimesReader;
 use hwmeter_hw::{Error, Result, Root};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-const STAT: &str = "/proc/stat";
 /// The kernel counts in ticks of 10 ms: a shorter window would be coarse.
 const WINDOW: Duration = Duration::from_millis(150);
 /// The weight of a new window: a step is followed to two thirds within half a second.
@@ -28,14 +27,14 @@ struct State {
 impl CpuLoad {
     /// Begins to watch; fails when `/proc/stat` cannot be used at all.
     pub fn start(root: &Root) -> Result<Self> {
-        let mut node = root.open(STAT)?;
-        let mut before = read(&mut node)?;
+        let mut stat = CpuTimesReader::open(root)?;
+        let mut before = stat.read()?;
         let shared = Arc::new(Mutex::new(State::default()));
         let watched = Arc::clone(&shared);
         let watch = move || {
             loop {
                 thread::park_timeout(WINDOW);
-                let after = read(&mut node);
+                let after = stat.read();
                 let mut state = watched.lock().unwrap_or_else(PoisonError::into_inner);
                 if state.stop {
                     return;
@@ -43,7 +42,7 @@ impl CpuLoad {
                 match after {
                     Ok(after) => {
                         let old = state.cpu_use.take().and_then(|known| known.ok());
-                        state.cpu_use = smoothed(old, after.use_since(&before)).map(Ok);
+                        state.cpu_use = smoothed(old, after.utilisation_since(&before)).map(Ok);
                         before = after;
                     }
                     Err(e) => state.cpu_use = Some(Err(e.to_string())),
@@ -84,89 +83,12 @@ fn smoothed(old: Option<f64>, new: Option<f64>) -> Option<f64> {
     }
 }
 
-/// Ticks since boot, all CPUs together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ticks {
-    busy: u64,
-    idle: u64,
-}
-
-impl Ticks {
-    /// The busy share between two readings; `None` if the kernel counted nothing in between.
-    fn use_since(&self, before: &Self) -> Option<f64> {
-        // Counters of one CPU may go back a little when it goes offline, and `iowait` by design.
-        let busy = self.busy.saturating_sub(before.busy);
-        let idle = self.idle.saturating_sub(before.idle);
-        (busy + idle > 0).then(|| busy as f64 / (busy + idle) as f64)
-    }
-}
-
-fn read(node: &mut hwmeter_hw::root::Node) -> Result<Ticks> {
-    let path = node.path().to_owned();
-    let bytes = node.read()?;
-    parse(bytes).ok_or_else(|| Error::malformed(Path::new(&path), bytes, "`cpu` and its ticks"))
-}
-
-/// The `cpu` line: user nice system idle iowait irq softirq steal (guest time is part of user time).
-fn parse(stat: &[u8]) -> Option<Ticks> {
-    let line = stat.split(|&b| b == b'\n').next()?;
-    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-    if words.next()? != "cpu" {
-        return None;
-    }
-    let ticks: Vec<u64> = words
-        .take(8)
-        .map(|word| word.parse().ok())
-        .collect::<Option<_>>()?;
-    // Kernels before 2.6.11 end earlier; what is missing counts as nothing, but four there always are.
-    let at = |index: usize| ticks.get(index).copied().unwrap_or(0);
-    let sum = |indices: &[usize]| {
-        indices
-            .iter()
-            .try_fold(0_u64, |sum, &index| sum.checked_add(at(index)))
-    };
-    (ticks.len() >= 4).then_some(())?;
-    Some(Ticks {
-        busy: sum(&[0, 1, 2, 5, 6, 7])?,
-        idle: sum(&[3, 4])?,
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn busy_and_idle_are_told_apart() {
-        let before = parse(b"cpu  100 10 50 1000 40 5 5 30 7 0\ncpu0 1 2 3 4\n").unwrap();
-        assert_eq!(
-            before,
-            Ticks {
-                busy: 200,
-                idle: 1040
-            }
-        );
-        let after = parse(b"cpu  130 10 50 1060 40 5 5 40 7 0\n").unwrap();
-        assert_eq!(after.use_since(&before), Some(0.4));
-        assert_eq!(after.use_since(&after), None);
-    }
-
-    #[test]
-    fn anything_else_is_malformed() {
-        let cases: [&[u8]; 7] = [
-            b"",
-            b"cpu",
-            b"cpu 1 2 3",
-            b"cpu0 1 2 3 4 5 6 7 8",
-            b"cpu 1 2 x 4 5",
-            b"cpu -1 2 3 4 5",
-            b"cpu 18446744073709551615 18446744073709551615 3 4 5",
-        ];
-        for bad in cases {
-            assert_eq!(parse(bad), None, "{}", String::from_utf8_lossy(bad));
-        }
-    }
+    const STAT: &str = "/proc/stat";
 
     #[test]
     fn it_follows_a_made_up_machine_and_survives_a_broken_file() {
