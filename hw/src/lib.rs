@@ -1,6 +1,8 @@
 //! Energy and power of Linux boards.
 #![doc = ""]
+pub mod blas;
 pub mod clock;
+pub mod clock_rate;
 pub mod error;
 pub mod root;
 pub mod units;
