@@ -40,13 +40,15 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// A table with a header row, aligned columns and no frame.
+/// A table with aligned columns and no frame; an empty header is none.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|text| text.to_string()));
+    if !header.is_empty() {
+        table.set_header(header.iter().map(|text| text.to_string()));
+    }
     table
 }
 

@@ -15,7 +15,9 @@ const PLENTY: Duration = Duration::from_secs(60);
 
 fn agent(out: &Path) -> Command {
     let mut command = Command::new(HWMETER);
-    command.args(["run-agent", "--gpu", "off", "--sensor", "cpu-model", "--out"]).arg(out);
+    command
+        .args(["run-agent", "--gpu", "off", "--sensor", "cpu-model", "--out"])
+        .arg(out);
     command
 }
 
@@ -28,7 +30,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn rows(out: &Path) -> Vec<std::collections::HashMap<String, String>> {
-    csv::Reader::from_path(out.join("decisions.csv")).unwrap().deserialize().map(Result::unwrap).collect()
+    csv::Reader::from_path(out.join("decisions.csv"))
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn manifest(out: &Path) -> Value {
@@ -45,26 +51,41 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv")).map_or(0, |text| text.lines().count().saturating_sub(1))
+    std::fs::read_to_string(out.join("decisions.csv"))
+        .map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
 /// The processes that `pid` has started.
 fn children(pid: u32) -> Vec<Pid> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+    list.split_whitespace()
+        .map(|pid| Pid::from_raw(pid.parse().unwrap()))
+        .collect()
 }
 
 fn is_alive(pid: Pid) -> bool {
     // A zombie that nobody has reaped yet is dead.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 #[test]
 fn every_task_is_decided_run_measured_and_learned() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let output = run(agent(&out).args(["--learner", "linucb", "--tasks", "8", "--seed", "7", "--audit", "1", "--json"]));
+    let output = run(agent(&out).args([
+        "--learner",
+        "linucb",
+        "--tasks",
+        "8",
+        "--seed",
+        "7",
+        "--audit",
+        "1",
+        "--json",
+    ]));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["status"], "done");
@@ -76,25 +97,46 @@ fn every_task_is_decided_run_measured_and_learned() {
     assert_eq!(rows.len(), 8);
     for (i, row) in rows.iter().enumerate() {
         assert_eq!(row["task"], i.to_string());
-        let number = |column: &str| row[column].parse::<f64>().unwrap_or_else(|_| panic!("{column}: {row:?}"));
+        let number = |column: &str| {
+            row[column]
+                .parse::<f64>()
+                .unwrap_or_else(|_| panic!("{column}: {row:?}"))
+        };
         assert!(number("energy_j") > 0.0 && number("energy_u_j") > 0.0);
-        assert!(number("decide_j") >= 0.0 && number("decide_j") + number("execute_j") <= number("energy_j") * 1.001);
+        assert!(
+            number("decide_j") >= 0.0
+                && number("decide_j") + number("execute_j") <= number("energy_j") * 1.001
+        );
         assert!(number("latency_s") > 0.0 && number("train_s") > 0.0);
         let succeeded = row["success"] == "true";
-        let expected = if succeeded { -number("energy_j") } else { number("reward") };
+        let expected = if succeeded {
+            -number("energy_j")
+        } else {
+            number("reward")
+        };
         assert_eq!(number("reward"), expected);
         assert!(number("reward") < 0.0);
-        assert_eq!((row["kind"].as_str(), row["sensor"].as_str()), ("modelled", "cpu-model"));
+        assert_eq!(
+            (row["kind"].as_str(), row["sensor"].as_str()),
+            ("modelled", "cpu-model")
+        );
     }
     let checked = summary["audit"]["checked"].as_u64().unwrap();
-    assert_eq!(checked as usize, rows.iter().filter(|row| !row["execute_s"].is_empty()).count());
+    assert_eq!(
+        checked as usize,
+        rows.iter().filter(|row| !row["execute_s"].is_empty()).count()
+    );
 
     let manifest = manifest(&out);
     assert_eq!(manifest["seed"], 7);
     assert!(manifest["energy_note"].as_str().unwrap().contains("share"));
     assert!(manifest["clock"]["t_s_zero_unix_s"].as_f64().unwrap() > 1.7e9);
     assert!(out.join("learner.safetensors").metadata().unwrap().len() > 0);
-    assert!(std::fs::read_to_string(out.join("energy.csv")).unwrap().starts_with("t_s,sensor,rail,power_w,energy_j\n"));
+    assert!(
+        std::fs::read_to_string(out.join("energy.csv"))
+            .unwrap()
+            .starts_with("t_s,sensor,rail,power_w,energy_j\n")
+    );
 }
 
 /// The energy of a task is what `energy.csv` says about its time.
@@ -105,24 +147,32 @@ fn the_joules_of_a_task_can_be_found_in_the_trace() {
     let output = run(agent(&out).args(["--learner", "local", "--tasks", "4"]));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut trace: Vec<(f64, f64)> = Vec::new();
-    for row in csv::Reader::from_path(out.join("energy.csv")).unwrap().records().map(Result::unwrap) {
+    for row in csv::Reader::from_path(out.join("energy.csv"))
+        .unwrap()
+        .records()
+        .map(Result::unwrap)
+    {
         if &row[2] == "device" {
             trace.push((row[0].parse().unwrap(), row[4].parse().unwrap()));
         }
     }
     let at = |t: f64| {
-        let i = trace.partition_point(|point| point.0 <= t).clamp(1, trace.len() - 1);
+        let i = trace
+            .partition_point(|point| point.0 <= t)
+            .clamp(1, trace.len() - 1);
         let ((t0, e0), (t1, e1)) = (trace[i - 1], trace[i]);
         e0 + (e1 - e0) * (t - t0) / (t1 - t0)
     };
     let rows = rows(&out);
-    let offset = manifest(&out)["first_task_t_s"].as_f64().unwrap_or(0.0);
     for row in &rows {
-        let begin: f64 = row["t_s"].parse::<f64>().unwrap() + offset;
+        let begin: f64 = row["t_s"].parse().unwrap();
         let end = begin + row["latency_s"].parse::<f64>().unwrap();
         let joules: f64 = row["energy_j"].parse().unwrap();
         let traced = at(end) - at(begin);
-        assert!((traced - joules).abs() < 0.02 * joules + 0.01, "{traced} {joules}");
+        assert!(
+            (traced - joules).abs() < 0.02 * joules + 0.01,
+            "{traced} {joules}"
+        );
     }
 }
 
@@ -135,7 +185,9 @@ fn the_same_seed_gives_the_same_tasks() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         rows(&out)
             .iter()
-            .map(|row| ["task", "kernel", "cycles", "payload_bytes", "deadline_s"].map(|column| row[column].clone()))
+            .map(|row| {
+                ["task", "kernel", "cycles", "payload_bytes", "deadline_s"].map(|column| row[column].clone())
+            })
             .collect::<Vec<_>>()
     };
     assert_eq!(tasks("a", "cloud"), tasks("b", "mec"));
@@ -200,7 +252,9 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let url = line.trim().rsplit(' ').next().unwrap().to_owned();
         Self { child, url }
     }
@@ -220,7 +274,16 @@ fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
     let mut mec = Server::start("mec");
     let cloud = Server::start("cloud");
     let child = agent(&out)
-        .args(["--learner", "mec", "--tasks", "40", "--mec", &mec.url, "--cloud", &cloud.url])
+        .args([
+            "--learner",
+            "mec",
+            "--tasks",
+            "40",
+            "--mec",
+            &mec.url,
+            "--cloud",
+            &cloud.url,
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -234,11 +297,21 @@ fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
     assert_eq!(rows.len(), 40);
     let last = &rows[39];
     assert_eq!(last["success"], "false");
-    assert!(last["error"].contains(&mec.url) || last["error"].contains("127.0.0.1"), "{last:?}");
+    assert!(
+        last["error"].contains(&mec.url) || last["error"].contains("127.0.0.1"),
+        "{last:?}"
+    );
     assert!(last["reward"].parse::<f64>().unwrap() < 0.0);
-    assert_eq!(last["mec_free"], "", "an unreachable MEC has no known load: {last:?}");
+    assert_eq!(
+        last["mec_free"], "",
+        "an unreachable MEC has no known load: {last:?}"
+    );
     let manifest = manifest(&out);
-    assert_eq!(manifest["energy_note"], Value::Null, "with real servers the whole board is charged");
+    assert_eq!(
+        manifest["energy_note"],
+        Value::Null,
+        "with real servers the whole board is charged"
+    );
 }
 
 /// A server that answers quickly, politely, and wrongly.
@@ -289,12 +362,29 @@ fn wrong_results_are_found_out_and_count_as_failures() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let liar = liar();
-    let output =
-        run(agent(&out).args(["--learner", "mec", "--tasks", "3", "--audit", "1", "--mec", &liar, "--cloud", &liar]));
+    let output = run(agent(&out).args([
+        "--learner",
+        "mec",
+        "--tasks",
+        "3",
+        "--audit",
+        "1",
+        "--mec",
+        &liar,
+        "--cloud",
+        &liar,
+    ]));
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("3 results were wrong"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("3 results were wrong"),
+        "{}",
+        text(&output.stderr)
+    );
     for row in rows(&out) {
-        assert_eq!((row["success"].as_str(), row["error"].as_str()), ("false", "wrong result (audit)"));
+        assert_eq!(
+            (row["success"].as_str(), row["error"].as_str()),
+            ("false", "wrong result (audit)")
+        );
     }
     assert_eq!(manifest(&out)["summary"]["success_rate"], 0.0);
 }
@@ -314,9 +404,15 @@ fn bad_input_is_told_what_where_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let out = |name: &str| -> PathBuf { dir.path().join(name) };
     let mut gpu = Command::new(HWMETER);
-    fails(gpu.args(["run-agent", "--gpu", "on", "--out"]).arg(out("gpu")), &["`torch`", "--gpu off"]);
+    fails(
+        gpu.args(["run-agent", "--gpu", "on", "--out"]).arg(out("gpu")),
+        &["`torch`", "--gpu off"],
+    );
     fails(&mut agent(Path::new("/proc/no/run")), &["/proc/no/run", "--out"]);
-    fails(agent(&out("sensor")).args(["--sensor", "modbus"]), &["modbus", "known are"]);
+    fails(
+        agent(&out("sensor")).args(["--sensor", "modbus"]),
+        &["modbus", "known are"],
+    );
     fails(agent(&out("cpus")).args(["--cpus", "900"]), &["CPU 900"]);
     std::fs::create_dir(out("old")).unwrap();
     std::fs::write(out("old").join("decisions.csv"), "task\n").unwrap();
@@ -335,7 +431,12 @@ fn bad_input_is_told_what_where_and_what_to_do() {
         &["--gpu", "maybe"],
     ] {
         let output = run(agent(&out("bad")).args(args));
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -345,7 +446,10 @@ fn a_full_disk_is_reported_and_not_a_panic() {
     let out = dir.path().join("trace");
     std::fs::create_dir(&out).unwrap();
     std::os::unix::fs::symlink("/dev/full", out.join("energy.csv")).unwrap();
-    fails(agent(&out).args(["--learner", "local", "--tasks", "2"]), &["energy.csv", "No space left"]);
+    fails(
+        agent(&out).args(["--learner", "local", "--tasks", "2"]),
+        &["energy.csv", "No space left"],
+    );
     assert_eq!(rows(&out).len(), 2, "the run itself went on");
 
     // Files may grow to 512 bytes only: the first rows of decisions.csv do not fit.

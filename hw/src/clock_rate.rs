@@ -1,115 +1,210 @@
-//! The CPU's clock rate, which turns seconds into cycles.
+//! How fast the CPU's clock runs at full speed: what turns a number of cycles into seconds.
 
-use crate::board::cpuinfo_field;
 use crate::root::Root;
 use serde::Serialize;
-use std::hint::black_box;
-use std::time::Instant;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 /// A clock rate and where it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClockRate {
     /// Cycles per second.
     pub hz: f64,
-    /// Where the figure is from.
+    /// Where the rate is from.
     pub source: ClockSource,
 }
 
-/// Where a clock rate is from, best first.
+/// Where a clock rate is from, most trustworthy first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClockSource {
-    /// `cpuinfo_max_freq` of frequency scaling: what a busy core reaches.
+    /// `cpufreq/cpuinfo_max_freq`: the highest frequency the first online CPU may run at.
     Cpufreq,
-    /// `cpu MHz` in `/proc/cpuinfo` (x86).
+    /// The highest `cpu MHz` of `/proc/cpuinfo` (x86 only): nominal or present frequency, as the kernel sees it.
     Cpuinfo,
-    /// Timed on a chain of dependent additions.
-    Measured,
+    /// Measured on the running machine: what the CPU reached just now.
+    Estimated,
 }
 
-/// The highest clock rate of the first core below `root`, or an estimate where the system does not tell.
-pub fn clock_rate(root: &Root) -> ClockRate {
-    let khz = root
-        .read_number::<f64>("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
-        .ok();
-    if let Some(khz) = khz.filter(|khz| *khz > 0.0) {
-        return ClockRate {
-            hz: khz * 1e3,
+impl fmt::Display for ClockSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Cpufreq => "cpufreq",
+            Self::Cpuinfo => "cpuinfo",
+            Self::Estimated => "estimated",
+        })
+    }
+}
+
+/// The clock rate of the CPU at full speed.
+///
+/// The first of these that is there: the `cpuinfo_max_freq` of the first online CPU, the highest `cpu MHz` of
+/// `/proc/cpuinfo`, an estimate that takes about 20 ms and is always of the running machine, whatever `root` is.
+/// On boards with cores of two kinds the first online CPU is often a small one; its rate stands for all.
+pub fn clock_hz(root: &Root) -> ClockRate {
+    cpufreq_hz(root)
+        .map(|hz| ClockRate {
+            hz,
             source: ClockSource::Cpufreq,
-        };
-    }
-    let cpuinfo = root.read_text("/proc/cpuinfo").unwrap_or_default();
-    let mhz = cpuinfo_field(&cpuinfo, "cpu MHz").and_then(|mhz| mhz.parse::<f64>().ok());
-    if let Some(mhz) = mhz.filter(|mhz| *mhz > 0.0) {
-        return ClockRate {
-            hz: mhz * 1e6,
-            source: ClockSource::Cpuinfo,
-        };
-    }
-    ClockRate {
-        hz: measure(),
-        source: ClockSource::Measured,
-    }
+        })
+        .or_else(|| {
+            cpuinfo_hz(root).map(|hz| ClockRate {
+                hz,
+                source: ClockSource::Cpuinfo,
+            })
+        })
+        .unwrap_or_else(|| ClockRate {
+            hz: estimated_hz(),
+            source: ClockSource::Estimated,
+        })
 }
 
-/// Adds a chain of numbers in which each addition needs the result of the one before: on every core in use one
-/// such addition takes one cycle. The best of several rounds, for the first ones run before the clock is up.
-fn measure() -> f64 {
-    const ROUNDS: usize = 10;
-    const CHAIN: u64 = 16;
-    const REPEATS: u64 = 200_000;
-    let mut best = 0.0f64;
-    for _ in 0..ROUNDS {
-        let step = black_box(3u64);
-        let mut x = black_box(1u64);
-        let begin = Instant::now();
-        for _ in 0..REPEATS {
-            // Alternating with xor keeps the compiler from folding the chain into one multiplication.
-            x = chain(x, step);
+fn cpufreq_hz(root: &Root) -> Option<f64> {
+    let cpu = first_online_cpu(root);
+    let khz: f64 = root
+        .read_number(format!(
+            "/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
+        ))
+        .ok()?;
+    plausible(khz * 1e3)
+}
+
+/// The first number of a list such as `0-3` or `2,4-7`; 0 where there is no list.
+fn first_online_cpu(root: &Root) -> u32 {
+    let list = root
+        .read_text("/sys/devices/system/cpu/online")
+        .unwrap_or_default();
+    let first = list
+        .split([',', '-'])
+        .next()
+        .and_then(|number| number.parse().ok());
+    first.unwrap_or(0)
+}
+
+fn cpuinfo_hz(root: &Root) -> Option<f64> {
+    let cpuinfo = root.read_text("/proc/cpuinfo").ok()?;
+    let rates = cpuinfo.lines().filter_map(|line| {
+        let (key, mhz) = line.split_once(':')?;
+        if key.trim() == "cpu MHz" {
+            mhz.trim().parse().ok()
+        } else {
+            None
         }
-        black_box(x);
-        best = best.max((CHAIN * REPEATS) as f64 / begin.elapsed().as_secs_f64());
-    }
-    best
+    });
+    plausible(rates.fold(0.0, f64::max) * 1e6)
 }
 
-/// Sixteen dependent one-cycle operations.
-#[inline(always)]
-fn chain(mut x: u64, step: u64) -> u64 {
-    for _ in 0..8 {
-        x = x.wrapping_add(step);
-        x ^= step;
+/// Some virtual machines and drivers report 0 or garbage.
+fn plausible(hz: f64) -> Option<f64> {
+    (1e7..1e11).contains(&hz).then_some(hz)
+}
+
+/// How long the estimate looks for the fastest of its runs: long enough for a CPU to raise its frequency.
+const ESTIMATE_TIME: Duration = Duration::from_millis(20);
+
+/// Runs it makes even when others take most of that time.
+const ESTIMATE_RUNS: u32 = 300;
+
+/// Additions in one run: about 20 µs at 2 GHz.
+const CHAIN_ADDITIONS: u32 = 100 * CHAIN_TURNS;
+const CHAIN_TURNS: u32 = 400;
+
+/// Cycles per second from a chain of integer additions of which each needs the result of the one before.
+///
+/// On all usual cores such an addition takes one cycle, however many the core could do at once. The fastest
+/// run counts, because interruptions only ever make a run slower.
+fn estimated_hz() -> f64 {
+    let began = Instant::now();
+    let (mut fastest, mut runs) = (f64::MAX, 0);
+    while runs < ESTIMATE_RUNS || began.elapsed() < ESTIMATE_TIME {
+        let run = Instant::now();
+        addition_chain(CHAIN_TURNS);
+        fastest = fastest.min(run.elapsed().as_secs_f64().max(1e-9));
+        runs += 1;
     }
-    x
+    f64::from(CHAIN_ADDITIONS) / fastest
+}
+
+/// `turns` times a hundred additions, `turns` at least 1. Assembly, because a compiler would either shorten the
+/// chain or, unoptimised, wrap each addition in memory accesses. Both operands are registers: some cores add
+/// constants for free.
+#[cfg(target_arch = "x86_64")]
+fn addition_chain(turns: u32) {
+    // SAFETY: works on the named registers and the flags only.
+    unsafe {
+        std::arch::asm!(
+            "2:", ".rept 100", "add {sum}, {addend}", ".endr", "sub {turns:e}, 1", "jnz 2b",
+            sum = inout(reg) 1u64 => _,
+            addend = in(reg) 3u64,
+            turns = inout(reg) turns => _,
+            options(nomem, nostack),
+        );
+    }
+}
+
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+fn addition_chain(turns: u32) {
+    // SAFETY: works on the named registers and the flags only.
+    unsafe {
+        std::arch::asm!(
+            "2:", ".rept 100", "add {sum}, {sum}, {addend}", ".endr", "subs {turns:w}, {turns:w}, #1", "b.ne 2b",
+            sum = inout(reg) 1u64 => _,
+            addend = in(reg) 3u64,
+            turns = inout(reg) turns => _,
+            options(nomem, nostack),
+        );
+    }
+}
+
+/// On other architectures in Rust: exclusive-ors keep the compiler from shortening the chain. Needs optimisation.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn addition_chain(turns: u32) {
+    use std::hint::black_box;
+    let (mut sum, addend, mask) = (black_box(1usize), black_box(3), black_box(5));
+    for _ in 0..turns * 50 {
+        sum = sum.wrapping_add(addend) ^ mask;
+    }
+    black_box(sum);
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_best_source_is_used() {
+    fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        assert_eq!(clock_rate(&root).source, ClockSource::Measured);
-        std::fs::create_dir_all(root.path("/proc")).unwrap();
-        std::fs::write(
-            root.path("/proc/cpuinfo"),
-            "vendor_id\t: X\ncpu MHz\t\t: 2450.000\n",
-        )
-        .unwrap();
+        for (path, content) in files {
+            let path = root.path(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        (dir, root)
+    }
+
+    const CPUINFO: (&str, &str) = (
+        "/proc/cpuinfo",
+        "processor\t: 0\ncpu MHz\t\t: 1800.5\n\nprocessor\t: 1\ncpu MHz\t\t: 2400.25\ncache size\t: 9 KB\n",
+    );
+
+    #[test]
+    fn the_first_online_cpu_speaks_for_all() {
+        let (_dir, root) = root_with(&[
+            ("/sys/devices/system/cpu/online", "2-3,5\n"),
+            (
+                "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
+                "600000\n",
+            ),
+            (
+                "/sys/devices/system/cpu/cpu2/cpufreq/cpuinfo_max_freq",
+                "1500000\n",
+            ),
+            CPUINFO,
+        ]);
         assert_eq!(
-            clock_rate(&root),
-            ClockRate {
-                hz: 2.45e9,
-                source: ClockSource::Cpuinfo
-            }
-        );
-        let cpufreq = root.path("/sys/devices/system/cpu/cpu0/cpufreq");
-        std::fs::create_dir_all(&cpufreq).unwrap();
-        std::fs::write(cpufreq.join("cpuinfo_max_freq"), "1500000\n").unwrap();
-        assert_eq!(
-            clock_rate(&root),
+            clock_hz(&root),
             ClockRate {
                 hz: 1.5e9,
                 source: ClockSource::Cpufreq
@@ -118,8 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn a_measured_clock_rate_is_that_of_a_computer() {
-        let hz = measure();
-        assert!((1e8..2e10).contains(&hz), "{hz}");
+    fn without_cpufreq_the_fastest_line_of_cpuinfo_counts() {
+        let broken = ("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "0\n");
+        for files in [&[CPUINFO][..], &[CPUINFO, broken]] {
+            let (_dir, root) = root_with(files);
+            assert_eq!(
+                clock_hz(&root),
+                ClockRate {
+                    hz: 2400.25e6,
+                    source: ClockSource::Cpuinfo
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn with_nothing_to_read_the_rate_is_estimated() {
+        let (_dir, root) = root_with(&[("/proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\n")]);
+        let rate = clock_hz(&root);
+        assert_eq!(rate.source, ClockSource::Estimated);
+        assert!(rate.hz > 4e8 && rate.hz < 1e10, "{rate:?}");
     }
 }

@@ -11,6 +11,7 @@
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`cpu`], [`cpu_time`]: load, affinity, CPU time of processes
+//! - [`clock_rate`]: cycles per second; [`blas`]: matrix products for calibration
 //! - [`envelope`]: idle and full-load power
 //! - [`gpu`]: present or not, and kept away from
 //!
@@ -34,6 +35,7 @@
 //! # }
 //! ```
 
+pub mod blas;
 pub mod board;
 pub mod clock;
 pub mod clock_rate;

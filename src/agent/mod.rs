@@ -21,6 +21,7 @@ use crate::task::Task;
 use crate::task::set::payload;
 use audit::Answer;
 use executor::Executor;
+use hwmeter_hw::clock::Moment;
 use hwmeter_hw::meter::Meter;
 use ledger::{Ledger, Sink, Waiting};
 use observer::Observer;
@@ -41,6 +42,8 @@ pub struct Agent<'a> {
     pub meter: &'a Meter,
     /// What a result is worth.
     pub reward: RewardRule,
+    /// Where `t_s` begins, the same as in the trace.
+    pub origin: Moment,
     /// Set from outside (Ctrl-C) to end after the task at hand.
     pub stop: &'a AtomicBool,
 }
@@ -73,7 +76,6 @@ impl Agent<'_> {
     pub fn run(&mut self, tasks: &[Task], sink: &mut dyn Sink) -> Result<(Tally, Vec<Answer>), AgentError> {
         let mut ledger = Ledger::default();
         let mut answers = Vec::new();
-        let origin = self.executor.clock.now();
         for task in tasks {
             if self.stop.load(Ordering::Relaxed) {
                 break;
@@ -108,7 +110,7 @@ impl Agent<'_> {
                     decision,
                     decide_s,
                     outcome,
-                    (whole.begin() - origin).0,
+                    (whole.begin() - self.origin).0,
                 )
                 .with_spans(whole, deciding, executing),
             );

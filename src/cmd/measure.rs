@@ -339,7 +339,7 @@ fn print_one(measurement: &Measurement) {
                 &format!("{:.3} W", mean.0),
             ]);
         }
-        anstream::eprintln!("{rows}");
+        anstream::eprintln!("{}", rows.trim_fmt());
     }
     let (term, _) = span.budget.dominant();
     anstream::eprintln!(

@@ -160,7 +160,7 @@ fn print_sensors(context: &Context, found: &[Found]) {
             ]);
         }
     }
-    anstream::println!("\n{rows}");
+    anstream::println!("\n{}", rows.trim_fmt());
     if let Some(default) = default {
         anstream::println!("* used unless --sensor says otherwise: {default}");
     }

@@ -23,12 +23,12 @@ use hwmeter::task::{Kernel, Speed, TaskSet, Work};
 use hwmeter::trace::TraceWriter;
 use hwmeter_hw::Root;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
-use hwmeter_hw::clock_rate::clock_rate;
+use hwmeter_hw::clock_rate::clock_hz;
 use hwmeter_hw::cpu::{Affinity, core_count, parse_cpu_list};
 use hwmeter_hw::envelope::PowerEnvelope;
 use hwmeter_hw::gpu;
 use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
-use hwmeter_hw::sensor::{Sensor, SensorInfo};
+use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
@@ -57,12 +57,13 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
 
     let context = context(root);
     let sensor = open_sensor(&context, args.sensor.as_deref())?;
+    let board_kind = sensor.info().kind;
     let learner = learn::build(args.learner, args.seed, &learn::Settings::default())?;
     let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
     let servers = Servers::start(args)?;
     let _pinned = args.cpus.as_deref().map(pin).transpose()?;
 
-    let clock_rate = clock_rate(root);
+    let clock_rate = clock_hz(root);
     let cost = CostModel::calibrate(clock_rate.hz);
     let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, &trace)?;
     let reward = reward_rule(args, &envelope);
@@ -73,6 +74,7 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         "board": context.board,
         "sensor": meter.info(),
         "kind": meter.info().kind,
+        "board_kind": board_kind,
         "energy_note": servers.is_shared().then_some(SHARE_NOTE),
         "clock": clock_offset(origin),
         "sampling_hz": 1.0 / meter.period().0,
@@ -102,6 +104,7 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         learner,
         meter: &meter,
         reward,
+        origin,
         stop: &stop,
     };
     let mut sink = Progress::new(&mut rows, tasks.len() as u64);
@@ -421,7 +424,7 @@ fn print(
             )
         )
     );
-    let mut rows = table(&["", ""]);
+    let mut rows = table(&[]);
     rows.add_row(["success rate", &percent(summary.success_rate)]);
     rows.add_row(["mean reward", &joules(summary.mean_reward)]);
     let mix = [summary.local, summary.mec, summary.cloud].map(percent);
@@ -467,7 +470,7 @@ fn print(
     ]);
     rows.add_row(["sensor", &sensor_line(manifest, stats)]);
     rows.add_row(["files", &dir.path().display().to_string()]);
-    anstream::println!("{rows}");
+    anstream::println!("{}", rows.trim_fmt());
     if summary.tasks_without_energy > 0 {
         anstream::println!(
             "{} tasks have no energy: the sensor gave no sample; they were not learned from.",
@@ -477,8 +480,8 @@ fn print(
     if let Some(note) = manifest["energy_note"].as_str() {
         anstream::println!("{note}");
     }
-    if let Ok(info) = serde_json::from_value::<SensorInfo>(manifest["sensor"].clone())
-        && let Some(sentence) = ui::kind_sentence(info.kind, &info.id)
+    if let Ok(kind) = serde_json::from_value(manifest["board_kind"].clone())
+        && let Some(sentence) = ui::kind_sentence(kind, meter_id(manifest).as_str().unwrap_or_default())
     {
         anstream::println!("{sentence}");
     }
