@@ -58,6 +58,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Joules of a command, or of a duration
     Measure(MeasureArgs),
+    /// Matrix products per second and per joule of this board
+    Calibrate(CalibrateArgs),
     /// Decide for each of a set of tasks where to run it, run it there, measure and learn
     RunAgent(Box<RunAgentArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
@@ -97,6 +99,19 @@ pub struct MeasureArgs {
     /// The command and its arguments
     #[arg(last = true, value_name = "CMD", conflicts_with = "duration")]
     pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Smaller matrices and less time: under 30 s
+    #[arg(long)]
+    pub quick: bool,
+    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
+    #[arg(long, value_name = "SENSOR")]
+    pub sensor: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

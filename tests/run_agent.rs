@@ -452,10 +452,11 @@ fn a_full_disk_is_reported_and_not_a_panic() {
     );
     assert_eq!(rows(&out).len(), 2, "the run itself went on");
 
-    // Files may grow to 512 bytes only: the first rows of decisions.csv do not fit.
+    // Files may grow to 4 KiB only: the later rows of decisions.csv do not fit.
     let out = dir.path().join("rows");
     let script = format!(
-        "trap '' XFSZ; ulimit -f 1; exec {HWMETER} run-agent --sensor cpu-model --learner local --tasks 9 --out {}",
+        "trap '' XFSZ; ulimit -f 8; exec {HWMETER} run-agent --sensor cpu-model --learner local --device-speed 1 \
+         --tasks 30 --out {}",
         out.display()
     );
     fails(Command::new("sh").args(["-c", &script]), &["decisions.csv"]);

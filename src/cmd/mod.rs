@@ -1,5 +1,6 @@
 //! One file per subcommand: wiring only.
 
+pub mod calibrate;
 pub mod link;
 pub mod measure;
 pub mod probe;

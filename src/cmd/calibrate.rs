@@ -1,0 +1,179 @@
+//! `hwmeter calibrate`: matrix products per second and per joule.
+
+use super::{context, open_sensor};
+use crate::cli::CalibrateArgs;
+use crate::ui::{self, paint, table};
+use anyhow::Context as _;
+use hwmeter_hw::blas::bench::{GemmTiming, Precision, time};
+use hwmeter_hw::blas::builtin::Builtin;
+use hwmeter_hw::blas::openblas::OpenBlas;
+use hwmeter_hw::blas::{self, Gemm};
+use hwmeter_hw::meter::{Meter, MeterOptions};
+use hwmeter_hw::sensor::SensorInfo;
+use hwmeter_hw::span::SpanEnergy;
+use hwmeter_hw::{Error, Root};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Order of the matrices: large enough to leave the caches, small enough for a Raspberry Pi.
+const N: usize = 1024;
+const N_QUICK: usize = 512;
+/// Time for each engine, precision and number of threads.
+const BUDGET: Duration = Duration::from_secs(3);
+const BUDGET_QUICK: Duration = Duration::from_millis(700);
+
+/// One timing and what it cost.
+struct Row {
+    timing: GemmTiming,
+    energy: SpanEnergy,
+}
+
+/// Times every engine found, prints the table.
+pub fn run(args: &CalibrateArgs, root: &Root) -> anyhow::Result<ExitCode> {
+    let context = context(root);
+    let sensor = open_sensor(&context, args.sensor.as_deref())?;
+    let rate = sensor.info().default_rate_hz();
+    let meter = Meter::start(sensor, MeterOptions::at(rate)).context("the sensor cannot be read")?;
+    let idle = idle_watts(&meter);
+    let (engines, missing) = engines();
+    let rows = time_all(&engines, &meter, args.quick)?;
+    let info = meter.info().clone();
+    meter.stop();
+    if args.json {
+        println!("{:#}", document(&rows, idle, &info, &missing));
+    } else {
+        print(&rows, idle, &info, &missing);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The engines whose products are right, and why others cannot be used.
+fn engines() -> (Vec<Box<dyn Gemm>>, Vec<Error>) {
+    let mut engines: Vec<Box<dyn Gemm>> = vec![Box::new(Builtin::new())];
+    let mut missing = Vec::new();
+    match OpenBlas::load() {
+        Ok(openblas) => engines.push(Box::new(openblas)),
+        Err(error) => missing.push(error),
+    }
+    engines.retain(|engine| match blas::verify(&**engine) {
+        Ok(()) => true,
+        Err(error) => {
+            missing.push(error);
+            false
+        }
+    });
+    (engines, missing)
+}
+
+/// Power while nothing of ours runs.
+fn idle_watts(meter: &Meter) -> Option<f64> {
+    let span = meter.span("idle");
+    std::thread::sleep(Duration::from_secs(1));
+    span.end().wait().mean_power().map(|power| power.0)
+}
+
+fn time_all(engines: &[Box<dyn Gemm>], meter: &Meter, is_quick: bool) -> anyhow::Result<Vec<Row>> {
+    let (n, budget) = if is_quick {
+        (N_QUICK, BUDGET_QUICK)
+    } else {
+        (N, BUDGET)
+    };
+    let mut threads = vec![1, blas::all_threads()];
+    threads.dedup();
+    let bar = ProgressBar::new((engines.len() * 2 * threads.len()) as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left") {
+        bar.set_style(style);
+    }
+    let mut rows = Vec::new();
+    for engine in engines {
+        for precision in [Precision::Sgemm, Precision::Dgemm] {
+            for &threads in &threads {
+                bar.set_message(format!(
+                    "{} {} on {threads} threads",
+                    engine.name(),
+                    name(precision)
+                ));
+                let span = meter.span("gemm");
+                let timing = time(&**engine, precision, n, threads, budget)?;
+                rows.push(Row {
+                    timing,
+                    energy: span.end().wait(),
+                });
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(rows)
+}
+
+fn name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Sgemm => "sgemm",
+        Precision::Dgemm => "dgemm",
+    }
+}
+
+/// GFLOPS per watt of the whole span: warm-up and the time between products included, as is their energy.
+fn watts(row: &Row) -> Option<f64> {
+    row.energy.mean_power().map(|power| power.0)
+}
+
+fn document(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) -> Value {
+    let gemm: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let watts = watts(row);
+            json!({
+                "provider": row.timing.engine,
+                "op": name(row.timing.precision),
+                "threads": row.timing.threads,
+                "n": row.timing.n,
+                "gflops": row.timing.best_gflops,
+                "gflops_median": row.timing.median_gflops,
+                "gflops_spread": row.timing.spread,
+                "watts": watts,
+                "gflops_per_watt": watts.map(|watts| row.timing.median_gflops / watts),
+            })
+        })
+        .collect();
+    json!({
+        "gemm": gemm,
+        "idle_watts": idle,
+        "sensor": { "id": info.id, "kind": info.kind },
+        "missing": missing.iter().map(Error::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn print(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) {
+    let mut lines = table(&[
+        "ENGINE", "PRODUCT", "THREADS", "N", "GFLOPS", "MEDIAN", "SPREAD", "POWER", "GFLOPS/W",
+    ]);
+    for row in rows {
+        let timing = &row.timing;
+        let watts = watts(row);
+        lines.add_row([
+            timing.engine.clone(),
+            name(timing.precision).to_owned(),
+            timing.threads.to_string(),
+            timing.n.to_string(),
+            format!("{:.2}", timing.best_gflops),
+            format!("{:.2}", timing.median_gflops),
+            format!("{:.1} %", 100.0 * timing.spread),
+            watts.map_or("-".to_owned(), |w| format!("{w:.2} W")),
+            watts.map_or("-".to_owned(), |w| format!("{:.2}", timing.median_gflops / w)),
+        ]);
+    }
+    anstream::println!("{}", lines.trim_fmt());
+    if let Some(idle) = idle {
+        anstream::println!("\nidle {idle:.2} W  [{}, {}]", info.id, info.kind);
+    }
+    for error in missing {
+        anstream::println!("{} {error}", paint(ui::WARN, "not timed:"));
+    }
+    if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
+        anstream::println!("{sentence}");
+    }
+}
