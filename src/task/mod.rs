@@ -7,12 +7,16 @@
 //! What a task computes depends only on its [`Work`] and its payload, never on the machine, so that a device can
 //! compare its own checksum with that of a server.
 
+pub mod cost;
 mod kernel;
 mod mix;
-mod pacer;
+pub mod pacer;
+pub mod set;
 
+pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
 pub use pacer::{InvalidSpeed, Speed};
+pub use set::{SetRule, Task, TaskSet};
 
 use pacer::Pacer;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,157 @@
+//! What a round of each kernel costs on this host: turns a task's cycles into a number of rounds.
+//!
+//! Tasks state their size in CPU cycles. How many cycles a round takes depends on the processor and the compiler,
+//! so it is measured once, at start.
+
+use super::kernel::Kernel;
+use super::pacer::thread_cpu_time;
+use serde::Serialize;
+use std::hint::black_box;
+use std::time::Duration;
+
+/// CPU time of one timed batch of rounds: long against the resolution of the clock.
+const BATCH: Duration = Duration::from_millis(4);
+
+/// Timed batches for each kernel.
+const BATCHES: usize = 12;
+
+/// Cycles per round of each kernel, on the host where it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CostModel {
+    rounds: Vec<RoundCost>,
+}
+
+/// What a round of one kernel costs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RoundCost {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// CPU cycles of one round.
+    pub cycles: f64,
+}
+
+impl CostModel {
+    /// Measures every kernel, about 0.2 s of CPU time in all, on a CPU of `clock_hz` cycles per second.
+    ///
+    /// The fastest batch counts, because whatever disturbs a batch makes it slower.
+    pub fn calibrate(clock_hz: f64) -> Self {
+        Self::from_cycles(|kernel| seconds_per_round(kernel) * clock_hz)
+    }
+
+    /// A model of known cycles per round. What is not at least one cycle counts as one.
+    pub fn from_cycles(mut cycles: impl FnMut(Kernel) -> f64) -> Self {
+        let round = |&kernel| RoundCost {
+            kernel,
+            cycles: cycles(kernel).max(1.0),
+        };
+        Self {
+            rounds: Kernel::ALL.iter().map(round).collect(),
+        }
+    }
+
+    /// CPU cycles of one round of `kernel`.
+    pub fn cycles_per_round(&self, kernel: Kernel) -> f64 {
+        // The list is made from Kernel::ALL, which has the order of the enum.
+        self.rounds[kernel as usize].cycles
+    }
+
+    /// The number of rounds of `kernel`, at least 1, that take about `cycles` cycles.
+    pub fn size_for(&self, kernel: Kernel, cycles: u64) -> u64 {
+        (cycles as f64 / self.cycles_per_round(kernel)).round().max(1.0) as u64
+    }
+
+    /// The cost of a round of every kernel.
+    pub fn rounds(&self) -> &[RoundCost] {
+        &self.rounds
+    }
+}
+
+/// CPU seconds of one round in the fastest batch.
+fn seconds_per_round(kernel: Kernel) -> f64 {
+    let mut rounds = kernel.start(black_box(1));
+    let mut batch = |count: u32| {
+        let began = thread_cpu_time();
+        for _ in 0..count {
+            black_box(rounds.round());
+        }
+        (thread_cpu_time() - began).as_secs_f64()
+    };
+    // Also warms the caches up.
+    let first_guess = batch(10) / 10.0;
+    let count = (BATCH.as_secs_f64() / first_guess.max(1e-9))
+        .ceil()
+        .clamp(1.0, 1e6) as u32;
+    let fastest = (0..BATCHES).map(|_| batch(count)).fold(f64::MAX, f64::min);
+    fastest / f64::from(count)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{Speed, Work, run};
+    use super::*;
+
+    const CLOCK_HZ: f64 = 2e9;
+
+    /// CPU time of a task that was asked to take `cycles`, as a share of that.
+    fn share_taken(cost: &CostModel, kernel: Kernel, cycles: u64) -> f64 {
+        let work = Work {
+            kernel,
+            size: cost.size_for(kernel, cycles),
+            seed: 7,
+        };
+        let began = thread_cpu_time();
+        run(&work, &[1; 1000], Speed::FULL, &|| false).unwrap();
+        (thread_cpu_time() - began).as_secs_f64() * CLOCK_HZ / cycles as f64
+    }
+
+    #[test]
+    fn a_task_of_n_cycles_takes_n_cycles() {
+        let mut open = Kernel::ALL.to_vec();
+        let mut shares = Vec::new();
+        // Other tests on the same core may slow down the task and not the calibration, or the other way round.
+        for _ in 0..12 {
+            let cost = CostModel::calibrate(CLOCK_HZ);
+            shares = open
+                .iter()
+                .map(|&kernel| (kernel, share_taken(&cost, kernel, 30_000_000)))
+                .collect();
+            shares.retain(|(_, share)| !(0.7..1.3).contains(share));
+            open = shares.iter().map(|&(kernel, _)| kernel).collect();
+            if open.is_empty() {
+                return;
+            }
+        }
+        panic!("shares of the cycles asked for: {shares:?}");
+    }
+
+    #[test]
+    fn a_round_is_short_enough_to_stop_after_it() {
+        let cost = CostModel::calibrate(CLOCK_HZ);
+        for round in cost.rounds() {
+            // The limit is 1 ms; 20 to 200 µs are meant, but tests may run unoptimised and on a busy machine.
+            assert!((4e3..2e6).contains(&round.cycles), "{round:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounds_and_at_least_one() {
+        let cost = CostModel::from_cycles(|kernel| if kernel == Kernel::Fft { 1000.0 } else { f64::NAN });
+        assert_eq!(cost.cycles_per_round(Kernel::Fft), 1000.0);
+        assert_eq!(
+            [0, 1, 1499, 1501, 10_000].map(|c| cost.size_for(Kernel::Fft, c)),
+            [1, 1, 1, 2, 10]
+        );
+        assert_eq!(cost.size_for(Kernel::Matmul, 5), 5);
+    }
+
+    #[test]
+    fn every_kernel_finds_its_own_cost() {
+        let cost = CostModel::from_cycles(|kernel| kernel.name().len() as f64);
+        assert!(
+            Kernel::ALL
+                .iter()
+                .all(|&kernel| cost.cycles_per_round(kernel) == kernel.name().len() as f64)
+        );
+    }
+}
