@@ -1,95 +1,157 @@
-//! What a round of each kernel costs on this machine, so that a task of so many cycles takes about that many.
+//! What a round of each kernel costs on this host: turns a task's cycles into a number of rounds.
+//!
+//! Tasks state their size in CPU cycles. How many cycles a round takes depends on the processor and the compiler,
+//! so it is measured once, at start.
 
-use super::{Kernel, Speed, Work, run};
+use super::kernel::Kernel;
+use super::pacer::thread_cpu_time;
 use serde::Serialize;
+use std::hint::black_box;
 use std::time::Duration;
 
-/// Rounds timed at once grow until they take this long.
-const SHORTEST: Duration = Duration::from_millis(8);
-/// The best of this many timings counts: others were disturbed.
-const REPEATS: usize = 5;
+/// CPU time of one timed batch of rounds: long against the resolution of the clock.
+const BATCH: Duration = Duration::from_millis(4);
 
-/// Cycles per round of each kernel.
+/// Timed batches for each kernel.
+const BATCHES: usize = 12;
+
+/// Cycles per round of each kernel, on the host where it was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CostModel {
-    /// In the order of [`Kernel::ALL`].
-    cycles_per_round: Vec<(Kernel, f64)>,
+    rounds: Vec<RoundCost>,
+}
+
+/// What a round of one kernel costs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RoundCost {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// CPU cycles of one round.
+    pub cycles: f64,
 }
 
 impl CostModel {
-    /// Times every kernel on this thread's CPU time; `clock_hz` turns seconds into cycles. Takes about 0.2 s.
+    /// Measures every kernel, about 0.2 s of CPU time in all, on a CPU of `clock_hz` cycles per second.
+    ///
+    /// The fastest batch counts, because whatever disturbs a batch makes it slower.
     pub fn calibrate(clock_hz: f64) -> Self {
-        let cycles = |kernel| (kernel, seconds_per_round(kernel) * clock_hz);
+        Self::from_cycles(|kernel| seconds_per_round(kernel) * clock_hz)
+    }
+
+    /// A model of known cycles per round. What is not at least one cycle counts as one.
+    pub fn from_cycles(mut cycles: impl FnMut(Kernel) -> f64) -> Self {
+        let round = |&kernel| RoundCost {
+            kernel,
+            cycles: cycles(kernel).max(1.0),
+        };
         Self {
-            cycles_per_round: Kernel::ALL.iter().map(|&kernel| cycles(kernel)).collect(),
+            rounds: Kernel::ALL.iter().map(round).collect(),
         }
     }
 
-    /// Rounds of `kernel` that take about `cycles`; at least one.
+    /// CPU cycles of one round of `kernel`.
+    pub fn cycles_per_round(&self, kernel: Kernel) -> f64 {
+        // The list is made from Kernel::ALL, which has the order of the enum.
+        self.rounds[kernel as usize].cycles
+    }
+
+    /// The number of rounds of `kernel`, at least 1, that take about `cycles` cycles.
     pub fn size_for(&self, kernel: Kernel, cycles: u64) -> u64 {
-        let known = self.cycles_per_round.iter().find(|(k, _)| *k == kernel);
-        let per_round = known.map_or(1.0, |(_, cycles)| cycles.max(1.0));
-        ((cycles as f64 / per_round).round() as u64).max(1)
+        (cycles as f64 / self.cycles_per_round(kernel)).round().max(1.0) as u64
+    }
+
+    /// The cost of a round of every kernel.
+    pub fn rounds(&self) -> &[RoundCost] {
+        &self.rounds
     }
 }
 
+/// CPU seconds of one round in the fastest batch.
 fn seconds_per_round(kernel: Kernel) -> f64 {
-    let mut size = 8;
-    while cpu_time(kernel, size) < SHORTEST {
-        size *= 2;
-    }
-    let best = (0..REPEATS)
-        .map(|_| cpu_time(kernel, size))
-        .min()
-        .unwrap_or(SHORTEST);
-    best.as_secs_f64() / size as f64
-}
-
-/// CPU time of this thread for so many rounds.
-fn cpu_time(kernel: Kernel, size: u64) -> Duration {
-    let begin = thread_cpu_time();
-    let work = Work {
-        kernel,
-        size,
-        seed: size,
+    let mut rounds = kernel.start(black_box(1));
+    let mut batch = |count: u32| {
+        let began = thread_cpu_time();
+        for _ in 0..count {
+            black_box(rounds.round());
+        }
+        (thread_cpu_time() - began).as_secs_f64()
     };
-    std::hint::black_box(run(&work, &[], Speed::FULL, &|| false));
-    thread_cpu_time().saturating_sub(begin)
-}
-
-fn thread_cpu_time() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map(Duration::from)
-        .unwrap_or_default()
+    // Also warms the caches up.
+    let first_guess = batch(10) / 10.0;
+    let count = (BATCH.as_secs_f64() / first_guess.max(1e-9))
+        .ceil()
+        .clamp(1.0, 1e6) as u32;
+    let fastest = (0..BATCHES).map(|_| batch(count)).fold(f64::MAX, f64::min);
+    fastest / f64::from(count)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::{Speed, Work, run};
     use super::*;
 
+    const CLOCK_HZ: f64 = 2e9;
+
+    /// CPU time of a task that was asked to take `cycles`, as a share of that.
+    fn share_taken(cost: &CostModel, kernel: Kernel, cycles: u64) -> f64 {
+        let work = Work {
+            kernel,
+            size: cost.size_for(kernel, cycles),
+            seed: 7,
+        };
+        let began = thread_cpu_time();
+        run(&work, &[1; 1000], Speed::FULL, &|| false).unwrap();
+        (thread_cpu_time() - began).as_secs_f64() * CLOCK_HZ / cycles as f64
+    }
+
     #[test]
-    fn a_task_takes_about_its_cycles() {
-        let hz = 2e9;
-        let model = CostModel::calibrate(hz);
-        for &kernel in Kernel::ALL {
-            let asked = 60_000_000;
-            let size = model.size_for(kernel, asked);
-            let best = (0..3)
-                .map(|_| cpu_time(kernel, size))
-                .min()
-                .unwrap()
-                .as_secs_f64();
-            let ratio = best * hz / asked as f64;
-            assert!((0.7..1.4).contains(&ratio), "{kernel}: {ratio}");
+    fn a_task_of_n_cycles_takes_n_cycles() {
+        let mut open = Kernel::ALL.to_vec();
+        let mut shares = Vec::new();
+        // Other tests on the same core may slow down the task and not the calibration, or the other way round.
+        for _ in 0..12 {
+            let cost = CostModel::calibrate(CLOCK_HZ);
+            shares = open
+                .iter()
+                .map(|&kernel| (kernel, share_taken(&cost, kernel, 30_000_000)))
+                .collect();
+            shares.retain(|(_, share)| !(0.7..1.3).contains(share));
+            open = shares.iter().map(|&(kernel, _)| kernel).collect();
+            if open.is_empty() {
+                return;
+            }
+        }
+        panic!("shares of the cycles asked for: {shares:?}");
+    }
+
+    #[test]
+    fn a_round_is_short_enough_to_stop_after_it() {
+        let cost = CostModel::calibrate(CLOCK_HZ);
+        for round in cost.rounds() {
+            // The limit is 1 ms; 20 to 200 µs are meant, but tests may run unoptimised and on a busy machine.
+            assert!((4e3..2e6).contains(&round.cycles), "{round:?}");
         }
     }
 
     #[test]
-    fn the_smallest_task_is_one_round() {
-        let model = CostModel {
-            cycles_per_round: vec![(Kernel::Fft, 1e5)],
-        };
-        assert_eq!(model.size_for(Kernel::Fft, 0), 1);
-        assert_eq!(model.size_for(Kernel::Fft, 1_000_000), 10);
+    fn sizes_are_rounds_and_at_least_one() {
+        let cost = CostModel::from_cycles(|kernel| if kernel == Kernel::Fft { 1000.0 } else { f64::NAN });
+        assert_eq!(cost.cycles_per_round(Kernel::Fft), 1000.0);
+        assert_eq!(
+            [0, 1, 1499, 1501, 10_000].map(|c| cost.size_for(Kernel::Fft, c)),
+            [1, 1, 1, 2, 10]
+        );
+        assert_eq!(cost.size_for(Kernel::Matmul, 5), 5);
+    }
+
+    #[test]
+    fn every_kernel_finds_its_own_cost() {
+        let cost = CostModel::from_cycles(|kernel| kernel.name().len() as f64);
+        assert!(
+            Kernel::ALL
+                .iter()
+                .all(|&kernel| cost.cycles_per_round(kernel) == kernel.name().len() as f64)
+        );
     }
 }

@@ -10,12 +10,13 @@
 pub mod cost;
 mod kernel;
 mod mix;
-mod pacer;
+pub mod pacer;
 pub mod set;
 
+pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
 pub use pacer::{InvalidSpeed, Speed};
-pub use set::{Task, TaskSet};
+pub use set::{SetRule, Task, TaskSet};
 
 use pacer::Pacer;
 use serde::{Deserialize, Serialize};

@@ -1,51 +1,77 @@
-//! Task sets: what arrives at the device, made from a seed, the same on every machine.
+//! Task sets: which tasks arrive at a device, drawn from a rule and a seed.
+//!
+//! A set is the same on every host: its random numbers are those of ChaCha8, and its logarithms and powers come
+//! from a library that does the same arithmetic everywhere, not from the host's.
 
-use super::Kernel;
+use super::kernel::Kernel;
 use super::mix::SplitMix;
-use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
-/// One unit of work.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One unit of work that a device has to get done, by itself or by a server.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its number, from 0.
+    /// Its place in the set, from 0.
     pub id: u64,
-    /// What it computes.
+    /// What is computed.
     pub kernel: Kernel,
-    /// Its computing size in CPU cycles.
+    /// How much is computed, in CPU cycles of the device.
     pub cycles: u64,
-    /// What its input is made from.
+    /// What input and payload are made from.
     pub seed: u64,
-    /// Bytes that cross the wire if it is offloaded.
+    /// How much must be sent to a server that is to do it, in bytes.
     pub payload_bytes: u64,
-    /// Its latency limit in seconds from arrival.
+    /// The time from arrival to result that is still in time, in seconds.
     pub deadline_s: f64,
 }
 
-/// A sequence of tasks.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Tasks in the order of their arrival.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskSet {
-    /// In order of arrival.
+    /// How the tasks were drawn.
+    pub rule: SetRule,
+    /// The seed they were drawn with.
+    pub seed: u64,
+    /// The tasks.
     pub tasks: Vec<Task>,
 }
 
-/// How the default set is drawn. Sizes are log-normal over three decades; deadlines follow the size, with a factor
-/// that makes some of them impossible on the device, some impossible over a slow link, and many a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+impl TaskSet {
+    /// `count` tasks by the default [`SetRule`].
+    pub fn default_set(count: usize, seed: u64) -> Self {
+        SetRule::default().generate(count, seed)
+    }
+}
+
+/// How tasks are drawn.
+///
+/// The default sizes are those of the reference system's generator with its published parameters: UUniFast over
+/// 500 tasks with a total utilisation of 3.9 and periods of 0.1 to 100 s on 1.2 GHz gives a median of 2.4e8
+/// cycles and about three decades of spread. Its deadlines are the periods, mostly far too long to matter; ours
+/// are tight enough that the placement decides.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SetRule {
-    /// Median computing size in cycles.
+    /// Cycles are log-normal around this median.
     pub median_cycles: f64,
-    /// Standard deviation of its decimal logarithm; sizes beyond three of them are drawn again.
+    /// Standard deviation of the decimal logarithm of the cycles.
     pub sigma_decades: f64,
-    /// Payload in bytes: log-uniform between these.
-    pub payload_bytes: (f64, f64),
-    /// Clock of the nominal device that deadlines refer to.
-    pub reference_hz: f64,
-    /// Deadline = `slack_s` + cycles / `reference_hz` x a uniform draw between these.
-    pub factor: (f64, f64),
-    /// Time every task has on top, in seconds.
-    pub slack_s: f64,
+    /// The decimal logarithm is at most this far from the median's.
+    pub max_decades: f64,
+    /// The smallest payload in bytes; payloads are log-uniform.
+    pub min_payload_bytes: u64,
+    /// The largest payload in bytes.
+    pub max_payload_bytes: u64,
+    /// Clock rate in hertz of the nominal device by which deadlines are set: slower than the boards of the
+    /// reference system (1.4 to 2.2 GHz), because a device has other work too.
+    pub nominal_hz: f64,
+    /// The least share of the time on the nominal device that a deadline grants; below 1 it forces offloading.
+    pub min_slack: f64,
+    /// The largest such share. Shares are uniform.
+    pub max_slack: f64,
+    /// Granted on top of every deadline, in seconds: connecting and deciding take the same for a tiny task.
+    pub grace_s: f64,
 }
 
 impl Default for SetRule {
@@ -53,62 +79,77 @@ impl Default for SetRule {
         Self {
             median_cycles: 2.4e8,
             sigma_decades: 0.5,
-            payload_bytes: (10e3, 1e6),
-            reference_hz: 0.6e9,
-            factor: (0.3, 2.0),
-            slack_s: 0.08,
+            max_decades: 1.5,
+            min_payload_bytes: 10_000,
+            max_payload_bytes: 1_000_000,
+            nominal_hz: 0.6e9,
+            min_slack: 0.3,
+            max_slack: 2.0,
+            grace_s: 0.08,
         }
     }
 }
 
-impl TaskSet {
-    /// The default set: `count` tasks drawn from `seed` by the default rule.
-    pub fn default_set(count: usize, seed: u64) -> Self {
-        Self::draw(count, seed, &SetRule::default())
-    }
-
-    /// `count` tasks drawn from `seed`. A longer set begins with the shorter one.
-    pub fn draw(count: usize, seed: u64, rule: &SetRule) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        Self {
-            tasks: (0..count as u64)
-                .map(|id| draw_task(id, rule, &mut rng))
-                .collect(),
+impl SetRule {
+    /// Draws `count` tasks. A longer set of the same seed begins with the same tasks.
+    pub fn generate(&self, count: usize, seed: u64) -> TaskSet {
+        let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
+        let tasks = (0..count as u64).map(|id| self.task(id, &mut draw)).collect();
+        TaskSet {
+            rule: *self,
+            seed,
+            tasks,
         }
     }
-}
 
-fn draw_task(id: u64, rule: &SetRule, rng: &mut ChaCha8Rng) -> Task {
-    let kernel = Kernel::ALL[rng.random_range(0..Kernel::ALL.len())];
-    let decades = loop {
-        let z = standard_normal(rng);
-        if z.abs() <= 3.0 {
-            break z * rule.sigma_decades;
+    fn task(&self, id: u64, draw: &mut Draw) -> Task {
+        let kernel = Kernel::ALL[(draw.uniform() * Kernel::ALL.len() as f64) as usize];
+        let cycles = self.cycles(draw);
+        let payload_bytes = self.payload_bytes(draw);
+        let slack = self.min_slack + (self.max_slack - self.min_slack) * draw.uniform();
+        // Whole microseconds survive being written down in decimals.
+        let deadline_us = (cycles as f64 / self.nominal_hz * slack + self.grace_s) * 1e6;
+        let deadline_s = deadline_us.round() / 1e6;
+        Task {
+            id,
+            kernel,
+            cycles,
+            seed: draw.0.next_u64(),
+            payload_bytes,
+            deadline_s,
         }
-    };
-    let cycles = rule.median_cycles * 10f64.powf(decades);
-    let (smallest, largest) = rule.payload_bytes;
-    let payload = smallest * (largest / smallest).powf(rng.random::<f64>());
-    let (tight, loose) = rule.factor;
-    let factor = tight + (loose - tight) * rng.random::<f64>();
-    Task {
-        id,
-        kernel,
-        cycles: cycles.round() as u64,
-        seed: rng.random(),
-        payload_bytes: payload.round() as u64,
-        deadline_s: rule.slack_s + cycles / rule.reference_hz * factor,
+    }
+
+    fn cycles(&self, draw: &mut Draw) -> u64 {
+        // A rule may allow next to nothing: then the median must do.
+        let mut decades = (0..100).map(|_| self.sigma_decades * draw.normal());
+        let decades = decades.find(|x| x.abs() <= self.max_decades).unwrap_or(0.0);
+        (self.median_cycles * libm::pow(10.0, decades)).round() as u64
+    }
+
+    fn payload_bytes(&self, draw: &mut Draw) -> u64 {
+        let (min, max) = (self.min_payload_bytes as f64, self.max_payload_bytes as f64);
+        (min * libm::pow(max / min.max(1.0), draw.uniform())).round() as u64
     }
 }
 
-/// By Box and Muller (1958).
-fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
-    let u: f64 = 1.0 - rng.random::<f64>();
-    let v: f64 = rng.random();
-    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+/// Random numbers that are the same on every host.
+struct Draw(ChaCha8Rng);
+
+impl Draw {
+    /// Uniform on [0, 1), in steps of 2^-53.
+    fn uniform(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Standard normal (Box and Muller, 1958).
+    fn normal(&mut self) -> f64 {
+        let (radius, turn) = (1.0 - self.uniform(), self.uniform());
+        (-2.0 * libm::log(radius)).sqrt() * libm::cos(std::f64::consts::TAU * turn)
+    }
 }
 
-/// The payload of a task: bytes that no link can compress, from its seed.
+/// The bytes that go with a task: made from its seed, incompressible, the same on every host.
 pub fn payload(task: &Task) -> Vec<u8> {
     let mut bytes = vec![0; task.payload_bytes as usize];
     SplitMix::new(task.seed).fill(&mut bytes);
@@ -116,48 +157,128 @@ pub fn payload(task: &Task) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    /// The value at `share` of the sorted values.
+    fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(share * (sorted.len() - 1) as f64) as usize]
+    }
+
+    fn many() -> Vec<Task> {
+        TaskSet::default_set(20_000, 50).tasks
+    }
+
     #[test]
-    fn the_same_seed_gives_the_same_tasks_and_another_others() {
-        assert_eq!(TaskSet::default_set(50, 7), TaskSet::default_set(50, 7));
-        assert_eq!(
-            TaskSet::default_set(50, 7).tasks[..20],
-            TaskSet::default_set(20, 7).tasks
-        );
-        assert_ne!(TaskSet::default_set(50, 7), TaskSet::default_set(50, 8));
+    fn a_set_is_the_same_everywhere() {
+        let tasks = TaskSet::default_set(2, 50).tasks;
+        let known = [
+            Task {
+                id: 0,
+                kernel: Kernel::Sha256,
+                cycles: 632_982_993,
+                seed: 2_003_396_283_302_960_058,
+                payload_bytes: 47_686,
+                deadline_s: 1.566_395,
+            },
+            Task {
+                id: 1,
+                kernel: Kernel::Fft,
+                cycles: 197_159_664,
+                seed: 9_561_492_159_590_289_602,
+                payload_bytes: 543_995,
+                deadline_s: 0.297_379,
+            },
+        ];
+        assert_eq!(tasks, known);
+    }
+
+    #[test]
+    fn a_seed_decides_and_a_longer_set_begins_alike() {
+        let set = TaskSet::default_set(100, 1);
+        assert_eq!(set, TaskSet::default_set(100, 1));
+        assert_ne!(set.tasks, TaskSet::default_set(100, 2).tasks);
+        assert_eq!(set.tasks[..30], TaskSet::default_set(30, 1).tasks);
     }
 
     #[test]
     fn sizes_span_three_decades_around_the_median() {
-        let mut cycles: Vec<u64> = TaskSet::default_set(500, 50)
-            .tasks
-            .iter()
-            .map(|t| t.cycles)
-            .collect();
-        cycles.sort_unstable();
-        let median = cycles[250] as f64;
-        assert!((1.9e8..3.0e8).contains(&median), "{median}");
-        let decades = (cycles[499] as f64 / cycles[0] as f64).log10();
-        assert!((2.3..3.01).contains(&decades), "{decades}");
+        let tasks = many();
+        let cycles = || tasks.iter().map(|task| task.cycles as f64);
+        let median = quantile(cycles(), 0.5);
+        assert!((2.3e8..2.5e8).contains(&median), "{median:e}");
+        let mean = cycles().sum::<f64>() / tasks.len() as f64;
+        assert!((4.2e8..5.0e8).contains(&mean), "{mean:e}");
+        let decades = (quantile(cycles(), 1.0) / quantile(cycles(), 0.0)).log10();
+        assert!((2.7..=3.0).contains(&decades), "{decades}");
+        // One standard deviation up is half a decade.
+        let one_sigma = (quantile(cycles(), 0.8413) / median).log10();
+        assert!((0.48..0.52).contains(&one_sigma), "{one_sigma}");
     }
 
     #[test]
-    fn payloads_and_deadlines_are_within_their_rule() {
-        for task in TaskSet::default_set(500, 50).tasks {
-            assert!((10_000..=1_000_000).contains(&task.payload_bytes), "{task:?}");
-            let least = 0.08 + 0.3 * task.cycles as f64 / 0.6e9 - 1e-6;
-            assert!(task.deadline_s >= least && task.deadline_s < 20.0, "{task:?}");
+    fn payloads_are_log_uniform() {
+        let tasks = many();
+        let bytes = |share| quantile(tasks.iter().map(|task| task.payload_bytes as f64), share);
+        assert!(bytes(0.0) >= 1e4 && bytes(0.0) < 1.01e4 && bytes(1.0) <= 1e6 && bytes(1.0) > 0.99e6);
+        assert!((0.95e5..1.05e5).contains(&bytes(0.5)), "{}", bytes(0.5));
+    }
+
+    #[test]
+    fn deadlines_are_neither_hopeless_nor_meaningless() {
+        for task in many() {
+            let nominal_s = task.cycles as f64 / 0.6e9;
+            let slack = (task.deadline_s - 0.08) / nominal_s;
+            assert!((0.299..2.001).contains(&slack), "{task:?}");
+            assert!((0.08..26.0).contains(&task.deadline_s), "{task:?}");
         }
     }
 
     #[test]
-    fn a_payload_is_as_long_as_said_and_always_the_same() {
-        let task = &TaskSet::default_set(1, 3).tasks[0];
-        let bytes = payload(task);
-        assert_eq!(bytes.len() as u64, task.payload_bytes);
-        assert_eq!(bytes, payload(task));
-        assert!(bytes.iter().filter(|&&b| b == 0).count() < bytes.len() / 50);
+    fn every_kernel_gets_its_share() {
+        let tasks = many();
+        for &kernel in Kernel::ALL {
+            let share = tasks.iter().filter(|task| task.kernel == kernel).count() as f64 / tasks.len() as f64;
+            assert!(
+                (share * Kernel::ALL.len() as f64 - 1.0).abs() < 0.1,
+                "{kernel}: {share}"
+            );
+        }
+    }
+
+    #[test]
+    fn payloads_have_their_length_and_differ() {
+        let tasks = TaskSet::default_set(2, 3).tasks;
+        let [one, other] = [0, 1].map(|at| payload(&tasks[at]));
+        assert_eq!(one.len() as u64, tasks[0].payload_bytes);
+        assert_eq!(one, payload(&tasks[0]));
+        assert_ne!(one[..64], other[..64]);
+        assert!(
+            payload(&Task {
+                payload_bytes: 0,
+                ..tasks[0]
+            })
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_rule_can_be_tuned_and_written_down() {
+        let rule: SetRule =
+            serde_json::from_str(r#"{"max_decades": 0, "max_payload_bytes": 10000}"#).unwrap();
+        let set = rule.generate(10, 1);
+        assert!(
+            set.tasks
+                .iter()
+                .all(|task| task.cycles == 240_000_000 && task.payload_bytes == 10_000)
+        );
+        assert_eq!(
+            serde_json::from_str::<TaskSet>(&serde_json::to_string(&set).unwrap()).unwrap(),
+            set
+        );
+        assert!(serde_json::from_str::<SetRule>(r#"{"meridian_cycles": 1}"#).is_err());
     }
 }
