@@ -233,11 +233,15 @@ mod tests {
     fn work_is_stretched_by_the_speed() {
         for (speed, piece_us, pieces) in [(0.5, 200, 100), (0.1, 100, 50), (0.25, 1000, 1)] {
             let piece = Duration::from_micros(piece_us);
-            let (wall, undisturbed) = stretch(speed, piece, pieces);
-            assert!(wall > 0.999 / speed, "{speed}: only {wall}");
             // Some wake-up latency comes on top of the last sleep, which nothing can make up for.
-            let slack = 0.1 / speed + 1e-3 / (piece * pieces).as_secs_f64();
-            assert!(undisturbed < 1.0 / speed + slack, "{speed}: {undisturbed}");
+            let most = 1.1 / speed + 1e-3 / (piece * pieces).as_secs_f64();
+            // Never faster than asked for; slower only as long as the machine is too busy to tell.
+            let in_time = (0..20).any(|_| {
+                let (wall, undisturbed) = stretch(speed, piece, pieces);
+                assert!(wall > 0.999 / speed, "{speed}: only {wall}");
+                undisturbed < most
+            });
+            assert!(in_time, "{speed}: longer than {most} every time");
         }
     }
 
