@@ -1,0 +1,8 @@
+//! The sensors on made-up boards, with good input and bad.
+
+#![allow(clippy::unwrap_used)] // in tests, helpers included
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod hwmon;
