@@ -3,6 +3,7 @@
 //! Each file finds its hardware below [`Context::root`] and gives a [`Driver`]. To add a sensor, write its file
 //! and put its `DRIVER` into [`DRIVERS`].
 
+mod child;
 pub mod cpu_model;
 pub mod hwmon;
 mod hwmon_rails;
@@ -11,8 +12,11 @@ pub mod ina3221_iio;
 mod load;
 pub mod powercap;
 pub mod process_share;
+mod program;
 pub mod replay;
 pub mod rpi_model;
+pub mod tegrastats;
+pub mod tegrastats_parse;
 
 use crate::board::Board;
 use crate::clock::Clock;
@@ -63,6 +67,7 @@ pub const DRIVERS: &[&Driver] = &[
     &ina3221_iio::DRIVER,
     &ina3221_hwmon::DRIVER,
     &hwmon::DRIVER,
+    &tegrastats::DRIVER,
     &powercap::DRIVER,
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,
