@@ -10,6 +10,8 @@ mod hwmon_rails;
 pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
+mod perf_event;
+pub mod perf_rapl;
 pub mod powercap;
 pub mod process_share;
 mod program;
@@ -69,6 +71,7 @@ pub const DRIVERS: &[&Driver] = &[
     &hwmon::DRIVER,
     &tegrastats::DRIVER,
     &powercap::DRIVER,
+    &perf_rapl::DRIVER,
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,
 ];
