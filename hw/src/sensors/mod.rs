@@ -10,13 +10,16 @@ mod hwmon_rails;
 pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
+mod mailbox;
 mod perf_event;
 pub mod perf_rapl;
+pub mod pmic_parse;
 pub mod powercap;
 pub mod process_share;
 mod program;
 pub mod replay;
 pub mod rpi_model;
+pub mod rpi_pmic;
 pub mod tegrastats;
 pub mod tegrastats_parse;
 
@@ -70,6 +73,7 @@ pub const DRIVERS: &[&Driver] = &[
     &ina3221_hwmon::DRIVER,
     &hwmon::DRIVER,
     &tegrastats::DRIVER,
+    &rpi_pmic::DRIVER,
     &powercap::DRIVER,
     &perf_rapl::DRIVER,
     &rpi_model::DRIVER,
