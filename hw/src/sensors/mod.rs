@@ -14,6 +14,7 @@ mod mailbox;
 mod perf_event;
 pub mod perf_rapl;
 pub mod pmic_parse;
+pub mod power_supply;
 pub mod powercap;
 pub mod process_share;
 mod program;
@@ -76,6 +77,7 @@ pub const DRIVERS: &[&Driver] = &[
     &rpi_pmic::DRIVER,
     &powercap::DRIVER,
     &perf_rapl::DRIVER,
+    &power_supply::DRIVER,
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,
 ];

@@ -6,4 +6,5 @@
 mod common;
 
 mod hwmon;
+mod power_supply;
 mod tegrastats;
