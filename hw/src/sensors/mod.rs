@@ -11,6 +11,7 @@ pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
 mod mailbox;
+pub mod nvml;
 mod perf_event;
 pub mod perf_rapl;
 pub mod pmic_parse;
@@ -77,6 +78,7 @@ pub const DRIVERS: &[&Driver] = &[
     &rpi_pmic::DRIVER,
     &powercap::DRIVER,
     &perf_rapl::DRIVER,
+    &nvml::DRIVER,
     &power_supply::DRIVER,
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,

@@ -6,5 +6,6 @@
 mod common;
 
 mod hwmon;
+mod nvml;
 mod power_supply;
 mod tegrastats;
