@@ -6,6 +6,7 @@
 mod common;
 
 mod hwmon;
+mod ina3221;
 mod nvml;
 mod power_supply;
 mod tegrastats;
