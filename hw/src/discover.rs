@@ -1,7 +1,7 @@
 //! Which sensors are there, and for each one that cannot be used: why, and what to do.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sensor::{Kind, Sensor, SensorInfo};
+use crate::sensor::{Kind, Role, Sensor, SensorInfo};
 use crate::sensors::replay::Replay;
 use crate::sensors::{Context, DRIVERS, Driver};
 
@@ -47,11 +47,17 @@ pub fn discover(context: &Context) -> Vec<Found> {
         .collect()
 }
 
-/// The sensor used when none is asked for: the first usable one, measured before modelled.
+/// The sensor used when none is asked for: among the usable ones a measured one before a modelled one, one that has
+/// the whole board on a rail before one that has parts of it, and then the first.
 pub fn default_sensor(found: &[Found]) -> Option<&SensorInfo> {
-    found.iter().find_map(|found| match &found.status {
+    let usable = found.iter().filter_map(|found| match &found.status {
         Status::Ok(info) => Some(info),
         Status::Unusable { .. } => None,
+    });
+    usable.min_by_key(|info| {
+        let mut total = info.total.iter().filter_map(|&i| info.rails.get(i));
+        let has_board = total.any(|rail| rail.role == Role::Total);
+        (info.kind != Kind::Measured, !has_board)
     })
 }
 

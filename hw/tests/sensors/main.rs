@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
+mod boards;
 mod hwmon;
 mod ina3221;
 mod nvml;
