@@ -19,7 +19,7 @@ use crate::units::{Seconds, Watts};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How it is found.
 pub const DRIVER: Driver = Driver {
@@ -103,12 +103,17 @@ impl Tegrastats {
         let on_line = Box::new(move |line: &str| sink.take(stamp.now(), line));
         let arguments = ["--interval".to_owned(), interval.as_millis().to_string()];
         let child = LineChild::start(program, &arguments, on_line)?;
-        let names = latest.wait(FIRST_LINE + interval).ok_or_else(|| {
-            let why = child
-                .why_ended()
-                .unwrap_or_else(|| "it printed no line with power rails".to_owned());
-            Error::io("read", program, io::Error::other(why))
-        })?;
+        let deadline = Instant::now() + FIRST_LINE + interval;
+        let names = loop {
+            if let Some(names) = latest.wait(Duration::from_millis(50)) {
+                break names;
+            }
+            let ended = child.why_ended();
+            if ended.is_some() || Instant::now() >= deadline {
+                let why = ended.unwrap_or_else(|| "it printed no line with power rails".to_owned());
+                return Err(Error::io("read", program, io::Error::other(why)));
+            }
+        };
         let mut found: Vec<Rail> = Vec::new();
         for name in names {
             if found.iter().all(|rail| rail.name != name) {

@@ -6,8 +6,10 @@ use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::{Reading, Sensor, Value};
 use hwmeter_hw::sensors::tegrastats::Tegrastats;
 use hwmeter_hw::units::Watts;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,57 @@ fn the_child_is_gone_when_the_sensor_is() {
     assert!(process.exists());
     drop(sensor);
     assert!(!process.exists());
+}
+
+const PROGRAM: &str = "HWMETER_TEST_PROGRAM";
+
+#[test]
+#[ignore = "a process of its own for the test below"]
+fn a_process_to_be_killed() {
+    if let Some(program) = std::env::var_os(PROGRAM) {
+        let sensor = start(Path::new(&program), 100).unwrap();
+        println!("child {}", sensor.pid().unwrap());
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn the_child_is_gone_when_the_process_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path(), &format!("echo '{LINE}'\nexec sleep 60"));
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "tegrastats::a_process_to_be_killed",
+            "--nocapture",
+        ])
+        .env(PROGRAM, &program)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let pid: u32 = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("child ")?.1.parse().ok())
+        .unwrap();
+    let is_running = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Its new parent may be slow to reap it: a zombie is dead.
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, state)| !state.starts_with('Z'))
+    };
+    assert!(is_running());
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let begin = Instant::now();
+    while is_running() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "process {pid} is left behind"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
