@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sensor::{Kind, Role, Sensor, SensorInfo};
 use crate::sensors::replay::Replay;
 use crate::sensors::{Context, DRIVERS, Driver};
+use crate::total;
 
 /// One kind of sensor on this board.
 #[derive(Debug)]
@@ -100,7 +101,13 @@ fn try_driver(context: &Context, driver: &Driver) -> Option<Status> {
     };
     match (driver.open)(context, None) {
         Ok(Some(mut sensor)) => Some(match sensor.read() {
-            Ok(_) => Status::Ok(sensor.info()),
+            Ok(reading) => {
+                let mut info = sensor.info();
+                if let Some(warning) = total::warning(&info, &reading) {
+                    total::add_note(&mut info, &warning);
+                }
+                Status::Ok(info)
+            }
             Err(error) => unusable(&error),
         }),
         Ok(None) if (driver.expected)(context) => Some(Status::Unusable {

@@ -10,6 +10,7 @@
 //! - [`discover`]: the sensors found, and for each unusable one why and what to do
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
+//! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`blas`]: matrix products for calibration
 //!
@@ -46,6 +47,7 @@ pub mod root;
 pub mod sensor;
 pub mod sensors;
 pub mod span;
+pub mod total;
 pub mod uncertainty;
 pub mod units;
 

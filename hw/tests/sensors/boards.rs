@@ -159,3 +159,15 @@ fn a_board_without_its_sensor_says_what_to_do() {
         assert!(hint.contains(word), "{hint}");
     }
 }
+
+#[test]
+fn swapped_labels_are_told() {
+    let tree = boards::nano();
+    tree.write(
+        "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power1_input",
+        "8949\n",
+    );
+    let found = discover::discover(&tree.context());
+    let note = discover::default_sensor(&found).and_then(|info| info.note.clone());
+    assert!(note.is_some_and(|note| note.contains("POM_5V_IN reads 2.25 W") && note.contains("--total")));
+}
