@@ -12,6 +12,7 @@
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
+//! - [`cpufreq`]: governor and frequency limits, restored
 //! - [`blas`]: matrix products for calibration
 //!
 //! Measuring a function takes a few lines:
@@ -38,6 +39,7 @@ pub mod board;
 pub mod clock;
 pub mod cpu;
 pub mod cpu_time;
+pub mod cpufreq;
 pub mod discover;
 pub mod error;
 pub mod integrator;

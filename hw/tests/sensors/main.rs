@@ -7,6 +7,7 @@ mod common;
 
 mod bad_input;
 mod boards;
+mod cpufreq;
 mod hwmon;
 mod ina3221;
 mod nvml;
