@@ -19,6 +19,7 @@ pub mod power_supply;
 pub mod powercap;
 pub mod process_share;
 mod program;
+pub mod radio;
 pub mod replay;
 pub mod rpi_model;
 pub mod rpi_pmic;
