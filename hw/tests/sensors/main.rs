@@ -6,10 +6,12 @@
 mod common;
 
 mod bad_input;
+mod blocking;
 mod boards;
 mod cpufreq;
 mod hwmon;
 mod ina3221;
 mod nvml;
 mod power_supply;
+mod random_input;
 mod tegrastats;
