@@ -112,7 +112,7 @@ fn try_driver(context: &Context, driver: &Driver) -> Option<Status> {
         }),
         Ok(None) if (driver.expected)(context) => Some(Status::Unusable {
             kind: ErrorKind::Gone,
-            reason: "no such device: the kernel shows none".to_owned(),
+            reason: "not found: the kernel shows no such device, and PATH no such program".to_owned(),
             hint: (driver.hint)(context, None),
         }),
         Ok(None) => None,

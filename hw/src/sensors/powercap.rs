@@ -66,7 +66,9 @@ impl Powercap {
             let range = root.read_number::<f64>(dir.join("max_energy_range_uj")).ok();
             zones.push(Zone {
                 energy: root.open(dir.join("energy_uj"))?,
-                wraps_at: range.filter(|&uj| uj > 0.0).map(Joules::from_micro),
+                wraps_at: range
+                    .filter(|&uj| uj > 0.0 && uj.is_finite())
+                    .map(Joules::from_micro),
             });
             rails.push(rail(zone, &name));
         }
