@@ -12,7 +12,7 @@
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
-//! - [`cpufreq`]: governor and frequency limits, restored; [`net`]: byte counters
+//! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`blas`]: matrix products for calibration
 //!
 //! Measuring a function takes a few lines:
@@ -42,6 +42,7 @@ pub mod cpu_time;
 pub mod cpufreq;
 pub mod discover;
 pub mod error;
+pub mod gpu;
 pub mod integrator;
 pub mod meter;
 pub mod net;
