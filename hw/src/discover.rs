@@ -1,9 +1,10 @@
 //! Which sensors are there, and for each one that cannot be used: why, and what to do.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sensor::{Kind, Sensor, SensorInfo};
+use crate::sensor::{Kind, Role, Sensor, SensorInfo};
 use crate::sensors::replay::Replay;
 use crate::sensors::{Context, DRIVERS, Driver};
+use crate::total;
 
 /// One kind of sensor on this board.
 #[derive(Debug)]
@@ -47,11 +48,19 @@ pub fn discover(context: &Context) -> Vec<Found> {
         .collect()
 }
 
-/// The sensor used when none is asked for: the first usable one, measured before modelled.
+/// The sensor used when none is asked for: among the usable ones a measured one before a modelled one, one that has
+/// the whole board on a rail before one that has parts of it, and then the first. One that sees nothing but a GPU
+/// says little about a machine and is never it.
 pub fn default_sensor(found: &[Found]) -> Option<&SensorInfo> {
-    found.iter().find_map(|found| match &found.status {
+    let usable = found.iter().filter_map(|found| match &found.status {
         Status::Ok(info) => Some(info),
         Status::Unusable { .. } => None,
+    });
+    let sees_more_than_gpus = |info: &&SensorInfo| info.rails.iter().any(|rail| rail.role != Role::Gpu);
+    usable.filter(sees_more_than_gpus).min_by_key(|info| {
+        let mut total = info.total.iter().filter_map(|&i| info.rails.get(i));
+        let has_board = total.any(|rail| rail.role == Role::Total);
+        (info.kind != Kind::Measured, !has_board)
     })
 }
 
@@ -94,12 +103,18 @@ fn try_driver(context: &Context, driver: &Driver) -> Option<Status> {
     };
     match (driver.open)(context, None) {
         Ok(Some(mut sensor)) => Some(match sensor.read() {
-            Ok(_) => Status::Ok(sensor.info()),
+            Ok(reading) => {
+                let mut info = sensor.info();
+                if let Some(warning) = total::warning(&info, &reading) {
+                    total::add_note(&mut info, &warning);
+                }
+                Status::Ok(info)
+            }
             Err(error) => unusable(&error),
         }),
         Ok(None) if (driver.expected)(context) => Some(Status::Unusable {
             kind: ErrorKind::Gone,
-            reason: "no such device: the kernel shows none".to_owned(),
+            reason: "not found: the kernel shows no such device, and PATH no such program".to_owned(),
             hint: (driver.hint)(context, None),
         }),
         Ok(None) => None,

@@ -10,10 +10,10 @@
 //! - [`discover`]: the sensors found, and for each unusable one why and what to do
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
-//! - [`cpu`], [`cpu_time`]: load, affinity, CPU time of processes
-//! - [`clock_rate`]: cycles per second; [`blas`]: matrix products for calibration
-//! - [`envelope`]: idle and full-load power
-//! - [`gpu`]: present or not, and kept away from
+//! - [`total`]: a sensor's total, chosen by the user and checked against its parts
+//! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
+//! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
+//! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
 //!
 //! Measuring a function takes a few lines:
 //!
@@ -41,17 +41,20 @@ pub mod clock;
 pub mod clock_rate;
 pub mod cpu;
 pub mod cpu_time;
+pub mod cpufreq;
 pub mod discover;
 pub mod envelope;
 pub mod error;
 pub mod gpu;
 pub mod integrator;
 pub mod meter;
+pub mod net;
 pub mod rails;
 pub mod root;
 pub mod sensor;
 pub mod sensors;
 pub mod span;
+pub mod total;
 pub mod uncertainty;
 pub mod units;
 

@@ -263,13 +263,14 @@ struct Sampler {
 }
 
 impl Sampler {
-    /// Reads once; the sample's time is the middle of the read. True if it brought something new.
+    /// Reads once; the sample's time is the middle of the read unless the source tells a better one. True if it
+    /// brought something new.
     fn sample(&mut self) -> Result<bool> {
         let before = self.clock.now();
         let reading = self.sensor.read()?;
         let after = self.clock.now();
         let middle = Moment(before.0 + (after.0 - before.0) / 2);
-        let is_new = self.integrator.push(middle, &reading);
+        let is_new = self.integrator.push(reading.at.unwrap_or(middle), &reading);
         if is_new {
             self.stats.samples += 1;
             if let (Some(on_sample), Some(point)) = (&mut self.on_sample, self.integrator.last()) {

@@ -1,5 +1,6 @@
 //! What a sensor is: something that can be read, and what is known about its readings.
 
+use crate::clock::Moment;
 use crate::error::Result;
 use crate::units::{Joules, Seconds, Watts};
 use serde::{Deserialize, Serialize};
@@ -244,6 +245,9 @@ pub struct Reading {
     /// The values, in the order of [`SensorInfo::rails`]. Empty means that the source has not
     /// updated since the last read: nothing went wrong, and nothing is new.
     pub values: SmallVec<[Value; 8]>,
+    /// When the values were true, where the source itself tells (a line that arrived earlier). Otherwise they
+    /// belong to the middle of the read.
+    pub at: Option<Moment>,
 }
 
 impl Reading {
@@ -262,6 +266,12 @@ impl Reading {
         .collect()
     }
 
+    /// The same reading, true at a moment before the read.
+    pub fn taken_at(mut self, moment: Moment) -> Self {
+        self.at = Some(moment);
+        self
+    }
+
     /// "Nothing new since the last read."
     pub fn unchanged() -> Self {
         Self::default()
@@ -277,6 +287,7 @@ impl FromIterator<Value> for Reading {
     fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Self {
         Self {
             values: values.into_iter().collect(),
+            at: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use hwmeter_hw::board::Board;
 use hwmeter_hw::cpu::CpuInfo;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::error::ErrorKind;
-use hwmeter_hw::gpu::GpuInfo;
+use hwmeter_hw::gpu::{self, Gpu};
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::{Kind, Rail, SensorInfo};
 use hwmeter_hw::sensors::Context;
@@ -25,11 +25,11 @@ pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
     let context = context(root);
     let found = discover::discover(&context);
     let cpu = CpuInfo::read(root);
-    let gpu = GpuInfo::read(root);
+    let gpus = gpu::gpus(root).unwrap_or_default();
     if args.json {
-        println!("{:#}", document(&context.board, &cpu, &gpu, &found));
+        println!("{:#}", document(&context.board, &cpu, &gpus, &found));
     } else {
-        print_machine(&context.board, &cpu, &gpu);
+        print_machine(root, &context.board, &cpu, &gpus);
         print_sensors(&context, &found);
         print_advice(&found);
     }
@@ -37,11 +37,11 @@ pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
 }
 
 /// The document of `probe --json`.
-fn document(board: &Board, cpu: &CpuInfo, gpu: &GpuInfo, found: &[Found]) -> Value {
+fn document(board: &Board, cpu: &CpuInfo, gpus: &[Gpu], found: &[Found]) -> Value {
     json!({
         "board": board,
         "cpu": cpu,
-        "gpu": gpu,
+        "gpu": { "present": !gpus.is_empty(), "devices": gpus },
         "default_sensor": discover::default_sensor(found).map(|info| &info.id),
         "sensors": found.iter().map(sensor).collect::<Vec<_>>(),
     })
@@ -95,7 +95,7 @@ fn total_offset(info: &SensorInfo) -> Watts {
     Watts(parts.map(|rail| rail.offset.0.powi(2)).sum::<f64>().sqrt())
 }
 
-fn print_machine(board: &Board, cpu: &CpuInfo, gpu: &GpuInfo) {
+fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
     anstream::println!(
         "{}  {} ({}, {})",
         paint(ui::BOLD, "Board "),
@@ -115,16 +115,33 @@ fn print_machine(board: &Board, cpu: &CpuInfo, gpu: &GpuInfo) {
             .map(|bytes| format!("{:.1} GiB memory", bytes as f64 / (1u64 << 30) as f64)),
     );
     anstream::println!("{}  {}", paint(ui::BOLD, "CPU   "), parts.join(", "));
-    let name = match (&gpu.name, gpu.present) {
-        (Some(name), _) => name.as_str(),
-        (None, true) => "present",
-        (None, false) => "none found",
+    let names: Vec<String> = gpus.iter().map(|gpu| gpu_line(root, gpu)).collect();
+    let names = if names.is_empty() {
+        "none found".to_owned()
+    } else {
+        names.join("; ")
     };
+    anstream::println!("{}  {names}", paint(ui::BOLD, "GPU   "));
+}
+
+fn gpu_line(root: &Root, gpu: &Gpu) -> String {
     let load = gpu
-        .load
-        .map(|load| format!(", load {:.0} %", load * 100.0))
-        .unwrap_or_default();
-    anstream::println!("{}  {name}{load}", paint(ui::BOLD, "GPU   "));
+        .load(root)
+        .ok()
+        .flatten()
+        .map(|load| format!(", load {:.0} %", load * 100.0));
+    let clock = gpu
+        .devfreq(root)
+        .ok()
+        .flatten()
+        .map(|f| format!(", {} MHz", f.current_hz / 1_000_000));
+    let kind = serde_json::to_value(gpu.kind)
+        .ok()
+        .and_then(|kind| kind.as_str().map(str::to_owned));
+    [kind, Some(format!(" {}", gpu.device)), load, clock]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One line per rail, with a live reading.

@@ -5,8 +5,8 @@
 //! mV) and `currN_input` (mA, signed). There is no power file: P = V x I from two reads. `in4` to `in7` are shunt
 //! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
 
-use super::ina3221_iio::is_i2c_device;
-use super::{Context, Driver};
+use super::ina3221_iio::{i2c_devices, is_i2c_device, is_not_connected};
+use super::{Context, Driver, read_channels};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -91,11 +91,7 @@ impl Ina3221Hwmon {
 
 impl Sensor for Ina3221Hwmon {
     fn read(&mut self) -> Result<Reading> {
-        let mut reading = Reading::default();
-        for channel in &mut self.channels {
-            reading.values.push(channel.read()?);
-        }
-        Ok(reading)
+        read_channels(&mut self.channels, Channel::read)
     }
 
     fn info(&self) -> SensorInfo {
@@ -105,47 +101,41 @@ impl Sensor for Ina3221Hwmon {
 
 impl Channel {
     fn read(&mut self) -> Result<Value> {
-        match (
-            self.voltage.read_number::<i32>(),
-            self.current.read_number::<i32>(),
-        ) {
-            (Ok(mv), Ok(ma)) => Ok(Value::Power(
-                Volts::from_milli(mv.into()) * Amps::from_milli(ma.into()),
-            )),
-            (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::Busy => Ok(Value::Missing),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        }
+        let millivolts = self.voltage.read_number::<i32>()?;
+        let milliamps = self.current.read_number::<i32>()?;
+        Ok(Value::Power(
+            Volts::from_milli(millivolts.into()) * Amps::from_milli(milliamps.into()),
+        ))
     }
 }
 
-/// Every chip, by its I2C address: from the driver's directory, else from the hwmon class.
+/// Every chip once, by its I2C address: from the driver's directory, from the bus, and from the hwmon class.
+/// On a real system all three show the same; a packed tree may hold only one.
 fn chips(root: &Root) -> Result<Vec<Chip>> {
-    let mut chips = Vec::new();
-    for device in root
-        .list(DRIVER_DIR)?
-        .into_iter()
-        .filter(|name| is_i2c_device(name))
-    {
-        let hwmon = PathBuf::from(DRIVER_DIR).join(&device).join("hwmon");
-        for name in root.list(&hwmon)? {
+    let mut chips: Vec<Chip> = Vec::new();
+    for device in i2c_devices(root, DRIVER_DIR, "ina3221")? {
+        let instance = device
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        for name in root.list(device.join("hwmon"))? {
+            let dir = device.join("hwmon").join(name);
             chips.push(Chip {
-                instance: device.clone(),
-                dir: hwmon.join(name),
+                instance: instance.to_owned(),
+                dir,
             });
         }
     }
-    if chips.is_empty() {
-        for name in root.list(CLASS_DIR)? {
-            let dir = PathBuf::from(CLASS_DIR).join(&name);
-            if root
-                .read_text(dir.join("name"))
-                .is_ok_and(|driver| driver == "ina3221")
-            {
-                chips.push(Chip {
-                    instance: i2c_address(root, &dir).unwrap_or(name),
-                    dir,
-                });
-            }
+    for name in root.list(CLASS_DIR)? {
+        let dir = PathBuf::from(CLASS_DIR).join(&name);
+        let driver = root.read_text(dir.join("name"));
+        let is_new = match i2c_address(root, &dir) {
+            Some(address) => chips.iter().all(|chip| chip.instance != address),
+            None => chips.is_empty(),
+        };
+        if is_new && driver.is_ok_and(|driver| driver == "ina3221") {
+            let instance = i2c_address(root, &dir).unwrap_or(name);
+            chips.push(Chip { instance, dir });
         }
     }
     Ok(chips)
@@ -162,10 +152,10 @@ fn open_chip(root: &Root, dir: &Path, channels: &mut Vec<Channel>, rails: &mut V
     for n in 1..=3 {
         let label = match root.read_text(dir.join(format!("in{n}_label"))) {
             Ok(label) => label,
-            Err(error) if error.kind() == ErrorKind::Gone => format!("ch{n}"),
+            Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Busy) => format!("ch{n}"),
             Err(error) => return Err(error),
         };
-        if label.split_whitespace().any(|word| word == "NC") || !is_enabled(root, dir, n) {
+        if is_not_connected(&label) || !is_enabled(root, dir, n) {
             continue;
         }
         let voltage = root.open(dir.join(format!("in{n}_input")));
@@ -175,9 +165,9 @@ fn open_chip(root: &Root, dir: &Path, channels: &mut Vec<Channel>, rails: &mut V
             (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::Gone => continue,
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        let volts = voltage
-            .read_number::<i32>()
-            .map_or(Volts(5.0), |mv| Volts::from_milli(mv.into()));
+        // A rail that is off just now would seem to have no offset and no step: take the usual 5 V for it.
+        let millivolts = voltage.read_number::<i32>().ok().filter(|&mv| mv > 0);
+        let volts = millivolts.map_or(Volts(5.0), |mv| Volts::from_milli(mv.into()));
         rails.push(rail(label, volts, shunt_ohms(root, dir, n)));
         channels.push(Channel { voltage, current });
     }
@@ -193,7 +183,7 @@ fn shunt_ohms(root: &Root, dir: &Path, n: usize) -> Option<f64> {
     let micro_ohms = root
         .read_number::<f64>(dir.join(format!("shunt{n}_resistor")))
         .ok()?;
-    (micro_ohms > 0.0).then_some(micro_ohms * 1e-6)
+    (micro_ohms > 0.0 && micro_ohms.is_finite()).then_some(micro_ohms * 1e-6)
 }
 
 /// Offset and step of the shunt voltage become watts at this rail's voltage and shunt.
@@ -217,7 +207,11 @@ impl Timing {
     /// `update_interval` is one scan of all channels in ms (kernel 5.14 and later; before, it was multiplied by
     /// `samples`). The kernel rounds: after `430` with 512 samples it reads 1.
     fn read(root: &Root, dir: &Path) -> Self {
-        let number = |name: &str| root.read_number::<f64>(dir.join(name)).ok().filter(|&x| x > 0.0);
+        let number = |name: &str| {
+            root.read_number::<f64>(dir.join(name))
+                .ok()
+                .filter(|&x| x > 0.0 && x.is_finite())
+        };
         let samples = number("samples");
         let scan_s = number("update_interval").map(|ms| {
             let scan = ms * 1e-3;

@@ -7,13 +7,13 @@
 //!
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
-use super::{Context, Driver};
+use super::{Context, Driver, read_channels};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
 use crate::units::{Amps, Volts, Watts};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How it is found.
 pub const DRIVER: Driver = Driver {
@@ -33,6 +33,7 @@ pub const DRIVER: Driver = Driver {
 };
 
 const DRIVER_DIR: &str = "/sys/bus/i2c/drivers/ina3221x";
+const BUS_DIR: &str = "/sys/bus/i2c/devices";
 
 /// All channels of all INA3221 chips under the IIO driver.
 #[derive(Debug)]
@@ -61,8 +62,8 @@ impl Ina3221Iio {
     pub fn open(context: &Context, instance: Option<&str>) -> Result<Option<Self>> {
         let mut channels = Vec::new();
         let mut rails = Vec::new();
-        for chip in chips(&context.root)? {
-            if instance.is_none_or(|wanted| wanted == chip) {
+        for chip in i2c_devices(&context.root, DRIVER_DIR, "ina3221x")? {
+            if instance.is_none_or(|wanted| chip.ends_with(wanted)) {
                 open_chip(&context.root, &chip, &mut channels, &mut rails)?;
             }
         }
@@ -85,11 +86,7 @@ impl Ina3221Iio {
 
 impl Sensor for Ina3221Iio {
     fn read(&mut self) -> Result<Reading> {
-        let mut reading = Reading::default();
-        for channel in &mut self.channels {
-            reading.values.push(channel.read()?);
-        }
-        Ok(reading)
+        read_channels(&mut self.channels, Channel::read)
     }
 
     fn info(&self) -> SensorInfo {
@@ -106,12 +103,7 @@ impl Channel {
                 .map(|mw| Watts::from_milli(mw as f64)),
             Format::VoltageAndCurrent => self.read_pair(),
         };
-        match power {
-            Ok(power) => Ok(Value::Power(power)),
-            // The conversion was not ready, or the channel is off: this rail has no value now, the others may.
-            Err(error) if error.kind() == ErrorKind::Busy => Ok(Value::Missing),
-            Err(error) => Err(error),
-        }
+        power.map(Value::Power)
     }
 
     fn read_pair(&mut self) -> Result<Watts> {
@@ -132,13 +124,28 @@ fn parse_pair(bytes: &[u8]) -> Option<Watts> {
         .then(|| Volts::from_milli(millivolts) * Amps::from_milli(milliamps))
 }
 
-/// The chips' directory names. The driver directory also holds a link into `module`, which is not one.
-fn chips(root: &Root) -> Result<Vec<String>> {
-    Ok(root
-        .list(DRIVER_DIR)?
-        .into_iter()
-        .filter(|name| is_i2c_device(name))
-        .collect())
+/// The directories of the chips under a driver, each once: in the driver's own directory, and on the I2C bus by their
+/// `name`. The driver's directory also holds a link into `module`, which is not one.
+pub(super) fn i2c_devices(root: &Root, driver_dir: &str, name: &str) -> Result<Vec<PathBuf>> {
+    let is_chip = |device: &String| is_i2c_device(device);
+    let mut found: Vec<String> = root.list(driver_dir)?.into_iter().filter(is_chip).collect();
+    let mut dirs: Vec<PathBuf> = found
+        .iter()
+        .map(|device| PathBuf::from(driver_dir).join(device))
+        .collect();
+    for device in root.list(BUS_DIR)?.into_iter().filter(is_chip) {
+        let dir = PathBuf::from(BUS_DIR).join(&device);
+        if !found.contains(&device) && root.read_text(dir.join("name")).is_ok_and(|found| found == name) {
+            found.push(device);
+            dirs.push(dir);
+        }
+    }
+    Ok(dirs)
+}
+
+/// `NC` as a word: a channel that is wired to nothing.
+pub(super) fn is_not_connected(label: &str) -> bool {
+    label.split_whitespace().any(|word| word == "NC")
 }
 
 /// `B-00AA`: bus in decimal, address in hexadecimal.
@@ -151,11 +158,10 @@ pub(super) fn is_i2c_device(name: &str) -> bool {
     })
 }
 
-fn open_chip(root: &Root, chip: &str, channels: &mut Vec<Channel>, rails: &mut Vec<Rail>) -> Result<()> {
-    let chip_dir = PathBuf::from(DRIVER_DIR).join(chip);
+fn open_chip(root: &Root, chip_dir: &Path, channels: &mut Vec<Channel>, rails: &mut Vec<Rail>) -> Result<()> {
     // Both spellings may exist side by side and show the same channels: the first that has any is enough.
     for device in root
-        .list(&chip_dir)?
+        .list(chip_dir)?
         .iter()
         .filter(|n| n.starts_with("iio:device") || *n == "iio_device")
     {
@@ -165,7 +171,7 @@ fn open_chip(root: &Root, chip: &str, channels: &mut Vec<Channel>, rails: &mut V
             let Some(name) = rail_name(root, &dir, n)? else {
                 continue;
             };
-            if name.is_empty() || name.contains("NC") {
+            if name.is_empty() || is_not_connected(&name) {
                 continue;
             }
             if let Some(channel) = open_channel(root, &dir, n)? {
@@ -180,7 +186,7 @@ fn open_chip(root: &Root, chip: &str, channels: &mut Vec<Channel>, rails: &mut V
     Ok(())
 }
 
-fn rail_name(root: &Root, dir: &std::path::Path, n: usize) -> Result<Option<String>> {
+fn rail_name(root: &Root, dir: &Path, n: usize) -> Result<Option<String>> {
     for spelling in [format!("rail_name_{n}"), format!("rail_name{n}")] {
         match root.read_text(dir.join(spelling)) {
             Ok(name) => return Ok(Some(name)),
@@ -191,7 +197,7 @@ fn rail_name(root: &Root, dir: &std::path::Path, n: usize) -> Result<Option<Stri
     Ok(None)
 }
 
-fn open_channel(root: &Root, dir: &std::path::Path, n: usize) -> Result<Option<Channel>> {
+fn open_channel(root: &Root, dir: &Path, n: usize) -> Result<Option<Channel>> {
     let files = [
         (format!("in_power{n}_input"), Format::Power),
         (format!("ui_input_{n}"), Format::VoltageAndCurrent),

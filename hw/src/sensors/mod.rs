@@ -3,20 +3,34 @@
 //! Each file finds its hardware below [`Context::root`] and gives a [`Driver`]. To add a sensor, write its file
 //! and put its `DRIVER` into [`DRIVERS`].
 
+mod child;
 pub mod cpu_model;
+pub mod hwmon;
+mod hwmon_rails;
 pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
+mod mailbox;
+pub mod nvml;
+mod perf_event;
+pub mod perf_rapl;
+pub mod pmic_parse;
+pub mod power_supply;
 pub mod powercap;
 pub mod process_share;
+mod program;
+pub mod radio;
 pub mod replay;
 pub mod rpi_model;
+pub mod rpi_pmic;
+pub mod tegrastats;
+pub mod tegrastats_parse;
 
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
-use crate::sensor::{Kind, Sensor};
+use crate::sensor::{Kind, Reading, Sensor, Value};
 use std::sync::Arc;
 
 /// What a driver needs to find and open its hardware.
@@ -60,7 +74,34 @@ pub struct Driver {
 pub const DRIVERS: &[&Driver] = &[
     &ina3221_iio::DRIVER,
     &ina3221_hwmon::DRIVER,
+    &hwmon::DRIVER,
+    &tegrastats::DRIVER,
+    &rpi_pmic::DRIVER,
     &powercap::DRIVER,
+    &perf_rapl::DRIVER,
+    &nvml::DRIVER,
+    &power_supply::DRIVER,
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,
 ];
+
+/// A reading of one value per channel. A channel that has none just now (`ENODATA`, `EAGAIN`) is missing and the
+/// others stand; when no channel has one, the sample is lost for the reason the last of them gave.
+fn read_channels<C>(channels: &mut [C], read: impl Fn(&mut C) -> Result<Value>) -> Result<Reading> {
+    let mut reading = Reading::default();
+    let mut last_error = None;
+    for channel in channels {
+        let value = match read(channel) {
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                last_error = Some(error);
+                Value::Missing
+            }
+            other => other?,
+        };
+        reading.values.push(value);
+    }
+    match last_error {
+        Some(error) if reading.values.iter().all(|value| *value == Value::Missing) => Err(error),
+        _ => Ok(reading),
+    }
+}

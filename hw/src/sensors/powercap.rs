@@ -7,7 +7,7 @@
 //!
 //! Since kernel 5.10 `energy_uj` belongs to root (CVE-2020-8694).
 
-use super::Driver;
+use super::{Driver, read_channels};
 use crate::board::BoardKind;
 use crate::error::Result;
 use crate::root::{Node, Root};
@@ -66,7 +66,9 @@ impl Powercap {
             let range = root.read_number::<f64>(dir.join("max_energy_range_uj")).ok();
             zones.push(Zone {
                 energy: root.open(dir.join("energy_uj"))?,
-                wraps_at: range.filter(|&uj| uj > 0.0).map(Joules::from_micro),
+                wraps_at: range
+                    .filter(|&uj| uj > 0.0 && uj.is_finite())
+                    .map(Joules::from_micro),
             });
             rails.push(rail(zone, &name));
         }
@@ -89,19 +91,21 @@ impl Powercap {
 
 impl Sensor for Powercap {
     fn read(&mut self) -> Result<Reading> {
-        let mut reading = Reading::default();
-        for zone in &mut self.zones {
-            let microjoules = zone.energy.read_number::<u64>()?;
-            reading.values.push(Value::Energy {
-                counter: Joules::from_micro(microjoules as f64),
-                wraps_at: zone.wraps_at,
-            });
-        }
-        Ok(reading)
+        read_channels(&mut self.zones, Zone::read)
     }
 
     fn info(&self) -> SensorInfo {
         self.info.clone()
+    }
+}
+
+impl Zone {
+    fn read(&mut self) -> Result<Value> {
+        let microjoules = self.energy.read_number::<u64>()?;
+        Ok(Value::Energy {
+            counter: Joules::from_micro(microjoules as f64),
+            wraps_at: self.wraps_at,
+        })
     }
 }
 

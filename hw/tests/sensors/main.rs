@@ -1,0 +1,17 @@
+//! The sensors on made-up boards, with good input and bad.
+
+#![allow(clippy::unwrap_used)] // in tests, helpers included
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod blocking;
+mod boards;
+mod cpufreq;
+mod hwmon;
+mod ina3221;
+mod nvml;
+mod power_supply;
+mod random_input;
+mod tegrastats;
