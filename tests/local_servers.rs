@@ -134,7 +134,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
             &["--to \"nowhere.invalid:1\""],
         ),
         (
-            &["link", "--to", "127.0.0.1:9", "--latency", "5"],
+            &["link", "--to", "127.0.0.1:9", "--latency", "soon"],
             2,
             &["--latency", "5ms"],
         ),
