@@ -7,6 +7,8 @@ pub mod cpu_model;
 pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
+#[cfg(feature = "modbus")]
+pub mod modbus;
 pub mod powercap;
 pub mod process_share;
 pub mod replay;
