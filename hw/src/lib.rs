@@ -11,6 +11,7 @@
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
+//! - [`access`]: rules that let a group measure without root
 //! - [`blas`]: matrix products for calibration
 //!
 //! Measuring a function takes a few lines:
@@ -33,6 +34,7 @@
 //! # }
 //! ```
 
+pub mod access;
 pub mod board;
 pub mod clock;
 pub mod cpu;
