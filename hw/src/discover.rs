@@ -74,10 +74,13 @@ pub fn open(context: &Context, id: &str) -> Result<Box<dyn Sensor>> {
         let file = instance.ok_or_else(|| Error::unsupported("sensor replay", "name a file: replay:FILE"))?;
         return Ok(Box::new(Replay::open(context, file)?));
     }
+    if name == "modbus" {
+        return open_modbus(context, instance.unwrap_or_default());
+    }
     let Some(driver) = DRIVERS.iter().find(|driver| driver.name == name) else {
         let known: Vec<&str> = DRIVERS.iter().map(|driver| driver.name).collect();
         let why = format!(
-            "there is no such sensor; known are {}, replay:FILE",
+            "there is no such sensor; known are {}, modbus:URL, replay:FILE",
             known.join(", ")
         );
         return Err(Error::unsupported(format!("sensor {id}"), why));
@@ -93,6 +96,17 @@ pub fn open(context: &Context, id: &str) -> Result<Box<dyn Sensor>> {
         }
         Err(error) => Err(error),
     }
+}
+
+#[cfg(feature = "modbus")]
+fn open_modbus(context: &Context, url: &str) -> Result<Box<dyn Sensor>> {
+    Ok(Box::new(crate::sensors::modbus::Modbus::open(context, url)?))
+}
+
+#[cfg(not(feature = "modbus"))]
+fn open_modbus(_: &Context, _: &str) -> Result<Box<dyn Sensor>> {
+    let why = "this program was built without the cargo feature `modbus`";
+    Err(Error::unsupported("sensor modbus", why))
 }
 
 fn try_driver(context: &Context, driver: &Driver) -> Option<Status> {

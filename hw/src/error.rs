@@ -128,7 +128,14 @@ fn io_kind(error: &io::Error) -> ErrorKind {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => ErrorKind::Gone,
         Some(libc::ENODATA | libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ETIMEDOUT) => ErrorKind::Busy,
         Some(libc::EOPNOTSUPP | libc::ENOSYS) => ErrorKind::Unsupported,
-        _ => ErrorKind::Failed,
+        Some(_) => ErrorKind::Failed,
+        // Made by a library or by us: no errno, but often the right word.
+        None => match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            io::ErrorKind::NotFound => ErrorKind::Gone,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ErrorKind::Busy,
+            _ => ErrorKind::Failed,
+        },
     }
 }
 

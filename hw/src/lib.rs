@@ -14,6 +14,7 @@
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
+//! - [`access`]: rules that let a group measure without root
 //!
 //! Measuring a function takes a few lines:
 //!
@@ -35,6 +36,7 @@
 //! # }
 //! ```
 
+pub mod access;
 pub mod blas;
 pub mod board;
 pub mod clock;

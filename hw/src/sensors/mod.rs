@@ -11,6 +11,8 @@ pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;
 mod mailbox;
+#[cfg(feature = "modbus")]
+pub mod modbus;
 pub mod nvml;
 mod perf_event;
 pub mod perf_rapl;
