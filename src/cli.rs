@@ -64,15 +64,30 @@ pub enum Command {
     RunAgent(Box<RunAgentArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
     Serve(ServeArgs),
+    /// Give a group access to power nodes, so that measuring needs no root
+    Setup(SetupArgs),
     /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
     Link(LinkArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
+    /// Pack the files that discovery looks at, without serial numbers, to attach to a bug report
+    #[arg(long, value_name = "FILE.tar", conflicts_with = "json")]
+    pub bundle: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// Show what would be installed, and install nothing
+    #[arg(long, conflicts_with = "remove")]
+    pub print: bool,
+    /// Take it away again
+    #[arg(long)]
+    pub remove: bool,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +98,9 @@ pub struct MeasureArgs {
     /// Samples per second [default: what suits the sensor]
     #[arg(long, value_name = "HZ", value_parser = values::hertz)]
     pub rate: Option<f64>,
+    /// Rails that make up the total, separated by commas, instead of what this board's map says
+    #[arg(long, value_name = "RAILS", value_delimiter = ',')]
+    pub total: Vec<String>,
     /// Write every sample to this file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,

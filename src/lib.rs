@@ -8,6 +8,7 @@
 //! ```
 
 pub mod agent;
+pub mod bundle;
 pub mod learn;
 pub mod offload;
 pub mod record;

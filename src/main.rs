@@ -33,6 +33,7 @@ fn run(command: &Command, root: &Root) -> anyhow::Result<ExitCode> {
         Command::Calibrate(args) => cmd::calibrate::run(args, root),
         Command::RunAgent(args) => cmd::run_agent::run(args, root),
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
+        Command::Setup(args) => cmd::setup::run(args, root),
         Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -4,16 +4,34 @@
 //! the same tree, so that exactly the shipped code runs on a made-up board.
 
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the system's trees begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Root {
     prefix: PathBuf,
+    trail: Option<Trail>,
+}
+
+/// The system paths that were looked at through a [`Root`], whether they were there or not.
+#[derive(Clone, Debug, Default)]
+pub struct Trail(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl Trail {
+    /// All paths so far, sorted, without prefix.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Root {
@@ -38,6 +56,9 @@ impl Root {
     /// The real place of an absolute system path such as `/proc/stat`.
     pub fn path(&self, system_path: impl AsRef<Path>) -> PathBuf {
         let path = system_path.as_ref();
+        if let Some(trail) = &self.trail {
+            trail.lock().insert(path.to_owned());
+        }
         self.prefix.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -262,6 +283,15 @@ mod tests {
         std::fs::write(root.path("/sys/x/big"), &content).unwrap();
         let mut node = root.open("/sys/x/big").unwrap();
         assert_eq!(node.read().unwrap().len(), content.len());
+    }
+
+    #[test]
+    fn a_trail_holds_what_was_looked_at() {
+        let (_dir, root) = tree();
+        std::fs::write(root.path("/sys/x/power"), "1").unwrap();
+        let (root, trail) = root.recorded();
+        let _ = (root.read("/sys/x/power"), root.exists("/sys/none"), root.list("/sys/x"));
+        assert_eq!(trail.paths(), ["/sys/none", "/sys/x", "/sys/x/power"].map(PathBuf::from));
     }
 
     #[test]

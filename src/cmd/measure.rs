@@ -1,6 +1,6 @@
 //! `hwmeter measure`: the joules of a command or of a duration.
 
-use super::{context, open_sensor};
+use super::{context, open_with_total};
 use crate::cli::MeasureArgs;
 use crate::ui::{self, paint, table};
 use anyhow::Context as _;
@@ -100,7 +100,7 @@ fn start_meters(
     names
         .into_iter()
         .map(|name| {
-            let sensor = open_sensor(context, name)?;
+            let sensor = open_with_total(context, name, &args.total)?;
             let info = sensor.info();
             let mut options = MeterOptions::at(args.rate.unwrap_or(info.default_rate_hz()));
             options.on_sample = trace.map(|trace| trace.on_sample(origin));

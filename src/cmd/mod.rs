@@ -6,6 +6,7 @@ pub mod measure;
 pub mod probe;
 pub mod run_agent;
 pub mod serve;
+pub mod setup;
 mod stop_signal;
 pub mod values;
 
@@ -15,11 +16,26 @@ use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
+use hwmeter_hw::total::WithTotal;
 use std::sync::Arc;
 
 /// What sensors need: the root given on the command line, real time, the board.
 pub fn context(root: &Root) -> Context {
     Context::new(root.clone(), Arc::new(MonotonicClock))
+}
+
+/// Opens the sensor named, or the best one found, with these rails as its total if any are given.
+pub fn open_with_total(
+    context: &Context,
+    name: Option<&str>,
+    total: &[String],
+) -> anyhow::Result<Box<dyn Sensor>> {
+    let sensor = open_sensor(context, name)?;
+    if total.is_empty() {
+        return Ok(sensor);
+    }
+    let names: Vec<&str> = total.iter().map(String::as_str).collect();
+    Ok(Box::new(WithTotal::new(sensor, &names)?))
 }
 
 /// Opens the sensor named, or the best one found.

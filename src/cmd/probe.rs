@@ -3,6 +3,7 @@
 use super::context;
 use crate::cli::ProbeArgs;
 use crate::ui::{self, paint, table};
+use hwmeter::bundle;
 use hwmeter_hw::board::Board;
 use hwmeter_hw::cpu::CpuInfo;
 use hwmeter_hw::discover::{self, Found, Status};
@@ -14,6 +15,7 @@ use hwmeter_hw::sensors::Context;
 use hwmeter_hw::span::SpanEnergy;
 use hwmeter_hw::{Root, units::Watts};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Looks, then prints.
 pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.bundle {
+        return pack(file, root);
+    }
     let context = context(root);
     let found = discover::discover(&context);
     let cpu = CpuInfo::read(root);
@@ -33,6 +38,21 @@ pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
         print_sensors(&context, &found);
         print_advice(&found);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Packs what discovery looks at into a tar file.
+fn pack(file: &Path, root: &Root) -> anyhow::Result<ExitCode> {
+    let (root, trail) = root.recorded();
+    let context = context(&root);
+    discover::discover(&context);
+    CpuInfo::read(&root);
+    gpu::gpus(&root).ok();
+    let packed = bundle::write(file, &root, &trail.paths())?;
+    anstream::println!(
+        "{}: {packed} files, no serial numbers. Unpacked, it works with `hwmeter --root DIR probe`.",
+        file.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

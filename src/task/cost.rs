@@ -127,10 +127,12 @@ mod tests {
 
     #[test]
     fn a_round_is_short_enough_to_stop_after_it() {
-        let cost = CostModel::calibrate(CLOCK_HZ);
-        for round in cost.rounds() {
-            // The limit is 1 ms; 20 to 200 µs are meant, but tests may run unoptimised and on a busy machine.
-            assert!((4e3..2e6).contains(&round.cycles), "{round:?}");
+        // The limit is 1 ms; 20 to 200 µs are meant, but tests may run unoptimised. The best of several tries:
+        // others may be using the processor and its caches.
+        for &kernel in Kernel::ALL {
+            let tries = (0..5).map(|_| CostModel::calibrate(CLOCK_HZ).cycles_per_round(kernel));
+            let cycles = tries.fold(f64::INFINITY, f64::min);
+            assert!((4e3..2e6).contains(&cycles), "{kernel}: {cycles}");
         }
     }
 
