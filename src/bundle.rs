@@ -17,12 +17,19 @@ const LARGEST: usize = 1 << 20;
 
 /// Packs the files among `paths` (system paths below `root`) into `file`; returns their number.
 pub fn write(file: &Path, root: &Root, paths: &[PathBuf]) -> anyhow::Result<usize> {
-    let cannot = || format!("cannot write {}; is the folder there and writable?", file.display());
+    let cannot = || {
+        format!(
+            "cannot write {}; is the folder there and writable?",
+            file.display()
+        )
+    };
     let mut tar = Builder::new(File::create(file).with_context(cannot)?);
     let mut packed = 0;
     for path in paths {
         let real = root.path(path);
-        let Ok(metadata) = std::fs::metadata(&real) else { continue };
+        let Ok(metadata) = std::fs::metadata(&real) else {
+            continue;
+        };
         let name = path.strip_prefix("/").unwrap_or(path);
         if metadata.is_dir() {
             append(&mut tar, name, EntryType::Directory, 0o755, &[]).with_context(cannot)?;
@@ -35,7 +42,9 @@ pub fn write(file: &Path, root: &Root, paths: &[PathBuf]) -> anyhow::Result<usiz
             packed += 1;
         }
     }
-    tar.into_inner().and_then(|file| file.sync_all()).with_context(cannot)?;
+    tar.into_inner()
+        .and_then(|file| file.sync_all())
+        .with_context(cannot)?;
     Ok(packed)
 }
 
@@ -59,6 +68,8 @@ fn without_serials(path: &Path, mut content: Vec<u8>) -> Vec<u8> {
         return content;
     }
     let text = String::from_utf8_lossy(&content);
-    let lines = text.split_inclusive('\n').filter(|line| !line.to_ascii_lowercase().starts_with("serial"));
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| !line.to_ascii_lowercase().starts_with("serial"));
     lines.collect::<String>().into_bytes()
 }

@@ -319,12 +319,25 @@ fn a_machine_with_nothing_is_told_so() {
 #[test]
 fn a_bundle_is_the_board_again_without_its_serial_number() {
     let board = Board::agx_orin();
-    board.file("/proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\nSerial\t\t: 1421022077731\n");
+    board.file(
+        "/proc/cpuinfo",
+        "processor\t: 0\nCPU implementer\t: 0x41\nSerial\t\t: 1421022077731\n",
+    );
     let tar = board.path().join("bundle.tar");
-    let packed = hwmeter(board.path()).args(["probe", "--bundle"]).arg(&tar).output().unwrap();
-    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let packed = hwmeter(board.path())
+        .args(["probe", "--bundle"])
+        .arg(&tar)
+        .output()
+        .unwrap();
+    assert!(
+        packed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
     let unpacked = tempfile::tempdir().unwrap();
-    tar::Archive::new(std::fs::File::open(&tar).unwrap()).unpack(unpacked.path()).unwrap();
+    tar::Archive::new(std::fs::File::open(&tar).unwrap())
+        .unpack(unpacked.path())
+        .unwrap();
     let again = json(hwmeter(unpacked.path()).args(["probe", "--json"]));
     assert_eq!(again, probe(&board));
     let cpuinfo = std::fs::read_to_string(unpacked.path().join("proc/cpuinfo")).unwrap();
@@ -342,7 +355,10 @@ fn a_total_can_be_chosen() {
     };
     let chosen = measure("VDD_CPU_CV,VDDQ_VDD2_1V8AO");
     let document: Value = serde_json::from_slice(&chosen.stdout).unwrap();
-    assert!((document["total"]["mean_watts"].as_f64().unwrap() - 1.5).abs() < 0.02, "{document:#}");
+    assert!(
+        (document["total"]["mean_watts"].as_f64().unwrap() - 1.5).abs() < 0.02,
+        "{document:#}"
+    );
     let unknown = measure("VDD_MOON");
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("VDD_GPU_SOC"));
@@ -354,11 +370,22 @@ fn setup_shows_installs_and_removes_its_rules() {
     let setup = |args: &[&str]| hwmeter(system.path()).arg("setup").args(args).output().unwrap();
     let shown = setup(&["--print"]);
     let text = String::from_utf8(shown.stdout).unwrap();
-    assert!(text.contains("CVE-2020-8694") && text.contains("udevadm"), "{text}");
-    assert_eq!(std::fs::read_dir(system.path()).unwrap().count(), 0, "--print touches nothing");
+    assert!(
+        text.contains("CVE-2020-8694") && text.contains("udevadm"),
+        "{text}"
+    );
+    assert_eq!(
+        std::fs::read_dir(system.path()).unwrap().count(),
+        0,
+        "--print touches nothing"
+    );
     assert!(setup(&[]).status.success());
     assert!(system.path().join("etc/udev/rules.d/60-hwmeter.rules").is_file());
     assert!(setup(&["--remove"]).status.success());
     assert!(!system.path().join("etc/udev/rules.d/60-hwmeter.rules").exists());
-    assert!(String::from_utf8(setup(&["--remove"]).stdout).unwrap().contains("nothing was installed"));
+    assert!(
+        String::from_utf8(setup(&["--remove"]).stdout)
+            .unwrap()
+            .contains("nothing was installed")
+    );
 }

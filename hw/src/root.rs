@@ -45,7 +45,20 @@ impl Root {
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
         Self {
             prefix: prefix.into(),
+            trail: None,
         }
+    }
+
+    /// The same root, and a trail of what is looked at through it from now on.
+    pub fn recorded(&self) -> (Self, Trail) {
+        let trail = Trail::default();
+        (
+            Self {
+                trail: Some(trail.clone()),
+                ..self.clone()
+            },
+            trail,
+        )
     }
 
     /// True for the running system, false below a prefix.
@@ -290,8 +303,15 @@ mod tests {
         let (_dir, root) = tree();
         std::fs::write(root.path("/sys/x/power"), "1").unwrap();
         let (root, trail) = root.recorded();
-        let _ = (root.read("/sys/x/power"), root.exists("/sys/none"), root.list("/sys/x"));
-        assert_eq!(trail.paths(), ["/sys/none", "/sys/x", "/sys/x/power"].map(PathBuf::from));
+        let _ = (
+            root.read("/sys/x/power"),
+            root.exists("/sys/none"),
+            root.list("/sys/x"),
+        );
+        assert_eq!(
+            trail.paths(),
+            ["/sys/none", "/sys/x", "/sys/x/power"].map(PathBuf::from)
+        );
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub fn run(args: &SetupArgs, root: &Root) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if args.remove {
-        let removed = access::remove(root).context("cannot remove; run as root: sudo hwmeter setup --remove")?;
+        let removed =
+            access::remove(root).context("cannot remove; run as root: sudo hwmeter setup --remove")?;
         if removed.files.is_empty() {
             anstream::println!("nothing was installed");
             return Ok(ExitCode::SUCCESS);
@@ -37,7 +38,11 @@ pub fn run(args: &SetupArgs, root: &Root) -> anyhow::Result<ExitCode> {
 fn print_plan(user: Option<&str>) {
     let plan = access::plan(user);
     for file in plan.files {
-        anstream::println!("{}\n{}", paint(ui::BOLD, format!("# {}: {}", file.path, file.purpose)), file.content);
+        anstream::println!(
+            "{}\n{}",
+            paint(ui::BOLD, format!("# {}: {}", file.path, file.purpose)),
+            file.content
+        );
     }
     anstream::println!("{}", paint(ui::BOLD, "# then, as root"));
     for step in &plan.steps {
@@ -54,7 +59,9 @@ fn carry_out(steps: &[Step], root: &Root) -> anyhow::Result<ExitCode> {
             anstream::println!("to do there: {line}    # {}", step.purpose);
             continue;
         }
-        let Some((program, arguments)) = step.command.split_first() else { continue };
+        let Some((program, arguments)) = step.command.split_first() else {
+            continue;
+        };
         match Command::new(program).args(arguments).status() {
             Ok(status) if status.success() => anstream::println!("done: {line}    # {}", step.purpose),
             Ok(status) => {
@@ -68,7 +75,10 @@ fn carry_out(steps: &[Step], root: &Root) -> anyhow::Result<ExitCode> {
         }
     }
     if failures > 0 {
-        anyhow::bail!("{failures} of {} commands failed; the files are in place", steps.len());
+        anyhow::bail!(
+            "{failures} of {} commands failed; the files are in place",
+            steps.len()
+        );
     }
     if root.is_real() {
         anstream::println!("Log in again for the group to take effect, then look at `hwmeter probe`.");

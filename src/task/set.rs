@@ -80,12 +80,12 @@ impl Default for SetRule {
             median_cycles: 2.4e8,
             sigma_decades: 0.5,
             max_decades: 1.5,
-            min_payload_bytes: 10_000,
-            max_payload_bytes: 1_000_000,
+            min_payload_bytes: 300_000,
+            max_payload_bytes: 3_000_000,
             nominal_hz: 0.6e9,
-            min_slack: 0.3,
-            max_slack: 2.0,
-            grace_s: 0.08,
+            min_slack: 0.5,
+            max_slack: 2.5,
+            grace_s: 0.02,
         }
     }
 }
@@ -181,16 +181,16 @@ mod tests {
                 kernel: Kernel::Sha256,
                 cycles: 632_982_993,
                 seed: 2_003_396_283_302_960_058,
-                payload_bytes: 47_686,
-                deadline_s: 1.566_395,
+                payload_bytes: 655_111,
+                deadline_s: 1.923_843,
             },
             Task {
                 id: 1,
                 kernel: Kernel::Fft,
                 cycles: 197_159_664,
                 seed: 9_561_492_159_590_289_602,
-                payload_bytes: 543_995,
-                deadline_s: 0.297_379,
+                payload_bytes: 2_212_680,
+                deadline_s: 0.324_064,
             },
         ];
         assert_eq!(tasks, known);
@@ -223,17 +223,17 @@ mod tests {
     fn payloads_are_log_uniform() {
         let tasks = many();
         let bytes = |share| quantile(tasks.iter().map(|task| task.payload_bytes as f64), share);
-        assert!(bytes(0.0) >= 1e4 && bytes(0.0) < 1.01e4 && bytes(1.0) <= 1e6 && bytes(1.0) > 0.99e6);
-        assert!((0.95e5..1.05e5).contains(&bytes(0.5)), "{}", bytes(0.5));
+        assert!(bytes(0.0) >= 3e5 && bytes(0.0) < 3.03e5 && bytes(1.0) <= 3e6 && bytes(1.0) > 2.97e6);
+        assert!((9.2e5..9.8e5).contains(&bytes(0.5)), "{}", bytes(0.5));
     }
 
     #[test]
     fn deadlines_are_neither_hopeless_nor_meaningless() {
         for task in many() {
             let nominal_s = task.cycles as f64 / 0.6e9;
-            let slack = (task.deadline_s - 0.08) / nominal_s;
-            assert!((0.299..2.001).contains(&slack), "{task:?}");
-            assert!((0.08..26.0).contains(&task.deadline_s), "{task:?}");
+            let slack = (task.deadline_s - 0.02) / nominal_s;
+            assert!((0.499..2.501).contains(&slack), "{task:?}");
+            assert!((0.02..32.0).contains(&task.deadline_s), "{task:?}");
         }
     }
 
@@ -267,8 +267,10 @@ mod tests {
 
     #[test]
     fn a_rule_can_be_tuned_and_written_down() {
-        let rule: SetRule =
-            serde_json::from_str(r#"{"max_decades": 0, "max_payload_bytes": 10000}"#).unwrap();
+        let rule: SetRule = serde_json::from_str(
+            r#"{"max_decades": 0, "min_payload_bytes": 10000, "max_payload_bytes": 10000}"#,
+        )
+        .unwrap();
         let set = rule.generate(10, 1);
         assert!(
             set.tasks
