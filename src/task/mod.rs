@@ -71,7 +71,7 @@ mod tests {
     use super::pacer::thread_cpu_time;
     use super::*;
     use std::cell::Cell;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     fn checksum(kernel: Kernel, size: u64, seed: u64, payload: &[u8]) -> u64 {
         run(&Work { kernel, size, seed }, payload, Speed::FULL, &|| false).unwrap()
