@@ -1,6 +1,6 @@
 //! Matrix multiplication at the speed of the hardware: what a board is calibrated with.
 //!
-//! [`builtin`] is always there; [`openblas`] is looked up when asked for. [`bench`] times either of them.
+//! [`builtin`] is always there; [`openblas`] is looked up when asked for. [`mod@bench`] times either of them.
 
 pub mod bench;
 pub mod builtin;

@@ -1,0 +1,337 @@
+//! `hwmeter run-agent`: the main job.
+
+mod progress;
+mod report;
+mod servers;
+
+use super::{context, open_sensor};
+use crate::cli::{RunAgentArgs, Switch};
+use anyhow::Context as _;
+use hwmeter::agent::audit::audit;
+use hwmeter::agent::executor::Executor;
+use hwmeter::agent::observer::Observer;
+use hwmeter::agent::reward::{Penalty, RewardRule};
+use hwmeter::agent::{Agent, AgentError};
+use hwmeter::learn::{self, Learner};
+use hwmeter::offload::client::Client;
+use hwmeter::offload::load_poller::LoadPoller;
+use hwmeter::run_dir::{DecisionWriter, RunDir};
+use hwmeter::task::cost::CostModel;
+use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
+use hwmeter::trace::TraceWriter;
+use hwmeter_hw::Root;
+use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
+use hwmeter_hw::clock_rate::clock_hz;
+use hwmeter_hw::cpu::{Affinity, core_count, parse_cpu_list};
+use hwmeter_hw::envelope::PowerEnvelope;
+use hwmeter_hw::gpu;
+use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
+use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::sensors::Context;
+use hwmeter_hw::sensors::process_share::ProcessShare;
+use hwmeter_hw::units::Joules;
+use progress::Progress;
+use report::{SHARE_NOTE, meter_id};
+use serde_json::{Value, json};
+use servers::Servers;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Local tasks run at this share of the machine's speed when device and servers are the same machine.
+const DEMO_DEVICE_SPEED: f64 = 0.25;
+
+/// Sets up, runs, audits, prints.
+pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
+    check_gpu(args)?;
+    let stop = watch_for_end()?;
+    let name = args.learner.to_string();
+    let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
+    let mut rows = DecisionWriter::create(&dir.decisions())?;
+    let trace = TraceWriter::create(&dir.energy())?;
+    let setup = Setup::new(args, root, &trace)?;
+    dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
+
+    let mut agent = setup.agent(args, root, &stop)?;
+    let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
+    let outcome = agent.run(&setup.tasks, &mut sink);
+    sink.bar.finish_and_clear();
+    let learner = agent.learner;
+    let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
+    let Setup {
+        meter,
+        manifest,
+        tasks,
+        ..
+    } = setup;
+    let stats = meter.stop();
+    let saved = learner
+        .save()
+        .write(&dir.learner())
+        .context("cannot save the learner");
+    let (tally, answers) = outcome.map_err(|error| failed(error, &dir, &manifest))?;
+
+    let was_stopped = stop.load(Ordering::Relaxed);
+    let share = if was_stopped { 0.0 } else { args.audit };
+    let found = audit(&answers, &tasks, share, args.seed, &|| {
+        stop.load(Ordering::Relaxed)
+    });
+    rows.mark_wrong(&found.wrong)?;
+    let written = trace.finish().check(&dir.energy());
+    let summary = tally.summary(found.wrong.len() as u64);
+    let result = json!({
+        "status": if was_stopped { "interrupted" } else { "done" },
+        "summary": summary,
+        "audit": found,
+        "meter": meter_stats(&stats),
+        "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
+    });
+    dir.write_manifest(&with(&manifest, result.clone()))?;
+    if args.json {
+        let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
+        println!("{:#}", with(&result, place));
+    } else {
+        report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
+    }
+    saved?;
+    written?;
+    if !found.wrong.is_empty() {
+        let (n, file) = (found.wrong.len(), dir.decisions());
+        anyhow::bail!(
+            "{n} results were wrong; see the error column of {}",
+            file.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a run is made of, before the first task.
+struct Setup {
+    tasks: Vec<Task>,
+    servers: Servers,
+    cost: CostModel,
+    meter: Meter,
+    origin: Moment,
+    reward: RewardRule,
+    /// `run.json` as far as it is known.
+    manifest: Value,
+    /// Restores the affinity at the end.
+    _pinned: Option<Affinity>,
+}
+
+impl Setup {
+    fn new(args: &RunAgentArgs, root: &Root, trace: &TraceWriter) -> anyhow::Result<Self> {
+        let context = context(root);
+        let sensor = open_sensor(&context, args.sensor.as_deref())?;
+        let board_kind = sensor.info().kind;
+        let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
+        // The servers before the affinity: they are other machines and keep all cores.
+        let servers = Servers::start(args)?;
+        let pinned = args.cpus.as_deref().map(pin).transpose()?;
+        let clock_rate = clock_hz(root);
+        let cost = CostModel::calibrate(clock_rate.hz);
+        let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
+        let reward = reward_rule(args, &envelope);
+        let manifest = json!({
+            "hwmeter": env!("CARGO_PKG_VERSION"),
+            "arguments": std::env::args().collect::<Vec<_>>(),
+            "seed": args.seed,
+            "board": context.board,
+            "sensor": meter.info(),
+            "kind": meter.info().kind,
+            "board_kind": board_kind,
+            "energy_note": servers.is_shared().then_some(SHARE_NOTE),
+            "clock": clock_offset(origin),
+            "sampling_hz": 1.0 / meter.period().0,
+            "power": envelope,
+            "reward": reward,
+            "learner": build_learner(args)?.describe(),
+            "tasks": tasks.len(),
+            "cost_model": cost,
+            "clock_rate": clock_rate,
+            "device_speed": device_speed(args)?,
+            "servers": servers.describe(),
+            "gpu": { "mode": "off", "hidden": gpu::is_hidden() },
+            "cpus": Affinity::current().unwrap_or_default(),
+        });
+        Ok(Self {
+            tasks,
+            servers,
+            cost,
+            meter,
+            origin,
+            reward,
+            manifest,
+            _pinned: pinned,
+        })
+    }
+
+    fn agent<'a>(
+        &'a self,
+        args: &RunAgentArgs,
+        root: &Root,
+        stop: &'a AtomicBool,
+    ) -> anyhow::Result<Agent<'a>> {
+        Ok(Agent {
+            observer: observer(&self.servers, root, &self.cost)?,
+            executor: Executor {
+                clock: Arc::new(MonotonicClock),
+                cost: self.cost.clone(),
+                device_speed: device_speed(args)?,
+                mec: Client::new(self.servers.mec().clone())?,
+                cloud: Client::new(self.servers.cloud().clone())?,
+                stop,
+            },
+            learner: build_learner(args)?,
+            meter: &self.meter,
+            reward: self.reward,
+            origin: self.origin,
+            stop,
+        })
+    }
+}
+
+fn build_learner(args: &RunAgentArgs) -> anyhow::Result<Box<dyn Learner>> {
+    Ok(learn::build(
+        args.learner,
+        args.seed,
+        &learn::Settings::default(),
+    )?)
+}
+
+fn check_gpu(args: &RunAgentArgs) -> anyhow::Result<()> {
+    if args.gpu == Switch::On {
+        anyhow::bail!(
+            "--gpu on needs the torch engine, and this build lacks the cargo feature `torch`; \
+             use --gpu off, or a build with that feature"
+        );
+    }
+    Ok(())
+}
+
+/// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.
+fn watch_for_end() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .context("cannot watch for signals")?;
+    }
+    Ok(stop)
+}
+
+fn pin(list: &str) -> anyhow::Result<Affinity> {
+    Ok(Affinity::pin(&parse_cpu_list(list)?)?)
+}
+
+fn device_speed(args: &RunAgentArgs) -> anyhow::Result<Speed> {
+    let default = if args.mec.is_some() {
+        1.0
+    } else {
+        DEMO_DEVICE_SPEED
+    };
+    Ok(match args.device_speed {
+        Some(speed) => speed,
+        None => Speed::new(default)?,
+    })
+}
+
+fn reward_rule(args: &RunAgentArgs, envelope: &PowerEnvelope) -> RewardRule {
+    let penalty = match args.penalty {
+        Some(joules) => Penalty::Constant(Joules(joules)),
+        None => Penalty::FullLoad(envelope.full_watts),
+    };
+    RewardRule { penalty }
+}
+
+/// Starts to sample the device: the whole board, or this process's share of it.
+fn start_meter(
+    args: &RunAgentArgs,
+    context: &Context,
+    mut sensor: Box<dyn Sensor>,
+    servers: &Servers,
+    trace: &TraceWriter,
+) -> anyhow::Result<(Meter, PowerEnvelope, Moment)> {
+    let id = sensor.info().id;
+    let cores = core_count(&context.root);
+    let envelope = PowerEnvelope::find(&mut *sensor, &MonotonicClock, cores)
+        .with_context(|| format!("sensor {id} cannot be read"))?;
+    let device: Box<dyn Sensor> = if servers.is_shared() {
+        let price = (envelope.full_watts.0 - envelope.idle_watts.0) / cores as f64;
+        Box::new(ProcessShare::new(
+            sensor,
+            &context.root,
+            Arc::clone(&context.clock),
+            std::process::id(),
+            envelope.idle_watts,
+            price,
+        )?)
+    } else {
+        sensor
+    };
+    let origin = MonotonicClock.now();
+    let rate = args.rate.unwrap_or(device.info().default_rate_hz());
+    let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin));
+    let meter = Meter::start(device, options).with_context(|| format!("sensor {id} cannot be read"))?;
+    Ok((meter, envelope, origin))
+}
+
+/// Watches device and MEC; one small transfer shows the throughput before the first decision.
+fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<Observer> {
+    const PROBE_BYTES: usize = 128 * 1024;
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+    let mut observer = Observer::new(root, LoadPoller::start(servers.mec().clone())?);
+    let work = Work {
+        kernel: Kernel::Sha256,
+        size: cost.size_for(Kernel::Sha256, 1),
+        seed: 0,
+    };
+    let mut client = Client::new(servers.mec().clone())?;
+    match client.submit(&work, &vec![0; PROBE_BYTES], PROBE_TIMEOUT) {
+        Ok(done) => observer.throughput.observe(
+            PROBE_BYTES as u64,
+            done.receive_bytes,
+            done.receive_s,
+            std::time::Instant::now(),
+        ),
+        Err(error) => tracing::warn!("the MEC does not answer yet: {error}"),
+    }
+    Ok(observer)
+}
+
+/// Leaves the reason in `run.json` too; the rows written so far stay.
+fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
+    let failure = json!({ "status": "failed", "error": error.to_string() });
+    if let Err(second) = dir.write_manifest(&with(manifest, failure)) {
+        tracing::error!("{second:#}");
+    }
+    error.into()
+}
+
+/// What to add to monotonic seconds of the run to get Unix time.
+fn clock_offset(origin: Moment) -> Value {
+    let unix = jiff::Timestamp::now().as_nanosecond() as f64 * 1e-9;
+    let since_origin = (MonotonicClock.now() - origin).0;
+    json!({ "t_s_zero_unix_s": unix - since_origin })
+}
+
+fn meter_stats(stats: &MeterStats) -> Value {
+    json!({
+        "samples": stats.samples,
+        "late_ticks": stats.late_ticks,
+        "lost_samples": stats.lost_samples(),
+        "counter_resets": stats.resets,
+        "last_error": stats.last_error,
+    })
+}
+
+/// One document with the keys of both; those of `more` win.
+fn with(document: &Value, more: Value) -> Value {
+    let mut merged = document.clone();
+    if let (Some(merged), Value::Object(more)) = (merged.as_object_mut(), more) {
+        merged.extend(more);
+    }
+    merged
+}

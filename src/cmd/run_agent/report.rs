@@ -1,0 +1,124 @@
+//! What a run was like, for people.
+
+use crate::ui::{self, paint, table};
+use hwmeter::agent::audit::Audit;
+use hwmeter::agent::summary::Summary;
+use hwmeter::run_dir::RunDir;
+use hwmeter_hw::meter::MeterStats;
+use serde_json::Value;
+
+/// A device shares its machine with the servers it offloads to: said in `run.json` and in the summary.
+pub const SHARE_NOTE: &str = "Device and servers share this machine. The device is charged the machine's idle power plus its \
+    own share of the dynamic energy, by CPU time of its process (servers and link emulator excluded).";
+
+/// The table at the end.
+pub fn print(
+    summary: &Summary,
+    found: &Audit,
+    stats: &MeterStats,
+    manifest: &Value,
+    dir: &RunDir,
+    was_stopped: bool,
+) {
+    let joules = |value: Option<f64>| value.map_or("unknown".to_owned(), |j| format!("{j:.3} J"));
+    let time = |value: Option<f64>| value.map_or("-".to_owned(), ui::seconds);
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let energy = match (summary.energy_j, summary.energy_u_j) {
+        (Some(j), Some(u)) => format!("{j:.1} J ± {:.1} J (k=2)", 2.0 * u),
+        _ => "unknown".to_owned(),
+    };
+    let title = if was_stopped { "Run ended early" } else { "Run" };
+    anstream::println!(
+        "{}",
+        paint(
+            ui::BOLD,
+            format!(
+                "{title}: {} tasks, learner {}",
+                summary.tasks,
+                learner_name(manifest)
+            )
+        )
+    );
+    let mut rows = table(&[]);
+    rows.add_row(["success rate", &percent(summary.success_rate)]);
+    rows.add_row(["mean reward", &joules(summary.mean_reward)]);
+    let mix = [summary.local, summary.mec, summary.cloud].map(percent);
+    rows.add_row([
+        "placement",
+        &format!("local {}, mec {}, cloud {}", mix[0], mix[1], mix[2]),
+    ]);
+    rows.add_row(["energy of tasks", &energy]);
+    rows.add_row(["  deciding", &joules(summary.decide_j)]);
+    rows.add_row(["  executing", &joules(summary.execute_j)]);
+    rows.add_row(["energy of training", &joules(summary.train_j)]);
+    rows.add_row([
+        "decision time",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.decide_p50_s),
+            time(summary.decide_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "training time",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.train_p50_s),
+            time(summary.train_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "latency",
+        &format!(
+            "p50 {}, p99 {}",
+            time(summary.latency_p50_s),
+            time(summary.latency_p99_s)
+        ),
+    ]);
+    rows.add_row([
+        "audit",
+        &format!(
+            "{} results recomputed, {} wrong",
+            found.checked,
+            found.wrong.len()
+        ),
+    ]);
+    rows.add_row(["sensor", &sensor_line(manifest, stats)]);
+    rows.add_row(["files", &dir.path().display().to_string()]);
+    anstream::println!("{}", rows.trim_fmt());
+    if summary.tasks_without_energy > 0 {
+        anstream::println!(
+            "{} tasks have no energy: the sensor gave no sample; they were not learned from.",
+            summary.tasks_without_energy
+        );
+    }
+    if let Some(note) = manifest["energy_note"].as_str() {
+        anstream::println!("{note}");
+    }
+    if let Ok(kind) = serde_json::from_value(manifest["board_kind"].clone())
+        && let Some(sentence) = ui::kind_sentence(kind, meter_id(manifest).as_str().unwrap_or_default())
+    {
+        anstream::println!("{sentence}");
+    }
+}
+
+fn learner_name(manifest: &Value) -> String {
+    let text = |key: &str| manifest["learner"][key].as_str().unwrap_or_default().to_owned();
+    format!("{} {} ({})", text("name"), text("variant"), text("engine"))
+}
+
+fn sensor_line(manifest: &Value, stats: &MeterStats) -> String {
+    let id = meter_id(manifest).as_str().unwrap_or_default();
+    let kind = manifest["kind"].as_str().unwrap_or_default();
+    format!(
+        "{id}, {kind}, {} samples, {} late ticks, {} lost",
+        stats.samples,
+        stats.late_ticks,
+        stats.lost_samples()
+    )
+}
+
+/// The sensor's id.
+pub fn meter_id(manifest: &Value) -> &Value {
+    &manifest["sensor"]["id"]
+}
