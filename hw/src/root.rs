@@ -45,7 +45,18 @@ impl Root {
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
         Self {
             prefix: prefix.into(),
+            trail: None,
         }
+    }
+
+    /// The same root, and a trail of every path looked at through it or its clones.
+    pub fn recorded(&self) -> (Self, Trail) {
+        let trail = Trail::default();
+        let root = Self {
+            prefix: self.prefix.clone(),
+            trail: Some(trail.clone()),
+        };
+        (root, trail)
     }
 
     /// True for the running system, false below a prefix.
