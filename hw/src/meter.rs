@@ -195,11 +195,12 @@ impl Shared {
     fn run(&self) {
         sharpen_timer();
         let period_ns = (self.period.0 * 1e9) as u64;
-        let mut due = self.desk.clock.now().after(Duration::from_nanos(period_ns));
-        while self.wait_until(due) {
+        let mut now = self.desk.clock.now();
+        let mut due = now.after(Duration::from_nanos(period_ns));
+        while self.wait_until(due, now) {
             self.tick();
-            let behind_ns = self.desk.clock.now().0.saturating_sub(due.0);
-            let missed = behind_ns / period_ns;
+            now = self.desk.clock.now();
+            let missed = now.0.saturating_sub(due.0) / period_ns;
             if missed > 0 {
                 self.sampler().stats.late_ticks += missed;
             }
@@ -214,28 +215,27 @@ impl Shared {
         }
     }
 
-    /// Waits for the tick; false when the meter is stopping. Long waits can be interrupted, the last
-    /// milliseconds sleep to the absolute moment.
-    fn wait_until(&self, due: Moment) -> bool {
-        const PRECISE: Duration = Duration::from_millis(5);
+    /// Waits for the tick; false when the meter is stopping. Each tick is one wake-up: a second one would cost as much
+    /// as the sample. A short wait is a plain sleep to the absolute moment, the cheapest there is; stopping waits
+    /// for it. A long one can be interrupted.
+    fn wait_until(&self, due: Moment, mut now: Moment) -> bool {
+        const SHORT: Duration = Duration::from_millis(20);
         let mut is_stopping = lock(&self.is_stopping);
-        loop {
-            if *is_stopping {
-                return false;
-            }
-            let left = Duration::from_secs_f64((due - self.desk.clock.now()).0.max(0.0));
-            if left <= PRECISE {
-                break;
+        while !*is_stopping && now < due {
+            let left = Duration::from_nanos(due.0 - now.0);
+            if left <= SHORT {
+                drop(is_stopping);
+                self.desk.clock.sleep_until(due);
+                return !*lock(&self.is_stopping);
             }
             is_stopping = self
                 .wake
-                .wait_timeout(is_stopping, left - PRECISE / 2)
+                .wait_timeout(is_stopping, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            now = self.desk.clock.now();
         }
-        drop(is_stopping);
-        self.desk.clock.sleep_until(due);
-        true
+        !*is_stopping
     }
 
     fn sampler(&self) -> MutexGuard<'_, Sampler> {

@@ -148,26 +148,21 @@ pub struct Node {
     path: PathBuf,
     file: Option<File>,
     buffer: Vec<u8>,
+    filled: usize,
 }
 
-/// Holds any sysfs attribute (at most one page) whole.
-const FIRST_BUFFER: usize = 4096;
+/// Holds any number. Small, because a sampler wakes up with cold caches: what it need not touch costs it nothing.
+const FIRST_BUFFER: usize = 64;
 
 impl Node {
     fn open(path: PathBuf) -> Result<Self> {
-        let mut node = Self {
+        let file = Some(open(&path)?);
+        Ok(Self {
             path,
-            file: None,
+            file,
             buffer: vec![0; FIRST_BUFFER],
-        };
-        node.reopen()?;
-        Ok(node)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
-        self.file = Some(file);
-        Ok(())
+            filled: 0,
+        })
     }
 
     /// The file's place, root prefix included.
@@ -175,49 +170,60 @@ impl Node {
         &self.path
     }
 
-    /// The content just now. The buffer grows until the file fits; after that a read allocates nothing.
+    /// The content just now, from one read. The buffer grows until the file fits; after that a read allocates nothing.
     pub fn read(&mut self) -> Result<&[u8]> {
-        if self.file.is_none() {
-            self.reopen()?;
+        loop {
+            self.filled = self.read_once()?;
+            // A node tells all it has in one read; only a full buffer means that more may follow. Then it is read
+            // anew as a whole, because a node may say something else by the second read.
+            if self.filled < self.buffer.len() {
+                return Ok(&self.buffer[..self.filled]);
+            }
+            self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        let mut filled = 0;
-        while let Some(file) = &self.file {
-            match file.read_at(&mut self.buffer[filled..], filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
+    }
+
+    fn read_once(&mut self) -> Result<usize> {
+        let open = match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(open(&self.path)?),
+        };
+        loop {
+            match open.read_at(&mut self.buffer, 0) {
+                Ok(n) => return Ok(n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
                     self.file = None;
                     return Err(Error::io("read", &self.path, e));
                 }
             }
-            // A sysfs attribute arrives in one read; only a full buffer means that more may follow.
-            if filled < self.buffer.len() {
-                break;
-            }
-            self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        Ok(&self.buffer[..filled])
     }
 
     /// The content as one number.
     pub fn read_number<T: FromStr>(&mut self) -> Result<T> {
-        let bytes = self.read()?;
-        match parse_number(bytes) {
+        match parse_number(self.read()?) {
             Some(value) => Ok(value),
-            None => {
-                let found = bytes.to_vec();
-                // An empty or cut file may be one that was replaced under us: look at the path again next time.
-                self.file = None;
-                Err(Error::malformed(&self.path, &found, "one number"))
-            }
+            None => Err(self.malformed("one number")),
         }
     }
+
+    /// The error that what was read last is not what it should be.
+    ///
+    /// An empty or cut file may be one that was replaced under us, so the next read looks at the path again.
+    pub fn malformed(&mut self, expected: &'static str) -> Error {
+        self.file = None;
+        Error::malformed(&self.path, &self.buffer[..self.filled], expected)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
 }
 
 /// A number alone in `bytes`, white space around it allowed.
 pub fn parse_number<T: FromStr>(bytes: &[u8]) -> Option<T> {
-    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+    std::str::from_utf8(bytes.trim_ascii()).ok()?.parse().ok()
 }
 
 /// Sorts digit runs by value.
@@ -301,8 +307,15 @@ mod tests {
         let (_dir, root) = tree();
         std::fs::write(root.path("/sys/x/power"), "1").unwrap();
         let (root, trail) = root.recorded();
-        let _ = (root.read("/sys/x/power"), root.exists("/sys/none"), root.list("/sys/x"));
-        assert_eq!(trail.paths(), ["/sys/none", "/sys/x", "/sys/x/power"].map(PathBuf::from));
+        let _ = (
+            root.read("/sys/x/power"),
+            root.exists("/sys/none"),
+            root.list("/sys/x"),
+        );
+        assert_eq!(
+            trail.paths(),
+            ["/sys/none", "/sys/x", "/sys/x/power"].map(PathBuf::from)
+        );
     }
 
     #[test]
