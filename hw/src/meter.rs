@@ -7,6 +7,7 @@
 use crate::clock::{Clock, Moment, MonotonicClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrator::{Integrator, Point};
+use crate::realtime;
 use crate::sensor::{Sensor, SensorInfo};
 use crate::span::{EdgeDesk, Span};
 use crate::units::Seconds;
@@ -18,6 +19,9 @@ use std::time::Duration;
 pub struct MeterOptions {
     /// Samples per second.
     pub rate_hz: f64,
+    /// Ask for real-time priority (`SCHED_FIFO`), so that a busy board delays no tick. Where it is not permitted,
+    /// sampling goes on without, and [`MeterStats::is_realtime`] says so.
+    pub realtime: bool,
     /// Called on the sampler's thread after each sample.
     pub on_sample: Option<OnSample>,
     /// The time; the kernel's monotonic clock unless a test says otherwise.
@@ -32,6 +36,7 @@ impl MeterOptions {
     pub fn at(rate_hz: f64) -> Self {
         Self {
             rate_hz,
+            realtime: false,
             on_sample: None,
             clock: Arc::new(MonotonicClock),
         }
@@ -60,6 +65,8 @@ pub struct MeterStats {
     pub last_error: Option<String>,
     /// Counters that went back without wrapping.
     pub resets: u64,
+    /// Whether the sampling thread runs with real-time priority.
+    pub is_realtime: bool,
 }
 
 impl MeterStats {
@@ -86,12 +93,13 @@ struct Shared {
 impl Meter {
     /// Reads the sensor once (so that one that cannot be read is an error here) and starts to sample it.
     pub fn start(sensor: impl Sensor + 'static, options: MeterOptions) -> Result<Self> {
+        let realtime = options.realtime;
         let mut meter = Self::start_manual(sensor, options)?;
         let shared = Arc::clone(&meter.shared);
         let name = format!("meter-{}", shared.desk.info.name());
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
-            .spawn(move || shared.run())
+            .spawn(move || shared.run(realtime))
             .map_err(|e| Error::os("starting the sampling thread", e))?;
         meter.thread = Some(thread);
         Ok(meter)
@@ -192,8 +200,11 @@ fn patience(info: &SensorInfo, period: Seconds) -> Seconds {
 }
 
 impl Shared {
-    fn run(&self) {
+    fn run(&self, realtime: bool) {
         sharpen_timer();
+        if realtime {
+            self.sampler().stats.is_realtime = realtime::ask(&self.desk.info.id);
+        }
         let period_ns = (self.period.0 * 1e9) as u64;
         let mut now = self.desk.clock.now();
         let mut due = now.after(Duration::from_nanos(period_ns));

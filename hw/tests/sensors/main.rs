@@ -14,4 +14,5 @@ mod ina3221;
 mod nvml;
 mod power_supply;
 mod random_input;
+mod realtime;
 mod tegrastats;
