@@ -19,11 +19,9 @@ pub(crate) fn ask(who: &str) -> bool {
 
 /// Processes started by this thread do not inherit the priority: a sensor may start a helper.
 fn set_fifo() -> std::io::Result<()> {
-    let parameters = libc::sched_param {
-        sched_priority: PRIORITY,
-        // SAFETY: plain numbers (some libcs have reserved fields), for which zero is a value.
-        ..unsafe { std::mem::zeroed() }
-    };
+    // SAFETY: plain numbers (some libcs have reserved ones), for which zero is a value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = PRIORITY;
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // The call itself and not libc's function, which musl refuses.
     // SAFETY: 0 is the calling thread; the kernel copies the parameters, which live through the call.
