@@ -77,8 +77,10 @@ fn battery() -> Tree {
     boards::plain_vm().with_all("/sys/class/power_supply/BAT0", &files)
 }
 
+type MakeTree = fn() -> Tree;
+
 /// Every sensor that reads numbers from files.
-const SENSORS: [(&str, fn() -> Tree); 6] = [
+const SENSORS: [(&str, MakeTree); 6] = [
     ("ina3221-hwmon", boards::agx_orin),
     ("ina3221-iio", boards::nano),
     ("ina3221-iio", nano_with_pairs),
