@@ -7,6 +7,7 @@ use hwmeter::learn::LearnerName;
 use hwmeter::offload::url::Url;
 use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
 use hwmeter::task::Speed;
+use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -101,6 +102,13 @@ pub struct MeasureArgs {
     /// Rails that make up the total, separated by commas, instead of what this board's map says
     #[arg(long, value_name = "RAILS", value_delimiter = ',')]
     pub total: Vec<String>,
+    /// Add the modelled power of a modem that the sensor does not see, such as
+    /// wwan0:idle=0.5,send=2.5,receive=1.5 (watts)
+    #[arg(long, value_name = "IFACE:WATTS")]
+    pub radio: Option<Radio>,
+    /// Let the sampling thread run before all others (SCHED_FIFO), where permitted
+    #[arg(long)]
+    pub realtime: bool,
     /// Write every sample to this file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -161,6 +169,10 @@ pub struct RunAgentArgs {
     /// Samples per second [default: what suits the sensor]
     #[arg(long, value_name = "HZ", value_parser = values::hertz)]
     pub rate: Option<f64>,
+    /// Add the modelled power of a modem that the sensor does not see, such as
+    /// wwan0:idle=0.5,send=2.5,receive=1.5 (watts)
+    #[arg(long, value_name = "IFACE:WATTS")]
+    pub radio: Option<Radio>,
     /// Cores the agent and its local tasks may use, such as 0-3,5 [default: all]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<String>,

@@ -54,12 +54,10 @@ impl CpuTimesReader {
 
     /// The times just now.
     pub fn read(&mut self) -> Result<CpuTimes> {
-        let parsed = parse_stat(self.node.read()?);
-        parsed.ok_or_else(|| {
-            let path = self.node.path().to_owned();
-            let found = self.node.read().map(<[u8]>::to_vec).unwrap_or_default();
-            Error::malformed(&path, &found, "the `cpu` lines of /proc/stat")
-        })
+        match parse_stat(self.node.read()?) {
+            Some(times) => Ok(times),
+            None => Err(self.node.malformed("the `cpu` lines of /proc/stat")),
+        }
     }
 }
 

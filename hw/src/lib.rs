@@ -9,6 +9,7 @@
 //! - [`sensor`]: the trait and what is known about a sensor; [`sensors`]: one file per kind
 //! - [`discover`]: the sensors found, and for each unusable one why and what to do
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
+//! - [`rate`]: the highest sampling rate that makes sense for a sensor
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
@@ -52,6 +53,8 @@ pub mod integrator;
 pub mod meter;
 pub mod net;
 pub mod rails;
+pub mod rate;
+mod realtime;
 pub mod root;
 pub mod sensor;
 pub mod sensors;

@@ -7,6 +7,7 @@
 use crate::clock::{Clock, Moment, MonotonicClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrator::{Integrator, Point};
+use crate::realtime;
 use crate::sensor::{Sensor, SensorInfo};
 use crate::span::{EdgeDesk, Span};
 use crate::units::Seconds;
@@ -18,6 +19,9 @@ use std::time::Duration;
 pub struct MeterOptions {
     /// Samples per second.
     pub rate_hz: f64,
+    /// Ask for real-time priority (`SCHED_FIFO`), so that a busy board delays no tick. Where it is not permitted,
+    /// sampling goes on without, and [`MeterStats::is_realtime`] says so.
+    pub realtime: bool,
     /// Called on the sampler's thread after each sample.
     pub on_sample: Option<OnSample>,
     /// The time; the kernel's monotonic clock unless a test says otherwise.
@@ -32,6 +36,7 @@ impl MeterOptions {
     pub fn at(rate_hz: f64) -> Self {
         Self {
             rate_hz,
+            realtime: false,
             on_sample: None,
             clock: Arc::new(MonotonicClock),
         }
@@ -60,6 +65,8 @@ pub struct MeterStats {
     pub last_error: Option<String>,
     /// Counters that went back without wrapping.
     pub resets: u64,
+    /// Whether the sampling thread runs with real-time priority.
+    pub is_realtime: bool,
 }
 
 impl MeterStats {
@@ -86,12 +93,13 @@ struct Shared {
 impl Meter {
     /// Reads the sensor once (so that one that cannot be read is an error here) and starts to sample it.
     pub fn start(sensor: impl Sensor + 'static, options: MeterOptions) -> Result<Self> {
+        let realtime = options.realtime;
         let mut meter = Self::start_manual(sensor, options)?;
         let shared = Arc::clone(&meter.shared);
         let name = format!("meter-{}", shared.desk.info.name());
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
-            .spawn(move || shared.run())
+            .spawn(move || shared.run(realtime))
             .map_err(|e| Error::os("starting the sampling thread", e))?;
         meter.thread = Some(thread);
         Ok(meter)
@@ -192,14 +200,18 @@ fn patience(info: &SensorInfo, period: Seconds) -> Seconds {
 }
 
 impl Shared {
-    fn run(&self) {
+    fn run(&self, realtime: bool) {
         sharpen_timer();
+        if realtime {
+            self.sampler().stats.is_realtime = realtime::ask(&self.desk.info.id);
+        }
         let period_ns = (self.period.0 * 1e9) as u64;
-        let mut due = self.desk.clock.now().after(Duration::from_nanos(period_ns));
-        while self.wait_until(due) {
+        let mut now = self.desk.clock.now();
+        let mut due = now.after(Duration::from_nanos(period_ns));
+        while self.wait_until(due, now) {
             self.tick();
-            let behind_ns = self.desk.clock.now().0.saturating_sub(due.0);
-            let missed = behind_ns / period_ns;
+            now = self.desk.clock.now();
+            let missed = now.0.saturating_sub(due.0) / period_ns;
             if missed > 0 {
                 self.sampler().stats.late_ticks += missed;
             }
@@ -214,28 +226,27 @@ impl Shared {
         }
     }
 
-    /// Waits for the tick; false when the meter is stopping. Long waits can be interrupted, the last
-    /// milliseconds sleep to the absolute moment.
-    fn wait_until(&self, due: Moment) -> bool {
-        const PRECISE: Duration = Duration::from_millis(5);
+    /// Waits for the tick; false when the meter is stopping. Each tick is one wake-up: a second one would cost as much
+    /// as the sample. A short wait is a plain sleep to the absolute moment, the cheapest there is; stopping waits
+    /// for it. A long one can be interrupted.
+    fn wait_until(&self, due: Moment, mut now: Moment) -> bool {
+        const SHORT: Duration = Duration::from_millis(20);
         let mut is_stopping = lock(&self.is_stopping);
-        loop {
-            if *is_stopping {
-                return false;
-            }
-            let left = Duration::from_secs_f64((due - self.desk.clock.now()).0.max(0.0));
-            if left <= PRECISE {
-                break;
+        while !*is_stopping && now < due {
+            let left = Duration::from_nanos(due.0 - now.0);
+            if left <= SHORT {
+                drop(is_stopping);
+                self.desk.clock.sleep_until(due);
+                return !*lock(&self.is_stopping);
             }
             is_stopping = self
                 .wake
-                .wait_timeout(is_stopping, left - PRECISE / 2)
+                .wait_timeout(is_stopping, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            now = self.desk.clock.now();
         }
-        drop(is_stopping);
-        self.desk.clock.sleep_until(due);
-        true
+        !*is_stopping
     }
 
     fn sampler(&self) -> MutexGuard<'_, Sampler> {

@@ -7,10 +7,11 @@ use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where the system's trees begin.
 #[derive(Clone, Debug)]
@@ -49,16 +50,14 @@ impl Root {
         }
     }
 
-    /// The same root, and a trail of what is looked at through it from now on.
+    /// The same root, and a trail of every path looked at through it or its clones.
     pub fn recorded(&self) -> (Self, Trail) {
         let trail = Trail::default();
-        (
-            Self {
-                trail: Some(trail.clone()),
-                ..self.clone()
-            },
-            trail,
-        )
+        let root = Self {
+            prefix: self.prefix.clone(),
+            trail: Some(trail.clone()),
+        };
+        (root, trail)
     }
 
     /// True for the running system, false below a prefix.
@@ -137,7 +136,7 @@ impl Root {
 
     /// Opens a node to be read again and again.
     pub fn open(&self, system_path: impl AsRef<Path>) -> Result<Node> {
-        Node::open(self.path(system_path))
+        Node::open(self.path(system_path), !self.is_real())
     }
 }
 
@@ -150,26 +149,26 @@ pub struct Node {
     path: PathBuf,
     file: Option<File>,
     buffer: Vec<u8>,
+    filled: usize,
+    /// When it was last made sure that the open file is still the one at its path; `None` for the kernel's own
+    /// files, which are never replaced.
+    checked: Option<Instant>,
 }
 
-/// Holds any sysfs attribute (at most one page) whole.
-const FIRST_BUFFER: usize = 4096;
+/// Holds any number. Small, because a sampler wakes up with cold caches: what it need not touch costs it nothing.
+const FIRST_BUFFER: usize = 64;
 
 impl Node {
-    fn open(path: PathBuf) -> Result<Self> {
-        let mut node = Self {
+    fn open(path: PathBuf, may_be_replaced: bool) -> Result<Self> {
+        let file = Some(open(&path)?);
+        let checked = may_be_replaced.then(Instant::now);
+        Ok(Self {
             path,
-            file: None,
+            file,
             buffer: vec![0; FIRST_BUFFER],
-        };
-        node.reopen()?;
-        Ok(node)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, e))?;
-        self.file = Some(file);
-        Ok(())
+            filled: 0,
+            checked,
+        })
     }
 
     /// The file's place, root prefix included.
@@ -177,49 +176,75 @@ impl Node {
         &self.path
     }
 
-    /// The content just now. The buffer grows until the file fits; after that a read allocates nothing.
+    /// The content just now, from one read. The buffer grows until the file fits; after that a read allocates nothing.
     pub fn read(&mut self) -> Result<&[u8]> {
-        if self.file.is_none() {
-            self.reopen()?;
+        loop {
+            self.filled = self.read_once()?;
+            // A node tells all it has in one read; only a full buffer means that more may follow. Then it is read
+            // anew as a whole, because a node may say something else by the second read.
+            if self.filled < self.buffer.len() {
+                return Ok(&self.buffer[..self.filled]);
+            }
+            self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        let mut filled = 0;
-        while let Some(file) = &self.file {
-            match file.read_at(&mut self.buffer[filled..], filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
+    }
+
+    /// In a made-up tree (below a prefix) a program may update a file by renaming a new one over it.
+    fn follow_replacement(&mut self) {
+        const CHECK_PERIOD: Duration = Duration::from_millis(2);
+        let Some(checked) = &mut self.checked else { return };
+        if checked.elapsed() < CHECK_PERIOD {
+            return;
+        }
+        *checked = Instant::now();
+        let is_unlinked = |file: &File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if self.file.as_ref().is_some_and(is_unlinked) {
+            self.file = None;
+        }
+    }
+
+    fn read_once(&mut self) -> Result<usize> {
+        self.follow_replacement();
+        let open = match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(open(&self.path)?),
+        };
+        loop {
+            match open.read_at(&mut self.buffer, 0) {
+                Ok(n) => return Ok(n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
                     self.file = None;
                     return Err(Error::io("read", &self.path, e));
                 }
             }
-            // A sysfs attribute arrives in one read; only a full buffer means that more may follow.
-            if filled < self.buffer.len() {
-                break;
-            }
-            self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        Ok(&self.buffer[..filled])
     }
 
     /// The content as one number.
     pub fn read_number<T: FromStr>(&mut self) -> Result<T> {
-        let bytes = self.read()?;
-        match parse_number(bytes) {
+        match parse_number(self.read()?) {
             Some(value) => Ok(value),
-            None => {
-                let found = bytes.to_vec();
-                // An empty or cut file may be one that was replaced under us: look at the path again next time.
-                self.file = None;
-                Err(Error::malformed(&self.path, &found, "one number"))
-            }
+            None => Err(self.malformed("one number")),
         }
     }
+
+    /// The error that what was read last is not what it should be.
+    ///
+    /// An empty or cut file may be one that was replaced under us, so the next read looks at the path again.
+    pub fn malformed(&mut self, expected: &'static str) -> Error {
+        self.file = None;
+        Error::malformed(&self.path, &self.buffer[..self.filled], expected)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
 }
 
 /// A number alone in `bytes`, white space around it allowed.
 pub fn parse_number<T: FromStr>(bytes: &[u8]) -> Option<T> {
-    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
+    std::str::from_utf8(bytes.trim_ascii()).ok()?.parse().ok()
 }
 
 /// Sorts digit runs by value.
@@ -277,6 +302,18 @@ mod tests {
         assert_eq!(node.read_number::<i64>().unwrap_err().kind(), ErrorKind::Gone);
         std::fs::write(&path, "-7").unwrap();
         assert_eq!(node.read_number::<i64>().unwrap(), -7);
+    }
+
+    #[test]
+    fn a_file_replaced_by_a_rename_is_followed() {
+        let (_dir, root) = tree();
+        std::fs::write(root.path("/sys/x/power"), "1\n").unwrap();
+        let mut node = root.open("/sys/x/power").unwrap();
+        assert_eq!(node.read_number::<i64>().unwrap(), 1);
+        std::fs::write(root.path("/sys/x/new"), "2\n").unwrap();
+        std::fs::rename(root.path("/sys/x/new"), root.path("/sys/x/power")).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+        assert_eq!(node.read_number::<i64>().unwrap(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `hwmeter measure`: the joules of a command or of a duration.
 
-use super::{context, open_with_total};
+use super::{context, open_sensor, with_radio, with_total};
 use crate::cli::MeasureArgs;
 use crate::ui::{self, paint, table};
 use anyhow::Context as _;
@@ -100,9 +100,11 @@ fn start_meters(
     names
         .into_iter()
         .map(|name| {
-            let sensor = open_with_total(context, name, &args.total)?;
+            let sensor = with_total(open_sensor(context, name)?, &args.total)?;
+            let sensor = with_radio(sensor, args.radio.as_ref(), context)?;
             let info = sensor.info();
             let mut options = MeterOptions::at(args.rate.unwrap_or(info.default_rate_hz()));
+            options.realtime = args.realtime;
             options.on_sample = trace.map(|trace| trace.on_sample(origin));
             Meter::start(sensor, options).with_context(|| format!("sensor {} cannot be read", info.id))
         })

@@ -16,6 +16,7 @@ use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
+use hwmeter_hw::sensors::radio::{Radio, WithRadio};
 use hwmeter_hw::total::WithTotal;
 use std::sync::Arc;
 
@@ -24,18 +25,25 @@ pub fn context(root: &Root) -> Context {
     Context::new(root.clone(), Arc::new(MonotonicClock))
 }
 
-/// Opens the sensor named, or the best one found, with these rails as its total if any are given.
-pub fn open_with_total(
-    context: &Context,
-    name: Option<&str>,
-    total: &[String],
-) -> anyhow::Result<Box<dyn Sensor>> {
-    let sensor = open_sensor(context, name)?;
+/// The same sensor with these rails as its total, if any are given.
+pub fn with_total(sensor: Box<dyn Sensor>, total: &[String]) -> anyhow::Result<Box<dyn Sensor>> {
     if total.is_empty() {
         return Ok(sensor);
     }
     let names: Vec<&str> = total.iter().map(String::as_str).collect();
     Ok(Box::new(WithTotal::new(sensor, &names)?))
+}
+
+/// The same sensor with a modem's modelled power on top, if one is given.
+pub fn with_radio(
+    sensor: Box<dyn Sensor>,
+    radio: Option<&Radio>,
+    context: &Context,
+) -> anyhow::Result<Box<dyn Sensor>> {
+    let Some(radio) = radio else { return Ok(sensor) };
+    let sensor = WithRadio::new(sensor, radio.clone(), &context.root, Arc::clone(&context.clock))
+        .context("cannot add the radio")?;
+    Ok(Box::new(sensor))
 }
 
 /// Opens the sensor named, or the best one found.

@@ -10,6 +10,7 @@ use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::error::ErrorKind;
 use hwmeter_hw::gpu::{self, Gpu};
 use hwmeter_hw::meter::{Meter, MeterOptions};
+use hwmeter_hw::rate::highest_sensible_rate;
 use hwmeter_hw::sensor::{Kind, Rail, SensorInfo};
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::span::SpanEnergy;
@@ -32,7 +33,7 @@ pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
     let cpu = CpuInfo::read(root);
     let gpus = gpu::gpus(root).unwrap_or_default();
     if args.json {
-        println!("{:#}", document(&context.board, &cpu, &gpus, &found));
+        println!("{:#}", document(&context, &cpu, &gpus, &found));
     } else {
         print_machine(root, &context.board, &cpu, &gpus);
         print_sensors(&context, &found);
@@ -57,17 +58,17 @@ fn pack(file: &Path, root: &Root) -> anyhow::Result<ExitCode> {
 }
 
 /// The document of `probe --json`.
-fn document(board: &Board, cpu: &CpuInfo, gpus: &[Gpu], found: &[Found]) -> Value {
+fn document(context: &Context, cpu: &CpuInfo, gpus: &[Gpu], found: &[Found]) -> Value {
     json!({
-        "board": board,
+        "board": context.board,
         "cpu": cpu,
         "gpu": { "present": !gpus.is_empty(), "devices": gpus },
         "default_sensor": discover::default_sensor(found).map(|info| &info.id),
-        "sensors": found.iter().map(sensor).collect::<Vec<_>>(),
+        "sensors": found.iter().map(|found| sensor(context, found)).collect::<Vec<_>>(),
     })
 }
 
-fn sensor(found: &Found) -> Value {
+fn sensor(context: &Context, found: &Found) -> Value {
     match &found.status {
         Status::Ok(info) => json!({
             "id": info.id,
@@ -79,6 +80,7 @@ fn sensor(found: &Found) -> Value {
             "rails": info.rails.iter().map(rail).collect::<Vec<_>>(),
             "total": info.total.iter().filter_map(|&i| info.rails.get(i)).map(|r| &r.name).collect::<Vec<_>>(),
             "update_period_s": info.accuracy.update_period,
+            "highest_rate_hz": highest_rate(context, &info.id),
             "accuracy": {
                 "gain": info.accuracy.gain,
                 "lag_s": info.accuracy.lag,
@@ -98,6 +100,12 @@ fn sensor(found: &Found) -> Value {
             "accuracy": null,
         }),
     }
+}
+
+/// The highest sampling rate that makes sense, from the time a read takes here and the update period.
+fn highest_rate(context: &Context, id: &str) -> Option<f64> {
+    let mut sensor = discover::open(context, id).ok()?;
+    highest_sensible_rate(&mut *sensor, &*context.clock).ok()
 }
 
 fn rail(rail: &Rail) -> Value {
@@ -177,8 +185,11 @@ fn print_sensors(context: &Context, found: &[Found]) {
         return;
     }
     let default = discover::default_sensor(found).map(|info| info.id.clone());
-    let mut rows = table(&["SENSOR", "RAIL", "ROLE", "NOW", "KIND", "ACCURACY", "UPDATES"]);
+    let mut rows = table(&[
+        "SENSOR", "RAIL", "ROLE", "NOW", "KIND", "ACCURACY", "UPDATES", "UP TO",
+    ]);
     for (info, live) in usable.iter().zip(look(context, &usable)) {
+        let highest = highest_rate(context, &info.id).map_or("-".to_owned(), |hz| format!("{hz} Hz"));
         for (i, rail) in info.rails.iter().enumerate() {
             let is_default = default.as_deref() == Some(&info.id);
             let name = if is_default {
@@ -194,6 +205,7 @@ fn print_sensors(context: &Context, found: &[Found]) {
                 info.kind.to_string(),
                 accuracy(info, rail),
                 updates(info),
+                if i == 0 { highest.clone() } else { String::new() },
             ]);
         }
     }

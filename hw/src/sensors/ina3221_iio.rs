@@ -8,7 +8,7 @@
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
 use super::{Context, Driver, read_channels};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
@@ -107,9 +107,10 @@ impl Channel {
     }
 
     fn read_pair(&mut self) -> Result<Watts> {
-        let path = self.node.path().to_owned();
-        let bytes = self.node.read()?;
-        parse_pair(bytes).ok_or_else(|| Error::malformed(&path, bytes, "millivolts and milliamperes"))
+        match parse_pair(self.node.read()?) {
+            Some(power) => Ok(power),
+            None => Err(self.node.malformed("millivolts and milliamperes")),
+        }
     }
 }
 

@@ -112,15 +112,9 @@ impl Supply {
         let Some(status) = &mut self.status else {
             return Ok(Value::Power(power));
         };
-        let path = status.path().to_owned();
-        let text = status.read()?;
-        match signed(power, text) {
+        match signed(power, status.read()?) {
             Some(power) => Ok(Value::Power(power)),
-            None => Err(Error::malformed(
-                &path,
-                text,
-                "a battery status such as Discharging",
-            )),
+            None => Err(status.malformed("a battery status such as Discharging")),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::root::Root;
 use crate::sensor::{Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
 use crate::total::add_note;
 use crate::units::{Joules, Seconds, Watts};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Relative standard uncertainty of a modem's figures: data sheets give typical values (assumed).
@@ -34,6 +35,65 @@ pub struct Radio {
     pub send_bps: f64,
     /// Bits per second on the air while it receives.
     pub receive_bps: f64,
+}
+
+/// Taken for the rate on the air where the text does not tell it: a middling Wi-Fi link (assumed).
+const USUAL_MBPS: f64 = 50.0;
+
+/// `IFACE:idle=W,send=W,receive=W`, in watts, and where known the rates on the air `send-mbps=R,receive-mbps=R` in
+/// megabits per second (50 otherwise).
+impl FromStr for Radio {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            |why: String| Error::unsupported(format!("the radio {text:?}"), format!("{why}; {USAGE}"));
+        let (interface, figures) = text
+            .rsplit_once(':')
+            .filter(|(interface, _)| !interface.is_empty())
+            .ok_or_else(|| wrong("an interface and a colon are due".to_owned()))?;
+        let mut found = [None; KEYS.len()];
+        for figure in figures.split(',') {
+            let (key, value) = parse_figure(figure).map_err(wrong)?;
+            if found[key].replace(value).is_some() {
+                return Err(wrong(format!("{} stands there twice", KEYS[key])));
+            }
+        }
+        let watts = |key: usize| {
+            let value = found[key].ok_or_else(|| wrong(format!("{}= is missing", KEYS[key])))?;
+            Ok(Watts(value))
+        };
+        let bps = |key: usize| found[key].unwrap_or(USUAL_MBPS) * 1e6;
+        Ok(Self {
+            interface: interface.to_owned(),
+            idle: watts(0)?,
+            sending: watts(1)?,
+            receiving: watts(2)?,
+            send_bps: bps(3),
+            receive_bps: bps(4),
+        })
+    }
+}
+
+const KEYS: [&str; 5] = ["idle", "send", "receive", "send-mbps", "receive-mbps"];
+const USAGE: &str = "write for example wlan0:idle=0.3,send=1.5,receive=0.9 (watts; rates on the air may follow as send-mbps=20,receive-mbps=50)";
+
+/// Which of [`KEYS`], and its value.
+fn parse_figure(figure: &str) -> std::result::Result<(usize, f64), String> {
+    let (name, number) = figure
+        .split_once('=')
+        .ok_or_else(|| format!("{figure:?} has no ="))?;
+    let key = KEYS
+        .iter()
+        .position(|key| *key == name.trim())
+        .ok_or_else(|| format!("{name:?} is not one of {}", KEYS.join(", ")))?;
+    let is_rate = key >= 3;
+    let value = number.trim().parse::<f64>().ok();
+    match value.filter(|v| v.is_finite() && *v >= 0.0 && !(is_rate && *v == 0.0)) {
+        Some(value) => Ok((key, value)),
+        None if is_rate => Err(format!("{name}={number} is no rate above 0")),
+        None => Err(format!("{name}={number} is no power of 0 W or more")),
+    }
 }
 
 /// A sensor and the radio it does not see.
@@ -134,7 +194,12 @@ fn with_radio(mut info: SensorInfo, radio: &Radio) -> SensorInfo {
     info.full = info.full.map(|full| full + radio.sending);
     add_note(
         &mut info,
-        &format!("with the modelled radio of {}", radio.interface),
+        &format!(
+            "with the modelled radio of {} at {:.0}/{:.0} Mbit/s on the air",
+            radio.interface,
+            radio.send_bps * 1e-6,
+            radio.receive_bps * 1e-6
+        ),
     );
     info.accuracy.source += "; radio: 30 % of its idle power assumed";
     info
@@ -186,6 +251,55 @@ mod tests {
         match reading.values[1] {
             Value::Energy { counter, .. } => counter.0,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_radio_is_written_in_one_line() {
+        let radio: Radio = "eth0:idle=0.5,send=2.0,receive=1.5".parse().unwrap();
+        assert_eq!(
+            (
+                radio.interface.as_str(),
+                radio.idle,
+                radio.sending,
+                radio.receiving
+            ),
+            ("eth0", Watts(0.5), Watts(2.0), Watts(1.5))
+        );
+        assert_eq!((radio.send_bps, radio.receive_bps), (50e6, 50e6));
+        // An alias holds a colon; order and spaces are free.
+        let radio: Radio = "eth0:1:receive-mbps=16, receive=0.7,send=1.2,idle=0,send-mbps=8"
+            .parse()
+            .unwrap();
+        assert_eq!((radio.interface.as_str(), radio.idle), ("eth0:1", Watts(0.0)));
+        assert_eq!((radio.send_bps, radio.receive_bps), (8e6, 16e6));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_radio_is_said() {
+        for (text, why) in [
+            ("", "an interface and a colon"),
+            ("eth0", "an interface and a colon"),
+            (":idle=1,send=1,receive=1", "an interface and a colon"),
+            ("eth0:", "\"\" has no ="),
+            ("eth0:idle=1,send=1", "receive= is missing"),
+            ("eth0:idle=1,send=1,receive=1,", "\"\" has no ="),
+            ("eth0:idle=1,send=1,receive=1,idle=2", "idle stands there twice"),
+            (
+                "eth0:idle=1,send=1,recieve=1",
+                "\"recieve\" is not one of idle, send",
+            ),
+            ("eth0:idle=-1,send=1,receive=1", "idle=-1 is no power"),
+            ("eth0:idle=1W,send=1,receive=1", "idle=1W is no power"),
+            ("eth0:idle=nan,send=1,receive=1", "idle=nan is no power"),
+            ("eth0:idle=1,send=inf,receive=1", "send=inf is no power"),
+            (
+                "eth0:idle=1,send=1,receive=1,send-mbps=0",
+                "send-mbps=0 is no rate above 0",
+            ),
+        ] {
+            let error = text.parse::<Radio>().expect_err(text).to_string();
+            assert!(error.contains(why) && error.contains("for example"), "{error}");
         }
     }
 

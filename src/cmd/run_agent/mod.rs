@@ -4,7 +4,7 @@ mod progress;
 mod report;
 mod servers;
 
-use super::{context, open_sensor};
+use super::{context, open_sensor, with_radio};
 use crate::cli::{RunAgentArgs, Switch};
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
@@ -124,6 +124,7 @@ impl Setup {
     fn new(args: &RunAgentArgs, root: &Root, trace: &TraceWriter) -> anyhow::Result<Self> {
         let context = context(root);
         let sensor = open_sensor(&context, args.sensor.as_deref())?;
+        let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
         let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
         // The servers before the affinity: they are other machines and keep all cores.

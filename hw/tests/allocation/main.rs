@@ -1,0 +1,135 @@
+//! Sampling allocates nothing: an allocator that counts watches a thread that reads and integrates.
+
+#![allow(clippy::unwrap_used)] // in tests, helpers included
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::{Tree, boards};
+use hwmeter_hw::clock::{ManualClock, Moment};
+use hwmeter_hw::discover;
+use hwmeter_hw::integrator::Integrator;
+use hwmeter_hw::meter::{Meter, MeterOptions};
+use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::units::Seconds;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: everything is handed to the system's allocator; the counter needs no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread while `work` runs.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// A Nano whose chip shows no power files, so that `ui_input_N` is read.
+fn nano_with_pairs() -> Tree {
+    let tree = boards::nano();
+    for n in 0..3 {
+        tree.remove(&format!(
+            "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power{n}_input"
+        ));
+    }
+    tree
+}
+
+fn battery() -> Tree {
+    let files = [
+        ("type", "Battery\n"),
+        ("status", "Discharging\n"),
+        ("power_now", "7500000\n"),
+    ];
+    boards::plain_vm().with_all("/sys/class/power_supply/BAT0", &files)
+}
+
+type MakeTree = fn() -> Tree;
+
+/// Every sensor that reads numbers from files.
+const SENSORS: [(&str, MakeTree); 6] = [
+    ("ina3221-hwmon", boards::agx_orin),
+    ("ina3221-iio", boards::nano),
+    ("ina3221-iio", nano_with_pairs),
+    ("hwmon", boards::thor),
+    ("powercap", boards::x86_rapl),
+    ("power-supply", battery),
+];
+
+/// More samples than an integrator keeps, so that the steady state is reached.
+const WARM_UP: u64 = 300;
+const SAMPLES: u64 = 1000;
+
+#[test]
+fn the_counter_counts() {
+    let n = allocations(|| drop(std::hint::black_box(vec![1u8; 100])));
+    assert_eq!(n, 1);
+}
+
+#[test]
+fn reading_and_integrating_allocate_nothing() {
+    for (name, tree) in SENSORS {
+        let tree = tree();
+        let mut sensor = discover::open(&tree.context(), name).unwrap();
+        let mut integrator = Integrator::new(&sensor.info(), Seconds(0.001));
+        let mut sample = |t: u64| {
+            let reading = sensor.read().unwrap();
+            integrator.push(Moment(t * 1_000_000), &reading);
+        };
+        (0..WARM_UP).for_each(&mut sample);
+        let n = allocations(|| (WARM_UP..WARM_UP + SAMPLES).for_each(&mut sample));
+        assert_eq!(n, 0, "{name}: allocations in {SAMPLES} samples");
+    }
+}
+
+#[test]
+fn a_tick_of_the_meter_allocates_nothing() {
+    let tree = boards::agx_orin();
+    let sensor = discover::open(&tree.context(), "ina3221-hwmon").unwrap();
+    let clock = Arc::new(ManualClock::new());
+    let options = MeterOptions {
+        clock: Arc::clone(&clock) as Arc<dyn hwmeter_hw::clock::Clock>,
+        ..MeterOptions::at(1000.0)
+    };
+    let meter = Meter::start_manual(sensor, options).unwrap();
+    let tick = |_: u64| {
+        clock.advance(Duration::from_millis(1));
+        meter.sample_now();
+    };
+    (0..WARM_UP).for_each(tick);
+    assert_eq!(allocations(|| (0..SAMPLES).for_each(tick)), 0);
+    assert_eq!(meter.stats().samples, 1 + WARM_UP + SAMPLES);
+}
