@@ -81,6 +81,8 @@ impl Agent<'_> {
                 break;
             }
             let payload = payload(task);
+            // Last thing before a task arrives: the update leaves the weights in the cache for the decision.
+            self.settle(&mut ledger, sink)?;
             let arrival = self.executor.clock.now();
             let whole = self.meter.span("task");
             let observed = self.observer.observe(task);
@@ -114,7 +116,6 @@ impl Agent<'_> {
                 )
                 .with_spans(whole, deciding, executing),
             );
-            self.settle(&mut ledger, sink)?;
         }
         Ok((self.finish(ledger, sink)?, answers))
     }
