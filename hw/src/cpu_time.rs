@@ -8,6 +8,7 @@ use crate::root::{Node, Root, parse_number};
 use crate::units::Seconds;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The CPU time of a process and the children it is told about.
 #[derive(Debug)]
@@ -16,13 +17,23 @@ pub struct ProcessCpuTime {
     pid: u32,
     threads: BTreeMap<u32, Thread>,
     ended_ns: u64,
+    listed: Option<Instant>,
 }
+
+/// Threads are looked for this often; one that began meanwhile counts from its first
+/// nanosecond once it is found, and one that came and went in between is missed.
+const LIST_PERIOD: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Thread {
     node: Node,
     run_ns: u64,
+    /// Looks in a row that found it had not run.
+    idle_looks: u32,
 }
+
+/// A thread that did not run at this many looks is left alone until threads are listed again.
+const IDLE_LOOKS: u32 = 5;
 
 impl ProcessCpuTime {
     /// For the process `pid`, read below `root` (`/proc` of the running system: processes are always real).
@@ -32,13 +43,13 @@ impl ProcessCpuTime {
             pid,
             threads: BTreeMap::new(),
             ended_ns: 0,
+            listed: None,
         };
         times.read()?;
         Ok(times)
     }
 
-    /// CPU time used so far by all threads, those that ended included (up to their last look).
-    pub fn read(&mut self) -> Result<Seconds> {
+    fn list_threads(&mut self) -> Result<()> {
         let dir = PathBuf::from(format!("/proc/{}/task", self.pid));
         for name in self.root.list(&dir)? {
             let Some(tid) = parse_number::<u32>(name.as_bytes()) else {
@@ -47,21 +58,43 @@ impl ProcessCpuTime {
             if !self.threads.contains_key(&tid)
                 && let Ok(node) = self.root.open(dir.join(&name).join("schedstat"))
             {
-                self.threads.insert(tid, Thread { node, run_ns: 0 });
+                self.threads.insert(
+                    tid,
+                    Thread {
+                        node,
+                        run_ns: 0,
+                        idle_looks: 0,
+                    },
+                );
             }
         }
+        self.listed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// CPU time used so far by all threads, those that ended included (up to their last look).
+    pub fn read(&mut self) -> Result<Seconds> {
+        let all = self.listed.is_none_or(|listed| listed.elapsed() >= LIST_PERIOD);
+        if all {
+            self.list_threads()?;
+        }
         let mut ended = 0;
-        self.threads
-            .retain(|_, thread| match thread.node.read().ok().and_then(run_ns) {
-                Some(ns) => {
-                    thread.run_ns = thread.run_ns.max(ns);
-                    true
-                }
-                None => {
-                    ended += thread.run_ns;
-                    false
-                }
-            });
+        self.threads.retain(|_, thread| {
+            if !all && thread.idle_looks >= IDLE_LOOKS {
+                return true;
+            }
+            let Some(ns) = thread.node.read().ok().and_then(run_ns) else {
+                ended += thread.run_ns;
+                return false;
+            };
+            thread.idle_looks = if ns > thread.run_ns {
+                0
+            } else {
+                thread.idle_looks + 1
+            };
+            thread.run_ns = thread.run_ns.max(ns);
+            true
+        });
         self.ended_ns += ended;
         if self.threads.is_empty() && self.ended_ns == 0 {
             return Err(Error::unsupported(
@@ -87,7 +120,6 @@ fn run_ns(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn time_of_running_and_ended_threads_adds_up() {
@@ -101,9 +133,9 @@ mod tests {
         };
         let thread = std::thread::spawn(move || {
             spin(30);
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(250));
         });
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(150));
         let during = times.read().unwrap();
         thread.join().unwrap();
         let after = times.read().unwrap();

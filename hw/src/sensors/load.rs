@@ -50,18 +50,20 @@ impl LoadCounter {
     }
 
     pub fn read(&mut self) -> Result<Reading> {
-        let times = self.stat.read()?;
         let now = self.clock.now();
+        if self
+            .last
+            .is_some_and(|(then, _)| (now - then).0 < UPDATE_PERIOD.0)
+        {
+            return Ok(Reading::unchanged());
+        }
+        let times = self.stat.read()?;
         if let Some((then, earlier)) = self.last {
-            let elapsed = now - then;
-            if elapsed.0 < UPDATE_PERIOD.0 {
-                return Ok(Reading::unchanged());
-            }
             if let Some(u) = (self.utilisation)(&earlier, &times) {
                 self.last_utilisation = u.clamp(0.0, 1.0);
             }
             let power = self.idle + (self.full - self.idle) * self.last_utilisation;
-            self.energy += power * elapsed;
+            self.energy += power * (now - then);
         }
         self.last = Some((now, times));
         Ok(Reading::of_energy(self.energy))

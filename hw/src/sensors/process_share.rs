@@ -123,8 +123,11 @@ impl<S: Sensor> Sensor for ProcessShare<S> {
 }
 
 impl<S> ProcessShare<S> {
-    /// Called when the board has a new value.
+    /// Called when the board has a new value. `/proc/stat` is looked at only at the ends of a window.
     fn update_price(&mut self, now: Moment) -> Result<()> {
+        if !self.price.is_due(now) {
+            return Ok(());
+        }
         let busy = self.cpu.read()?;
         let busy = busy.busy + busy.other;
         let Some(energy) = self.energy.last().map(|point| point.total.energy) else {
@@ -136,6 +139,11 @@ impl<S> ProcessShare<S> {
 }
 
 impl Price {
+    fn is_due(&self, now: Moment) -> bool {
+        self.window_begin
+            .is_none_or(|begin| (now - begin.t).0 >= PRICE_WINDOW.0)
+    }
+
     fn update(&mut self, now: WindowBegin, idle: Watts) {
         let Some(begin) = self.window_begin else {
             self.window_begin = Some(now);
