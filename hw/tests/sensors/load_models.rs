@@ -27,12 +27,18 @@ fn open(name: &str, tree: &Tree) -> Box<dyn Sensor> {
     discover::open(&tree.context(), name).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// The models look at the file only once per update period, and again at every read after a failure.
+fn wait_for_update() {
+    std::thread::sleep(std::time::Duration::from_millis(60));
+}
+
 #[test]
 fn junk_loses_the_sample_and_the_next_good_one_counts() {
     for (name, tree) in MODELS {
         let tree = tree();
         let mut sensor = open(name, &tree);
         sensor.read().unwrap();
+        wait_for_update();
         for junk in JUNK {
             tree.write(STAT, junk);
             let error = sensor.read().expect_err(junk);
@@ -54,6 +60,7 @@ fn a_file_that_disappears_is_an_error_until_it_comes_back() {
         let tree = tree();
         let mut sensor = open(name, &tree);
         sensor.read().unwrap();
+        wait_for_update();
         tree.write(STAT, "");
         assert!(sensor.read().is_err(), "{name}");
         tree.remove(STAT);
