@@ -1,5 +1,6 @@
 //! How fast the CPU's clock runs at full speed: what turns a number of cycles into seconds.
 
+use crate::cpu::online_cores;
 use crate::root::Root;
 use serde::Serialize;
 use std::fmt;
@@ -60,25 +61,16 @@ pub fn clock_hz(root: &Root) -> ClockRate {
 }
 
 fn cpufreq_hz(root: &Root) -> Option<f64> {
-    let cpu = first_online_cpu(root);
+    let cpu = online_cores(root)
+        .ok()
+        .and_then(|cores| cores.first().copied())
+        .unwrap_or(0);
     let khz: f64 = root
         .read_number(format!(
             "/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
         ))
         .ok()?;
     plausible(khz * 1e3)
-}
-
-/// The first number of a list such as `0-3` or `2,4-7`; 0 where there is no list.
-fn first_online_cpu(root: &Root) -> u32 {
-    let list = root
-        .read_text("/sys/devices/system/cpu/online")
-        .unwrap_or_default();
-    let first = list
-        .split([',', '-'])
-        .next()
-        .and_then(|number| number.parse().ok());
-    first.unwrap_or(0)
 }
 
 fn cpuinfo_hz(root: &Root) -> Option<f64> {
