@@ -45,6 +45,76 @@ impl SpanEnergy {
         let energy = self.total?.joules;
         (self.duration().0 > 0.0).then(|| energy / self.duration())
     }
+
+    /// The energy between two marks of the same integrator, `begin` first.
+    pub fn between(name: String, info: &SensorInfo, begin: &Mark, end: &Mark) -> Self {
+        let duration = end.t - begin.t;
+        let covered = (end.covered - begin.covered).0;
+        let coverage = match duration.0 {
+            d if d > 0.0 => (covered / d).clamp(0.0, 1.0),
+            _ => f64::from(u8::from(end.is_between_samples)),
+        };
+        let mut span = SpanEnergy {
+            coverage,
+            samples: end.samples - begin.samples,
+            ..Self::unknown(name, info.kind, begin.t, end.t)
+        };
+        if coverage == 0.0 {
+            return span;
+        }
+        let interval = |begin_rail: &RailPoint, end_rail: &RailPoint, step: Watts| Interval {
+            begin: *begin_rail,
+            end: *end_rail,
+            duration,
+            uncovered: Seconds(duration.0 * (1.0 - coverage)),
+            power_range: end.power_range,
+            begin_edge: begin.edge,
+            end_edge: end.edge,
+            share_interval: begin.interval_end == end.interval_end,
+            edge_step: step,
+        };
+        let total = interval(&begin.total, &end.total, begin.total.step.max(end.total.step));
+        let offsets: SmallVec<[Watts; 8]> = info
+            .total
+            .iter()
+            .filter_map(|&i| info.rails.get(i))
+            .map(|rail| rail.offset)
+            .collect();
+        let energy_steps: SmallVec<[Joules; 8]> = info
+            .total
+            .iter()
+            .filter_map(|&i| info.rails.get(i))
+            .map(|rail| rail.energy_step)
+            .collect();
+        span.budget = budget(&total, &info.accuracy, &offsets, &energy_steps);
+        span.total = Some(total.energy(&span.budget));
+        span.rails = (info.rails.iter().zip(&begin.rails).zip(&end.rails))
+            .map(|((rail, b), e)| {
+                let interval = interval(b, e, b.step.max(e.step));
+                interval.energy(&budget(
+                    &interval,
+                    &info.accuracy,
+                    &[rail.offset],
+                    &[rail.energy_step],
+                ))
+            })
+            .collect();
+        span
+    }
+
+    fn unknown(name: String, kind: Kind, begin: Moment, end: Moment) -> Self {
+        Self {
+            name,
+            begin,
+            end,
+            total: None,
+            rails: Vec::new(),
+            budget: Budget::default(),
+            coverage: 0.0,
+            samples: 0,
+            kind,
+        }
+    }
 }
 
 /// A span that has begun. Dropping it without [`Span::end`] forgets it.
@@ -103,7 +173,12 @@ impl PendingSpan {
     /// The energy if it is known by now. Never waits.
     pub fn poll(&self) -> Resolution {
         match (self.begin.mark.get(), self.end.mark.get()) {
-            (Some(begin), Some(end)) => Resolution::Resolved(self.resolve(begin, end)),
+            (Some(begin), Some(end)) => Resolution::Resolved(SpanEnergy::between(
+                self.name.clone(),
+                &self.desk.info,
+                begin,
+                end,
+            )),
             _ if (self.desk.clock.now() - self.end.t).0 > self.desk.patience.0 => {
                 Resolution::Lost(self.without_energy())
             }
@@ -124,74 +199,8 @@ impl PendingSpan {
         }
     }
 
-    fn resolve(&self, begin: &Mark, end: &Mark) -> SpanEnergy {
-        let info = &self.desk.info;
-        let duration = self.end.t - self.begin.t;
-        let covered = (end.covered - begin.covered).0;
-        let coverage = match duration.0 {
-            d if d > 0.0 => (covered / d).clamp(0.0, 1.0),
-            _ => f64::from(u8::from(end.is_between_samples)),
-        };
-        let mut span = SpanEnergy {
-            coverage,
-            samples: end.samples - begin.samples,
-            ..self.without_energy()
-        };
-        if coverage == 0.0 {
-            return span;
-        }
-        let interval = |begin_rail: &RailPoint, end_rail: &RailPoint, step: Watts| Interval {
-            begin: *begin_rail,
-            end: *end_rail,
-            duration,
-            uncovered: Seconds(duration.0 * (1.0 - coverage)),
-            power_range: end.power_range,
-            begin_edge: begin.edge,
-            end_edge: end.edge,
-            share_interval: begin.interval_end == end.interval_end,
-            edge_step: step,
-        };
-        let total = interval(&begin.total, &end.total, begin.total.step.max(end.total.step));
-        let offsets: SmallVec<[Watts; 8]> = info
-            .total
-            .iter()
-            .filter_map(|&i| info.rails.get(i))
-            .map(|rail| rail.offset)
-            .collect();
-        let energy_steps: SmallVec<[Joules; 8]> = info
-            .total
-            .iter()
-            .filter_map(|&i| info.rails.get(i))
-            .map(|rail| rail.energy_step)
-            .collect();
-        span.budget = budget(&total, &info.accuracy, &offsets, &energy_steps);
-        span.total = Some(total.energy(&span.budget));
-        span.rails = (info.rails.iter().zip(&begin.rails).zip(&end.rails))
-            .map(|((rail, b), e)| {
-                let interval = interval(b, e, b.step.max(e.step));
-                interval.energy(&budget(
-                    &interval,
-                    &info.accuracy,
-                    &[rail.offset],
-                    &[rail.energy_step],
-                ))
-            })
-            .collect();
-        span
-    }
-
     fn without_energy(&self) -> SpanEnergy {
-        SpanEnergy {
-            name: self.name.clone(),
-            begin: self.begin.t,
-            end: self.end.t,
-            total: None,
-            rails: Vec::new(),
-            budget: Budget::default(),
-            coverage: 0.0,
-            samples: 0,
-            kind: self.desk.info.kind,
-        }
+        SpanEnergy::unknown(self.name.clone(), self.desk.info.kind, self.begin.t, self.end.t)
     }
 }
 
@@ -202,9 +211,10 @@ struct Edge {
     mark: OnceLock<Mark>,
 }
 
-/// Cumulative figures at an edge.
+/// Cumulative figures at a moment, from the samples around it.
 #[derive(Clone, Debug)]
-struct Mark {
+pub struct Mark {
+    t: Moment,
     rails: SmallVec<[RailPoint; 8]>,
     total: RailPoint,
     covered: Seconds,
@@ -294,11 +304,19 @@ impl EdgeDesk {
     }
 }
 
-/// Cumulative figures at `t`, which lies anywhere; beyond the samples those of the nearest one.
+impl Mark {
+    /// What `integrator` knows of `t`, which lies anywhere among the points it still holds; beyond them the figures
+    /// are those of the nearest one.
+    pub fn at(integrator: &Integrator, t: Moment) -> Self {
+        mark_at(integrator, t)
+    }
+}
+
 fn mark_at(integrator: &Integrator, t: Moment) -> Mark {
     let points = integrator.points();
     let after = points.partition_point(|point| point.t < t);
     let at_sample = |point: &Point| Mark {
+        t,
         rails: point.rails.clone(),
         total: point.total,
         covered: point.covered,
@@ -328,6 +346,7 @@ fn between(before: &Point, next: &Point, t: Moment, integrator: &Integrator) -> 
     let share = ((t - before.t).0 / dt.0).clamp(0.0, 1.0);
     let at = |a: &RailPoint, b: &RailPoint| interpolate(a, b, share, dt);
     Mark {
+        t,
         rails: before
             .rails
             .iter()
