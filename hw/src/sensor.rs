@@ -153,15 +153,23 @@ impl Rail {
     }
 }
 
-/// How good a sensor's readings are: all as standard uncertainties (k = 1).
+/// How good a sensor's readings are: all as standard uncertainties (k = 1). A bound `±a` of a datasheet within which
+/// everything is equally likely is one of a/sqrt(3). Offsets and steps stand with each [`Rail`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Relative uncertainty of the gain (a model's error included): 0.01 is 1 %.
     pub gain: f64,
     /// Time constant of a first-order low-pass in the sensor, where there is one.
     pub lag: Option<Seconds>,
-    /// Time between two new values, where it is known.
+    /// Relative uncertainty of that time constant.
+    pub lag_uncertainty: f64,
+    /// A value is the mean of this much time before it was made, where that is known.
+    pub window: Option<Seconds>,
+    /// Time between two new values, where it is known; each is then repeated until the next.
     pub update_period: Option<Seconds>,
+    /// How far the moment a value belongs to may lie from the moment it is given, as one standard uncertainty,
+    /// beyond what follows from `window` and `update_period`.
+    pub clock: Seconds,
     /// Where these figures come from: a datasheet, sysfs, or the word "assumed".
     pub source: String,
 }

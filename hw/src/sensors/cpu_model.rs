@@ -55,9 +55,9 @@ impl Sensor for CpuModel {
         SensorInfo {
             accuracy: Accuracy {
                 gain: MODEL_ERROR,
-                lag: None,
                 update_period: Some(UPDATE_PERIOD),
                 source: format!("assumed: idle {:.1}, all cores busy {:.1}", self.idle, self.full),
+                ..Accuracy::default()
             },
             idle: Some(self.idle),
             full: Some(self.full),

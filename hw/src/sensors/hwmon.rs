@@ -281,9 +281,9 @@ fn rail(name: String, role: Role, quantity: Quantity) -> Rail {
 fn accuracy(interval_ms: Option<u64>) -> Accuracy {
     Accuracy {
         gain: GAIN,
-        lag: None,
         update_period: interval_ms.map(|ms| Seconds(ms as f64 * 1e-3)),
         source: "2 % gain assumed: hwmon does not tell a chip's accuracy".to_owned(),
+        ..Accuracy::default()
     }
 }
 

@@ -251,6 +251,7 @@ fn accuracy(timing: Timing) -> Accuracy {
         update_period: timing.scan_s.map(Seconds),
         source: "INA3221 datasheet SBOS576A; shunt, samples and update interval from sysfs; 1 % shunt tolerance assumed"
             .to_owned(),
+        ..Accuracy::default()
     }
 }
 

@@ -226,9 +226,9 @@ fn accuracy() -> Accuracy {
     Accuracy {
         // Chip 0.25 % at most and shunt 1 % (tolerance assumed), both rectangular.
         gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
-        lag: None,
         update_period: None, // triggered mode: every read is a conversion of its own
         source: "INA3221 datasheet SBOS576A; 5 mΩ shunt inferred, its 1 % tolerance assumed".to_owned(),
+        ..Accuracy::default()
     }
 }
 

@@ -177,8 +177,8 @@ fn failed(what: &str, error: NvmlError) -> Error {
 fn accuracy() -> Accuracy {
     Accuracy {
         gain: 0.05 / 3f64.sqrt(),
-        lag: None,
         update_period: Some(Seconds(0.1)),
         source: "plus or minus 5 % as NVIDIA states for power; a new value every 0.1 s assumed".to_owned(),
+        ..Accuracy::default()
     }
 }

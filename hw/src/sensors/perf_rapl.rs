@@ -97,9 +97,9 @@ impl PerfRapl {
             total: total(&rails),
             accuracy: Accuracy {
                 gain: 0.05,
-                lag: None,
                 update_period: Some(Seconds(0.001)),
                 source: "step from sysfs, about 1 ms from the Intel manual; 5 % gain assumed".to_owned(),
+                ..Accuracy::default()
             },
             note: Some(
                 "covers the processor (and memory, where there is a dram rail), not the whole machine"

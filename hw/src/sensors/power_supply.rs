@@ -79,9 +79,9 @@ impl PowerSupply {
         let info = SensorInfo {
             accuracy: Accuracy {
                 gain: 0.05,
-                lag: None,
                 update_period: Some(Seconds(1.0)),
                 source: "5 % gain and a new value every second assumed: fuel gauges do not tell".to_owned(),
+                ..Accuracy::default()
             },
             note: Some(note.to_owned()),
             ..SensorInfo::new(id, Kind::Measured, rails)

@@ -177,9 +177,9 @@ fn total_zones(rails: &[Rail]) -> Vec<usize> {
 fn accuracy() -> Accuracy {
     Accuracy {
         gain: 0.05,
-        lag: None,
         update_period: Some(Seconds(0.001)),
         source: "61 µJ and about 1 ms from the Intel manual; 5 % gain assumed".to_owned(),
+        ..Accuracy::default()
     }
 }
 

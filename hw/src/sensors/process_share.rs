@@ -181,6 +181,7 @@ fn share_info(board: &SensorInfo) -> SensorInfo {
             update_period: None,
             lag: board.accuracy.lag,
             source: format!("{}; share by CPU time: 20 % assumed", board.accuracy.source),
+            ..Accuracy::default()
         },
         note: Some(format!(
             "idle power and this process's share of the dynamic energy of {}, by CPU time",

@@ -212,9 +212,9 @@ impl Sensor for RpiModel {
                 } else {
                     NEIGHBOUR_ERROR
                 },
-                lag: None,
                 update_period: Some(UPDATE_PERIOD),
                 source: format!("linear model {} {fit}; its error is assumed", self.model.key),
+                ..Accuracy::default()
             },
             idle: Some(Watts(self.model.idle)),
             full: Some(Watts(self.model.idle + self.model.slope)),

@@ -160,11 +160,11 @@ fn role(name: &str) -> Role {
 fn info(mut rails: Vec<Rail>, has_wall: bool) -> SensorInfo {
     let mut accuracy = Accuracy {
         gain: GAIN,
-        lag: None,
         update_period: Some(Seconds(0.1)),
         source:
             "3 % gain and a new value every 0.1 s assumed: the chip's converter is not specified in public"
                 .to_owned(),
+        ..Accuracy::default()
     };
     let mut note = "the sum of the PMIC's outputs; does not cover USB devices, fan, HATs and PCIe fed from 5 V, nor the PMIC's own losses";
     if has_wall {

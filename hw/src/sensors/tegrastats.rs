@@ -217,10 +217,10 @@ impl Latest {
 fn accuracy(interval: Seconds) -> Accuracy {
     Accuracy {
         gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
-        lag: None,
         update_period: Some(interval),
         source:
             "INA3221 datasheet SBOS576A; 1 % shunt tolerance assumed; offset not known through tegrastats"
                 .to_owned(),
+        ..Accuracy::default()
     }
 }

@@ -147,13 +147,13 @@ impl Sensor for Modbus {
             accuracy: Accuracy {
                 // The class bounds the error; anything within the bounds is taken as equally likely.
                 gain: meter.class / 100.0 / 3f64.sqrt(),
-                lag: None,
                 update_period: Some(Seconds(meter.update_s)),
                 source: format!(
                     "{}: {} % of the reading (accuracy class; class= overrides), update period of {} s and no smoothing \
                      assumed",
                     meter.name, meter.class, meter.update_s
                 ),
+                ..Accuracy::default()
             },
             note: Some(
                 "measures all that is plugged in behind it, power supply losses included; an accuracy class holds \
