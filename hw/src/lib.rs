@@ -50,6 +50,7 @@ pub mod envelope;
 pub mod error;
 pub mod gpu;
 pub mod integrator;
+mod mark;
 pub mod meter;
 pub mod net;
 pub mod rails;
@@ -60,8 +61,10 @@ pub mod sensor;
 pub mod sensors;
 pub mod span;
 pub mod total;
+mod track;
 pub mod uncertainty;
 pub mod units;
+pub mod variability;
 
 pub use error::{Error, ErrorKind, Result};
 pub use root::Root;
