@@ -73,7 +73,11 @@ impl Integrator {
             optics,
             period,
             delay: Delay {
-                window: half(info.accuracy.window),
+                window: half(info.accuracy.window.map(|window| {
+                    // A mean is entered for the interval before it, half a period earlier already.
+                    let entered = if optics.is_windowed { period.0 } else { 0.0 };
+                    Seconds((window.0 - entered).max(0.0))
+                })),
                 standing: half(info.accuracy.update_period),
             },
             tells_moments: false,
@@ -166,6 +170,7 @@ impl Integrator {
             energy: parts().map(|part| part.energy).sum::<Joules>(),
             power: parts().map(|part| part.power).sum::<Watts>(),
             is_mean: parts().all(|part| part.is_mean),
+            is_complete: parts().all(|part| part.is_complete),
             variance: Variances {
                 resolution: parts().map(|part| part.variance.resolution).sum(),
                 ..last.variance

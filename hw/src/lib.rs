@@ -60,6 +60,7 @@ pub mod root;
 pub mod sensor;
 pub mod sensors;
 pub mod span;
+pub mod synthetic;
 pub mod total;
 mod track;
 pub mod uncertainty;

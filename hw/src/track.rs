@@ -34,6 +34,8 @@ pub struct RailPoint {
     pub interval: Seconds,
     /// Whether only the mean power between samples is known (a counter, a low-pass, a window), not its course.
     pub is_mean: bool,
+    /// Whether that mean leaves nothing out, as a counter's or a window's does.
+    pub is_complete: bool,
     /// Highest power seen so far, as an absolute value.
     pub peak: Watts,
 }
@@ -189,9 +191,10 @@ impl Track {
             }
             _ => Taken::Yes,
         };
-        self.now.is_mean = self.optics.remembers() || matches!(value, Value::Energy { .. });
         let has_changed = last.is_none_or(|(_, last)| last != value);
         let is_counter = matches!(value, Value::Energy { .. });
+        self.now.is_mean = is_counter || self.optics.remembers();
+        self.now.is_complete = is_counter || self.optics.is_windowed;
         self.watch
             .look(t, &mut self.now, &self.optics, is_counter, has_changed);
         (taken, has_changed)
@@ -245,7 +248,7 @@ impl Watch {
             self.last_news = Some((t, now.energy));
             self.last_mean = self.last_news;
             if !is_counter {
-                self.readings.push(now.power.0);
+                self.readings.push(now.power.0, 1.0);
                 self.widen(now);
             }
             return;
@@ -258,14 +261,15 @@ impl Watch {
         let mean = (now.energy - energy_then).0 / interval;
         self.widen(now);
         now.interval = Seconds(interval.max(optics.update));
+        let stretch = now.interval.0 / optics.interval();
         if is_counter || optics.is_windowed {
-            now.roughness = self.means.push(mean);
+            now.roughness = self.means.push(mean, stretch);
             if !is_counter {
                 self.add_gap(now, optics, now.roughness);
             }
             return;
         }
-        let readings = self.readings.push(now.power.0);
+        let readings = self.readings.push(now.power.0, stretch);
         self.add_interval(now, optics, readings);
         if optics.remembers() {
             self.add_conversions(t, now, optics, interval);
@@ -302,7 +306,7 @@ impl Watch {
             && (t - then).0 >= LAG_SHARE * optics.lag
         {
             let over = (t - then).0;
-            self.mean_roughness = self.means.push((now.energy - energy).0 / over);
+            self.mean_roughness = self.means.push((now.energy - energy).0 / over, 1.0);
             self.last_mean = Some((t, now.energy));
         }
         let roughness = self.mean_roughness;

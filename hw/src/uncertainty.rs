@@ -15,6 +15,12 @@
 //! | lag | sqrt((u_tau (P_end - P_begin))² + 2 (tau q)²/12), E corrected by tau (P_end - P_begin) | a first-order low-pass still owes, or carries over, this much; pulses far shorter than tau show in P, as far as its step q allows |
 //! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: abs(P_end - P_begin) sqrt(c² + s²/12) | a value may have been standing in the sensor for up to s, its update period (the mean of it is corrected), and its moment is known to c |
 
+/// Variance, as a share of `spread` x interval², that each edge may add when the load is nearly in step with the sampling.
+const IN_STEP: f64 = 1.0;
+
+/// The same behind a low-pass, which leaves out only what lies between the sensor's own conversions.
+const IN_STEP_SMOOTHED: f64 = 0.15;
+
 use crate::integrator::{RailPoint, Variances};
 use crate::sensor::Accuracy;
 use crate::units::{Joules, Seconds, Watts};
@@ -164,7 +170,7 @@ fn resolution(interval: &Interval, steps: &Steps) -> f64 {
 fn between_samples(interval: &Interval) -> (f64, f64) {
     let Interval { begin, end, .. } = interval;
     let sampling = interval.between.sampling.max(0.0);
-    let edges = begin.variance() + end.variance();
+    let edges = begin.variance(interval.standing) + end.variance(interval.standing);
     let longest = begin.point.interval.0.max(end.point.interval.0);
     if interval.is_within_one {
         (0.0, within_one(interval))
@@ -182,9 +188,14 @@ fn within_one(interval: &Interval) -> f64 {
         let (t, h, roughness) = (interval.duration.0, edge.point.interval.0, edge.point.roughness);
         if edge.point.is_mean {
             let x = (t / h).clamp(0.0, 1.0);
-            roughness.gamma * h * h * x * (1.0 - x)
+            let in_step = if edge.point.is_complete {
+                0.0
+            } else {
+                x * x * roughness.spread
+            };
+            h * h * (roughness.gamma * x * (1.0 - x)).max(in_step)
         } else {
-            roughness.gamma * t * t * roughness.blend(1.0, 0.5)
+            t * t * (roughness.gamma * roughness.blend(1.0, 0.5)).max(roughness.spread)
         }
     };
     variance(&interval.begin).max(variance(&interval.end))
@@ -192,20 +203,28 @@ fn within_one(interval: &Interval) -> f64 {
 
 impl Edge {
     /// Variance of the part of the sample interval that lies inside.
-    fn variance(&self) -> f64 {
+    fn variance(&self, standing: Seconds) -> f64 {
         let RailPoint {
             roughness,
             interval,
             is_mean,
+            is_complete,
             ..
         } = self.point;
-        let x = self.inside;
+        // A value that has been standing for an unknown time does not tell where in its interval the edge lies.
+        let is_placed = standing.0 <= 0.5 * interval.0;
+        let x = if is_placed { self.inside } else { 0.5 };
         let share = if is_mean {
             x * (1.0 - x)
         } else {
             roughness.blend(x, 2.0 * (x.powi(3) / 3.0 - x.powi(4) / 4.0))
         };
-        roughness.gamma * interval.0.powi(2) * share
+        let in_step = match (is_mean, is_complete) {
+            (_, true) => 0.0,
+            (true, _) => IN_STEP_SMOOTHED * roughness.spread,
+            (false, _) => IN_STEP * roughness.spread,
+        };
+        (roughness.gamma * share + in_step) * interval.0.powi(2)
     }
 }
 
@@ -230,7 +249,10 @@ fn clock(interval: &Interval, accuracy: &Accuracy) -> f64 {
     if begin.point.is_mean && accuracy.lag.is_none() && accuracy.window.is_none() {
         (begin.point.power.0.powi(2) + end.point.power.0.powi(2)) * time
     } else {
-        interval.rise().powi(2) * time
+        // Two edges within one value show no rise, whatever happened: then it is what power usually does.
+        let usual = 2.0 * begin.point.roughness.gamma.max(end.point.roughness.gamma);
+        let shift = time.min(interval.duration.0.powi(2));
+        interval.rise().powi(2).max(usual) * shift
     }
 }
 
@@ -283,6 +305,7 @@ mod tests {
             gamma: 9.0,
             unresolved: 1.0,
             angular: 1.0,
+            spread: 0.0,
         };
         let terms = budget(&short, &Accuracy::default(), &Steps::default());
         assert!((terms.edges.0 - 0.003).abs() < 1e-12, "{terms:?}");

@@ -1,8 +1,9 @@
 //! How power varies between samples, learned from the samples themselves.
 //!
-//! With `d` the difference between two neighbouring samples, two figures say what the samples cannot show:
+//! With `d` the difference between two neighbouring samples, three figures say what the samples cannot show:
 //!
 //! - `gamma` = E d²/2, the structure function at one sample interval (W²): how much power changes from one sample to the next
+//! - `spread`, the variance of the samples themselves (W²): what a load that is in step with the sampling may hide
 //! - `rho`, the correlation of neighbouring differences: -1/2 if every sample is news (power changes faster than it is
 //!   sampled), 0 if power goes in steps or as a random walk, 1 if it moves smoothly
 //!
@@ -20,6 +21,10 @@ const SCARCITY: f64 = 3.0;
 /// With n intervals, `rho` is the mean of theirs and of so many that know nothing (-1/2).
 const PRIOR_INTERVALS: f64 = 2.0;
 
+/// How much more than its variance a sample that is nothing but news is taken to err, because a periodic load that is
+/// nearly in step with the sampling errs in the same direction for a while.
+const IN_STEP: f64 = 1.5;
+
 /// What is known about power between two samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Roughness {
@@ -29,14 +34,16 @@ pub struct Roughness {
     pub unresolved: f64,
     /// How angular the resolved part is: 1 for steps, 0 for a straight line.
     pub angular: f64,
+    /// Variance of the samples, in W², as far as they do not lie on a straight line.
+    pub spread: f64,
 }
 
 impl Roughness {
     /// Variance of the trapezoid rule over one whole interval, as a share of `gamma` x interval². A sample that is
-    /// nothing but news is wrong by its own variance (1); between the ends of a step or a random walk the trapezoid
+    /// nothing but news is wrong by its own variance (times 1.5, see `IN_STEP`); between the ends of a step or a random walk the trapezoid
     /// errs by d²/12, which is gamma/6; on a straight line it is right.
     pub fn of_interval(self) -> f64 {
-        self.blend(1.0, 1.0 / 6.0)
+        self.blend(IN_STEP, 1.0 / 6.0)
     }
 
     /// `unresolved` and `resolved` weighed by how much of the variation is which.
@@ -55,40 +62,57 @@ impl Roughness {
 pub struct Variability {
     last_sample: Option<f64>,
     last_difference: f64,
+    gamma: f64,
     squares: f64,
     products: f64,
     intervals: f64,
+    mean: f64,
+    spread: f64,
 }
 
 impl Variability {
-    /// Takes in the next sample in watts; what is known of the interval that it ends.
-    pub fn push(&mut self, power: f64) -> Roughness {
+    /// Takes in the next sample in watts, `stretch` usual intervals after the one before; what is known of a usual
+    /// interval there.
+    pub fn push(&mut self, power: f64, stretch: f64) -> Roughness {
         let Some(last) = self.last_sample.replace(power) else {
+            self.mean = power;
             return Roughness::default();
         };
-        let difference = power - last;
+        // On a straight line differences grow with the interval, on a random walk their squares do.
+        let difference = (power - last) / stretch;
+        let square = difference * difference * stretch;
         let decay = 1.0 - 1.0 / MEMORY;
+        self.gamma = decay * self.gamma + 0.5 * square;
         self.squares = decay * self.squares + difference * difference;
         self.products = decay * self.products + difference * self.last_difference;
         self.intervals = decay * self.intervals + 1.0;
         self.last_difference = difference;
-        self.roughness(difference * difference)
+        self.add_to_spread(power);
+        self.roughness(0.5 * square)
     }
 
-    fn roughness(&self, own_square: f64) -> Roughness {
+    fn add_to_spread(&mut self, power: f64) {
+        let weight = (1.0 / (self.intervals + 1.0)).max(1.0 / MEMORY);
+        let deviation = power - self.mean;
+        self.mean += weight * deviation;
+        self.spread = (1.0 - weight) * (self.spread + weight * deviation * deviation);
+    }
+
+    fn roughness(&self, own_gamma: f64) -> Roughness {
         let n = self.intervals;
-        let mean_square = self.squares / n;
-        let square = OWN_SHARE * own_square + (1.0 - OWN_SHARE) * mean_square;
+        let gamma = OWN_SHARE * own_gamma + (1.0 - OWN_SHARE) * self.gamma / n;
         let rho = if self.squares > 0.0 {
             self.products / self.squares
         } else {
             0.0
         };
         let rho = (n * rho - 0.5 * PRIOR_INTERVALS) / (n + PRIOR_INTERVALS);
+        let angular = (1.0 - rho).clamp(0.0, 1.0);
         Roughness {
-            gamma: 0.5 * square * (n + SCARCITY) / n,
+            gamma: gamma * (n + SCARCITY) / n,
             unresolved: (-2.0 * rho).clamp(0.0, 1.0),
-            angular: (1.0 - rho).clamp(0.0, 1.0),
+            angular,
+            spread: self.spread * angular * (n + SCARCITY) / n,
         }
     }
 }
@@ -101,7 +125,7 @@ mod tests {
         let mut variability = Variability::default();
         samples
             .into_iter()
-            .fold(Roughness::default(), |_, sample| variability.push(sample))
+            .fold(Roughness::default(), |_, sample| variability.push(sample, 1.0))
     }
 
     /// A fixed sequence without pattern, evenly spread over 0 to 1.
