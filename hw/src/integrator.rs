@@ -47,6 +47,7 @@ pub struct Integrator {
     /// When the sensor was last looked at, and the time backed by looks since the newest point.
     last_look: Option<Moment>,
     backed: Seconds,
+    has_missed: bool,
     resets: u64,
 }
 
@@ -84,6 +85,7 @@ impl Integrator {
             points: VecDeque::with_capacity(HISTORY),
             last_look: None,
             backed: Seconds::ZERO,
+            has_missed: false,
             resets: 0,
         }
     }
@@ -119,14 +121,20 @@ impl Integrator {
         true
     }
 
+    /// A look that should have been has not been, or failed: the time until the next one is backed for one period only.
+    pub fn miss(&mut self) {
+        self.has_missed = true;
+    }
+
     /// A look that finds nothing new backs the time since the look before as well as a sample does.
     fn look(&mut self, t: Moment) {
         if let Some(last) = self.last_look {
             let elapsed = t - last;
-            self.backed += if elapsed.0 <= GAP_INTERVALS * self.period.0 {
-                elapsed
+            let is_gap = std::mem::take(&mut self.has_missed) || elapsed.0 > GAP_INTERVALS * self.period.0;
+            self.backed += if is_gap {
+                Seconds(elapsed.0.min(self.period.0))
             } else {
-                self.period
+                elapsed
             };
         }
         self.last_look = Some(t);

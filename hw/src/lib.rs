@@ -57,6 +57,7 @@ pub mod rails;
 pub mod rate;
 mod realtime;
 pub mod root;
+pub mod schedule;
 pub mod sensor;
 pub mod sensors;
 pub mod span;

@@ -7,7 +7,7 @@ use crate::variability::{Roughness, Variability};
 use std::ops::{Add, Sub};
 
 /// Two samples further apart than this many nominal intervals have a gap between them.
-pub(crate) const GAP_INTERVALS: f64 = 1.5;
+pub(crate) const GAP_INTERVALS: f64 = 1.75;
 
 /// A reading that comes sooner than this share of the update period after the last new one is a repeat of it.
 const REPEAT_SHARE: f64 = 0.75;

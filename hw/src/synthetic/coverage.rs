@@ -4,6 +4,7 @@ use super::sensors::{Severity, SimulatedSensor};
 use super::{Random, SensorModel, Shape, Waveform};
 use crate::clock::{Clock, ManualClock, Moment};
 use crate::meter::{Meter, MeterOptions};
+use crate::schedule::Schedule;
 use crate::span::{Resolution, SpanEnergy};
 use crate::units::Seconds;
 use std::sync::Arc;
@@ -180,8 +181,8 @@ fn one_span(combination: &Combination, random: &mut Random) -> Option<(SpanEnerg
     options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
     let meter = Meter::start_manual(sensor, options).ok()?;
     let mut ticker = Ticker {
-        due: at(settling).after(Duration::from_secs_f64(1.0 / rate_hz)),
-        period: Duration::from_secs_f64(1.0 / rate_hz),
+        schedule: Schedule::new(at(settling), Seconds(1.0 / rate_hz), info.accuracy.update_period),
+        next: 1,
         ticks: combination.ticks,
     };
     ticker.run_until(at(begin), &meter, &clock, random);
@@ -208,14 +209,14 @@ fn one_span(combination: &Combination, random: &mut Random) -> Option<(SpanEnerg
 
 /// Ticks as the meter's thread would have them.
 struct Ticker {
-    due: Moment,
-    period: Duration,
+    schedule: Schedule,
+    next: u64,
     ticks: Ticks,
 }
 
 impl Ticker {
     fn run_until(&mut self, end: Moment, meter: &Meter, clock: &ManualClock, random: &mut Random) {
-        while self.due <= end {
+        while self.schedule.tick(self.next) <= end {
             self.tick(meter, clock, random);
         }
         clock.sleep_until(end);
@@ -227,10 +228,9 @@ impl Ticker {
             Ticks::Late if random.chance(0.02) => random.uniform(0.01, 0.05),
             Ticks::Late => random.uniform(0.0, 0.002),
         };
-        clock.sleep_until(self.due.after(Duration::from_secs_f64(late)));
+        let due = self.schedule.tick(self.next);
+        clock.sleep_until(due.after(Duration::from_secs_f64(late)));
         meter.sample_now();
-        while self.due <= clock.now() {
-            self.due = self.due.after(self.period);
-        }
+        self.next = self.schedule.next_after(self.next, clock.now());
     }
 }

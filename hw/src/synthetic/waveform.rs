@@ -12,6 +12,8 @@ pub enum Shape {
     Ramp,
     /// High and low in turn, with a period of 1 to 200 ms and a duty of 20 to 80 %.
     Square,
+    /// High and low in turn 100 times per second, exactly in step with a meter that samples as often.
+    InStep,
     /// Now and then high for 2 to 50 ms, low for ten times that on average.
     Bursts,
     /// High or low for random (exponential) times with a mean of 1 to 200 ms.
@@ -21,7 +23,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// All of them.
+    /// All but [`Self::InStep`], which is a trial of its own.
     pub const ALL: [Self; 6] = [
         Self::Constant,
         Self::Ramp,
@@ -37,6 +39,7 @@ impl Shape {
             Self::Constant => "constant",
             Self::Ramp => "ramp",
             Self::Square => "square 1-200 ms",
+            Self::InStep => "square 10 ms",
             Self::Bursts => "bursts",
             Self::Telegraph => "telegraph",
             Self::Decay => "decay",
@@ -76,8 +79,11 @@ impl Waveform {
                 let start = if slope > 0.0 { low } else { high };
                 wave.add(0.0, start, slope, 0.0, 1.0);
             }
-            Shape::Square => {
-                let period = random.log_uniform(0.001, 0.2);
+            Shape::Square | Shape::InStep => {
+                let period = match shape {
+                    Shape::InStep => 0.01,
+                    _ => random.log_uniform(0.001, 0.2),
+                };
                 let duty = random.uniform(0.2, 0.8);
                 let phase = random.uniform(0.0, period);
                 let dwell = [duty * period, (1.0 - duty) * period];

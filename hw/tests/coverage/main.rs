@@ -12,11 +12,12 @@ const LEAST_COVERAGE: f64 = 0.93;
 /// And the stated uncertainty must not be larger than so many times the true one.
 const MOST_CAUTION: f64 = 3.0;
 
-fn outcomes(rows: &[Row], spans: u32) -> Vec<(String, Outcome)> {
+fn outcomes(rows: &[Row], shapes: &[Shape], spans: u32) -> Vec<(String, Outcome)> {
     let cells: Vec<(String, Combination)> = rows
         .iter()
         .flat_map(|row| {
-            Shape::ALL.map(|shape| (format!("{}, {}", row.name(), shape.name()), row.with(shape)))
+            let name = move |shape: Shape| format!("{}, {}", row.name(), shape.name());
+            shapes.iter().map(move |&shape| (name(shape), row.with(shape)))
         })
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,7 +40,7 @@ fn outcomes(rows: &[Row], spans: u32) -> Vec<(String, Outcome)> {
 
 #[test]
 fn the_truth_lies_within_the_stated_interval_and_the_interval_is_not_wider_than_it_must_be() {
-    let bad: Vec<String> = outcomes(&Row::all(), SPANS)
+    let bad: Vec<String> = outcomes(&Row::all(), &Shape::ALL, SPANS)
         .into_iter()
         .filter(|(_, outcome)| {
             outcome.spans < SPANS * 99 / 100
@@ -49,6 +50,23 @@ fn the_truth_lies_within_the_stated_interval_and_the_interval_is_not_wider_than_
         .map(|(name, outcome)| format!("{name}: {outcome:?}, caution {:.2}", outcome.caution()))
         .collect();
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// Sampled evenly, one in ten of these intervals would hold the truth.
+#[test]
+fn a_load_in_step_with_the_sampling_rate_is_seen_through() {
+    let rows: Vec<Row> = Row::all()
+        .into_iter()
+        .filter(|row| {
+            matches!(
+                row.sensor,
+                SensorModel::Ina3221(1) | SensorModel::Rapl | SensorModel::Tegrastats
+            )
+        })
+        .collect();
+    for (name, outcome) in outcomes(&rows, &[Shape::InStep], SPANS) {
+        assert!(outcome.coverage >= LEAST_COVERAGE, "{name}: {outcome:?}");
+    }
 }
 
 #[test]
@@ -61,7 +79,7 @@ fn a_gain_three_times_as_wrong_as_stated_is_seen() {
             ..Severity::SPECIFIED
         },
     });
-    for (name, outcome) in outcomes(&broken, SPANS / 4) {
+    for (name, outcome) in outcomes(&broken, &Shape::ALL, SPANS / 4) {
         assert!(outcome.coverage < 0.8, "{name}: {outcome:?}");
     }
 }
