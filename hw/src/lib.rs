@@ -57,6 +57,7 @@ pub mod rails;
 pub mod rate;
 mod realtime;
 pub mod root;
+mod sampler;
 pub mod schedule;
 pub mod sensor;
 pub mod sensors;
