@@ -441,6 +441,41 @@ mod tests {
     }
 
     #[test]
+    fn spans_come_from_several_threads_and_end_on_others() {
+        struct Flat;
+        impl Sensor for Flat {
+            fn read(&mut self) -> Result<Reading> {
+                Ok(Reading::of_power(Watts(3.0)))
+            }
+        }
+        let meter = Meter::start(Flat, MeterOptions::at(1000.0)).unwrap();
+        let spans: Vec<Span> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| meter.span("work"))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let pending: Vec<PendingSpan> = spans
+            .into_iter()
+            .map(|span| std::thread::spawn(move || span.end()).join().unwrap())
+            .collect();
+        for pending in pending {
+            let energy = pending.wait();
+            let truth = 3.0 * energy.duration().0;
+            assert!(
+                (energy.total.unwrap().joules.0 - truth).abs() < 1e-9 * truth,
+                "{energy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_meter_and_its_spans_may_go_from_thread_to_thread() {
+        fn may<T: Send + Sync>() {}
+        may::<Meter>();
+        may::<Span>();
+        may::<PendingSpan>();
+    }
+
+    #[test]
     fn a_span_may_begin_and_end_in_the_past() {
         let (meter, clock) = meter(100.0, Some);
         run(&meter, &clock, 500);
