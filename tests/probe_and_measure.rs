@@ -145,11 +145,12 @@ fn raspberry_pi_4_is_modelled_and_says_so() {
 #[test]
 fn rapl_counts_packages_and_memory_once() {
     let board = Board::rapl();
-    let watts = [10.0, 6.0, 2.0, 10.0];
+    let watts = [10.0, 6.0, 1.0, 2.0, 10.0];
     let zones = [
         "intel-rapl:0",
-        "intel-rapl:0:0",
-        "intel-rapl:0:1",
+        "intel-rapl:0/intel-rapl:0:0",
+        "intel-rapl:0/intel-rapl:0:1",
+        "intel-rapl:0/intel-rapl:0:2",
         "intel-rapl-mmio:0",
     ];
     let files = zones
@@ -164,7 +165,12 @@ fn rapl_counts_packages_and_memory_once() {
     assert_eq!(document["default_sensor"], "powercap");
     assert_eq!(
         rails(&document, "powercap"),
-        pairs(&[("package-0", "cpu"), ("core", "cpu"), ("dram", "memory")])
+        pairs(&[
+            ("package-0", "cpu"),
+            ("core", "cpu"),
+            ("uncore", "gpu"),
+            ("dram", "memory")
+        ])
     );
     assert_power(&board, 12.0);
 }

@@ -128,7 +128,17 @@ pub fn nano() -> Tree {
     ];
     let tree = jetson("NVIDIA Jetson Nano Developer Kit", &compatible)
         .with("/sys/bus/i2c/drivers/ina3221x/bind", "")
-        .with_link("/sys/bus/i2c/drivers/ina3221x/module", "/sys/module");
+        .with_all(
+            "/sys/module/ina3221x/iio:device9",
+            &[
+                ("rail_name_0", "BEHIND_MODULE\n"),
+                ("in_power0_input", "999999\n"),
+            ],
+        )
+        .with_link(
+            "/sys/bus/i2c/drivers/ina3221x/module",
+            "../../../../module/ina3221x",
+        );
     iio_chip(
         tree,
         "6-0040",
@@ -230,10 +240,10 @@ pub fn agx_orin() -> Tree {
     let rails = [
         ("VDD_GPU_SOC", 20000, 200),
         ("VDD_CPU_CV", 20000, 50),
-        ("VIN_SYS_5V0", 5000, 900),
+        ("VIN_SYS_5V0", 5000, 1000),
     ];
     let tree = hwmon_chip(tree, "1-0040", "hwmon3", "2000", &rails);
-    let rails = [("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 200), ("NC", 0, 0)];
+    let rails = [("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 100), ("NC", 0, 0)];
     hwmon_chip(tree, "1-0041", "hwmon4", "2000", &rails)
 }
 

@@ -97,7 +97,7 @@ const BOARDS: [Expected; 13] = [
         "ina3221-hwmon",
         4,
         &["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
-        9.5,
+        10.0,
     ),
     measured(boards::thor, JetsonThor, "hwmon", 1, &["VIN"], 43.85),
     counted(
