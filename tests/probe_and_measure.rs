@@ -329,6 +329,13 @@ fn a_bundle_is_the_board_again_without_its_serial_number() {
         "/proc/cpuinfo",
         "processor\t: 0\nCPU implementer\t: 0x41\nSerial\t\t: 1421022077731\n",
     );
+    board
+        .file("/sys/bus/pci/devices/0000:01:00.0/class", "0x030200\n")
+        .file("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n")
+        .file(
+            "/proc/driver/nvidia/gpus/0000:01:00.0/information",
+            "Model: \t NVIDIA Made-up 9\nGPU UUID: \t GPU-00112233\n",
+        );
     let tar = board.path().join("bundle.tar");
     let packed = hwmeter(board.path())
         .args(["probe", "--bundle"])
@@ -348,6 +355,9 @@ fn a_bundle_is_the_board_again_without_its_serial_number() {
     assert_eq!(again, probe(&board));
     let cpuinfo = std::fs::read_to_string(unpacked.path().join("proc/cpuinfo")).unwrap();
     assert!(cpuinfo.contains("implementer") && !cpuinfo.contains("1421022077731"));
+    let card = "proc/driver/nvidia/gpus/0000:01:00.0/information";
+    let card = std::fs::read_to_string(unpacked.path().join(card)).unwrap();
+    assert!(card.contains("Made-up 9") && !card.contains("00112233"), "{card}");
 }
 
 #[test]

@@ -131,6 +131,9 @@ fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
         board.kind.name(),
         board.soc
     );
+    if let Some(variant) = board.variant {
+        anstream::println!("        {variant}");
+    }
     let mut parts = vec![format!("{} cores", cpu.cores)];
     parts.extend(cpu.max_hz.map(|hz| format!("{:.2} GHz", hz / 1e9)));
     parts.extend(
@@ -163,10 +166,7 @@ fn gpu_line(root: &Root, gpu: &Gpu) -> String {
         .ok()
         .flatten()
         .map(|f| format!(", {} MHz", f.current_hz / 1_000_000));
-    let kind = serde_json::to_value(gpu.kind)
-        .ok()
-        .and_then(|kind| kind.as_str().map(str::to_owned));
-    [kind, Some(format!(" {}", gpu.device)), load, clock]
+    [Some(gpu.to_string()), load, clock]
         .into_iter()
         .flatten()
         .collect()

@@ -11,7 +11,7 @@
 
 use super::hwmon_rails::{role_of_channel, total};
 use super::ina3221_iio::is_i2c_device;
-use super::{Driver, read_channels};
+use super::{Driver, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -125,12 +125,11 @@ impl Hwmon {
             return Ok(None);
         }
         let (total, note) = total(&rails, &chip_of_rail);
-        let id = instance.map_or("hwmon".to_owned(), |chip| format!("hwmon:{chip}"));
         let info = SensorInfo {
             total,
             note,
             accuracy: accuracy(interval),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }

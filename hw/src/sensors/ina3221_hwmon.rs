@@ -6,7 +6,7 @@
 //! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
 
 use super::ina3221_iio::{i2c_devices, is_i2c_device, is_not_connected};
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -75,15 +75,11 @@ impl Ina3221Hwmon {
         if channels.is_empty() {
             return Ok(None);
         }
-        let id = match instance {
-            Some(chip) => format!("ina3221-hwmon:{chip}"),
-            None => "ina3221-hwmon".to_owned(),
-        };
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
             accuracy: accuracy(timing),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }

@@ -7,7 +7,7 @@
 //!
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -70,15 +70,11 @@ impl Ina3221Iio {
         if channels.is_empty() {
             return Ok(None);
         }
-        let id = match instance {
-            Some(chip) => format!("ina3221-iio:{chip}"),
-            None => "ina3221-iio".to_owned(),
-        };
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
             accuracy: accuracy(),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }

@@ -87,6 +87,14 @@ pub const DRIVERS: &[&Driver] = &[
     &cpu_model::DRIVER,
 ];
 
+/// How a sensor is named: its driver alone, or one chip, zone or card of it.
+fn sensor_id(driver: &Driver, instance: Option<&str>) -> String {
+    match instance {
+        Some(instance) => format!("{}:{instance}", driver.name),
+        None => driver.name.to_owned(),
+    }
+}
+
 /// A reading of one value per channel. A channel that has none just now (`ENODATA`, `EAGAIN`) is missing and the
 /// others stand; when no channel has one, the sample is lost for the reason the last of them gave.
 fn read_channels<C>(channels: &mut [C], read: impl Fn(&mut C) -> Result<Value>) -> Result<Reading> {

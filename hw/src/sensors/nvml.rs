@@ -5,7 +5,7 @@
 //! (JetPack 4, 5), or it starts and then answers every call about power with `NotSupported` (JetPack 6, 7): both mean
 //! that there is no such sensor here, and nothing is wrong.
 
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, read_channels, sensor_id};
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -99,11 +99,10 @@ impl Nvml {
         if cards.is_empty() {
             return Ok(None);
         }
-        let id = instance.map_or("nvml".to_owned(), |card| format!("nvml:{card}"));
         let info = SensorInfo {
             accuracy: accuracy(),
             note: Some("covers the graphics cards, not the rest of the machine".to_owned()),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { cards, info }))
     }

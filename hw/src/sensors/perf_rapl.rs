@@ -69,7 +69,12 @@ impl PerfRapl {
         if !context.root.is_real() {
             return Ok(None);
         }
-        let Some(pmu) = read_pmu(&context.root)? else {
+        Self::open_unit(&context.root)
+    }
+
+    /// Opens the events of the unit that stands below `root`, in this machine's kernel whatever `root` is.
+    pub fn open_unit(root: &Root) -> Result<Option<Self>> {
+        let Some(pmu) = read_pmu(root)? else {
             return Ok(None);
         };
         let mut counters = Vec::new();

@@ -6,7 +6,7 @@
 //! positive, power that charges it negative. `scope` `Device` is the battery of a mouse or a headset; it is left out, as
 //! are `ucsi-source-psy-*`, which show what a USB-C port has negotiated and not what flows.
 
-use super::{Driver, read_channels};
+use super::{Driver, read_channels, sensor_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -75,7 +75,6 @@ impl PowerSupply {
         } else {
             "supplies in, minus what charges the battery; a supply that does not tell its power is not in it"
         };
-        let id = instance.map_or("power-supply".to_owned(), |name| format!("power-supply:{name}"));
         let info = SensorInfo {
             accuracy: Accuracy {
                 gain: 0.05,
@@ -84,7 +83,7 @@ impl PowerSupply {
                 source: "5 % gain and a new value every second assumed: fuel gauges do not tell".to_owned(),
             },
             note: Some(note.to_owned()),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { supplies, info }))
     }

@@ -7,7 +7,7 @@
 //!
 //! Since kernel 5.10 `energy_uj` belongs to root (CVE-2020-8694).
 
-use super::{Driver, read_channels};
+use super::{Driver, read_channels, sensor_id};
 use crate::board::BoardKind;
 use crate::error::Result;
 use crate::root::{Node, Root};
@@ -75,7 +75,6 @@ impl Powercap {
         if zones.is_empty() {
             return Ok(None);
         }
-        let id = instance.map_or("powercap".to_owned(), |zone| format!("powercap:{zone}"));
         let total = total_zones(&rails);
         let info = SensorInfo {
             total,
@@ -83,7 +82,7 @@ impl Powercap {
             note: Some(
                 "covers the processor (and memory, where there is a dram rail), not the whole machine".into(),
             ),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { zones, info }))
     }

@@ -263,6 +263,7 @@ mod tests {
             soc: String::new(),
             revision: Some(revision),
             is_64_bit,
+            variant: None,
         }
     }
 
