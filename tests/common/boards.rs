@@ -1,8 +1,8 @@
 //! The made-up boards of the hardware crate's tests, for tests of the program: `--root` takes their directory. One
-//! helper builds them all (`hw/tests/common/boards.rs`).
+//! helper builds them all (`hw/tests/common/boards/`).
 #![allow(clippy::unwrap_used, dead_code)]
 
-#[path = "../../hw/tests/common/boards.rs"]
+#[path = "../../hw/tests/common/boards/mod.rs"]
 mod made_up;
 #[path = "../../hw/tests/common/tree.rs"]
 mod tree;
@@ -18,6 +18,7 @@ use tree::Tree;
 pub struct Board(Tree);
 
 impl Board {
+    /// What `--root` takes.
     pub fn path(&self) -> &Path {
         self.0.dir()
     }

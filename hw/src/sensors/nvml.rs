@@ -14,6 +14,7 @@ use nvml_wrapper::Nvml as Library;
 use nvml_wrapper::error::NvmlError;
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// How it is found.
@@ -35,6 +36,9 @@ pub const DRIVER: Driver = Driver {
 
 /// The library's name: the one without a version belongs to development packages.
 const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// No card takes as much; a driver that has lost its card may answer with all bits set.
+const HIGHEST_W: f64 = 10_000.0;
 
 /// All cards that tell energy or power.
 pub struct Nvml {
@@ -120,8 +124,19 @@ impl Sensor for Nvml {
 
 impl Card {
     fn read(&mut self) -> Result<Value> {
-        read(&self.library, self.index, self.quantity)
-            .map_err(|e| failed(&format!("reading gpu{}", self.index), e))
+        let value = read(&self.library, self.index, self.quantity)
+            .map_err(|e| failed(&format!("reading gpu{}", self.index), e))?;
+        match value {
+            Value::Power(power) if power.0 > HIGHEST_W => {
+                let (card, found) = (format!("gpu{}", self.index), power.to_string());
+                Err(Error::malformed(
+                    Path::new(&card),
+                    found.as_bytes(),
+                    "a power below 10 kW",
+                ))
+            }
+            value => Ok(value),
+        }
     }
 }
 

@@ -1,4 +1,8 @@
 //! What every sensor that reads sysfs does with bad input: no panic and no silent zero.
+//!
+//! The same for the sensors that read something else stands in `load_models.rs` (`/proc/stat`), `tegrastats.rs`,
+//! `rpi_pmic.rs`, `nvml.rs`, `perf_rapl.rs`, `replay.rs` and `modbus/faults.rs`; each says which kinds of bad input
+//! cannot occur there. A read that blocks is the meter's concern and the same for all: `blocking.rs`.
 
 use crate::common::{Tree, boards, faults};
 use hwmeter_hw::ErrorKind;

@@ -53,7 +53,24 @@ const fn counted(
 
 use BoardKind::*;
 
-const BOARDS: [Expected; 13] = [
+const BOARDS: [Expected; 23] = [
+    counted(boards::pi1, RaspberryPi1, "rpi-model", 1, &["total"]),
+    counted(boards::pi2, RaspberryPi2, "rpi-model", 1, &["total"]),
+    counted(boards::pi_zero, RaspberryPiZero, "rpi-model", 1, &["total"]),
+    counted(boards::pi_zero_2, RaspberryPiZero2, "cpu-model", 1, &["total"]),
+    counted(boards::pi400, RaspberryPi400, "rpi-model", 1, &["total"]),
+    counted(boards::tinker_board, AsusTinkerBoard, "rpi-model", 1, &["total"]),
+    counted(boards::generic_arm, GenericArm, "cpu-model", 1, &["total"]),
+    measured(
+        boards::nano_kit,
+        JetsonNano,
+        "ina3221-iio",
+        3,
+        &["POM_5V_IN"],
+        2.247,
+    ),
+    measured(boards::tx1, JetsonTx1, "ina3221-iio", 6, &["VDD_IN"], 2.111),
+    measured(boards::tx2_nx, JetsonTx2Nx, "ina3221-iio", 3, &["VDD_IN"], 2.76),
     counted(boards::pi3, RaspberryPi3, "rpi-model", 1, &["total"]),
     counted(boards::pi4, RaspberryPi4, "rpi-model", 1, &["total"]),
     counted(boards::pi5, RaspberryPi5, "rpi-model", 1, &["total"]),
@@ -143,6 +160,22 @@ fn every_board_has_its_default_sensor_and_total() {
         };
         assert!(is_right, "{:?}: {watts:?}", board.kind);
     }
+}
+
+#[test]
+fn every_kind_of_board_has_a_tree() {
+    let has_tree = |kind: &BoardKind| BOARDS.iter().any(|board| board.kind == *kind);
+    // `Generic` is what is neither x86 nor ARM.
+    let without: Vec<&BoardKind> = BoardKind::ALL.iter().filter(|kind| !has_tree(kind)).collect();
+    assert_eq!(without, [&Generic]);
+}
+
+#[test]
+fn a_j1010_and_a_developer_kit_differ_in_their_module() {
+    let variant = |tree: Tree| tree.context().board.variant.unwrap();
+    assert!(variant(boards::nano()).contains("J1010"));
+    assert!(variant(boards::nano_kit()).starts_with("developer kit"));
+    assert_eq!(boards::orin_nano().context().board.variant, None);
 }
 
 #[test]
