@@ -8,6 +8,7 @@ mod common;
 mod bad_input;
 mod blocking;
 mod boards;
+mod corpus;
 mod cpufreq;
 mod hwmon;
 mod ina3221;
