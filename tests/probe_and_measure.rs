@@ -361,6 +361,41 @@ fn a_bundle_is_the_board_again_without_its_serial_number() {
 }
 
 #[test]
+fn a_modem_that_the_sensor_does_not_see_is_added_and_makes_the_total_modelled() {
+    let board = Board::raspberry_pi_4();
+    for (file, bytes) in [("rx_bytes", "1000\n"), ("tx_bytes", "500\n")] {
+        board.file(&format!("/sys/class/net/wwan0/statistics/{file}"), bytes);
+    }
+    let measure = |radio: &[&str]| {
+        let args = ["measure", "--duration", "300ms", "--json"];
+        json(hwmeter(board.path()).args(args).args(radio))
+    };
+    let watts = |document: &Value| document["total"]["mean_watts"].as_f64().unwrap();
+    let (without, with) = (
+        measure(&[]),
+        measure(&["--radio", "wwan0:idle=0.5,send=2.5,receive=1.5"]),
+    );
+    assert_eq!(with["kind"], "modelled");
+    let radio = &with["rails"][1];
+    assert_eq!(radio["name"], "radio", "{with:#}");
+    assert!(
+        (watts(&with) - watts(&without) - 0.5).abs() < 0.05,
+        "{with:#} {without:#}"
+    );
+    let unknown = hwmeter(board.path())
+        .args([
+            "measure",
+            "--duration",
+            "1s",
+            "--radio",
+            "wwan9:idle=0.5,send=2.5,receive=1.5",
+        ])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("wwan9"));
+}
+
+#[test]
 fn a_total_can_be_chosen() {
     let board = Board::agx_orin();
     let measure = |total: &str| {

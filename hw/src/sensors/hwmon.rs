@@ -26,10 +26,11 @@ pub const DRIVER: Driver = Driver {
         Ok(Hwmon::open(&context.root, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |_| false,
+    place: "/sys/class/hwmon/hwmon*/{power,energy}*_input",
     hint: |context, error| match error.and_then(crate::Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "load the chip's driver (for example `sudo modprobe ina238` or `acpi_power_meter`), then look for power*_input in {}",
+            "sudo modprobe ina238  # or the driver of your chip, such as acpi_power_meter; then look for power*_input in {}",
             context.root.path(CLASS_DIR).join("hwmon*").display()
         ),
     },

@@ -24,10 +24,11 @@ pub const DRIVER: Driver = Driver {
     expected: |context| {
         context.board.kind.is_jetson() && !context.root.exists("/sys/bus/i2c/drivers/ina3221x")
     },
+    place: "/sys/bus/i2c/drivers/ina3221/*-00*/hwmon/hwmon*",
     hint: |context, error| match error.and_then(crate::Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "sudo modprobe ina3221, then look for chips in {}",
+            "sudo modprobe ina3221  # then look for chips in {}",
             context.root.path(DRIVER_DIR).display()
         ),
     },

@@ -25,6 +25,7 @@ pub const DRIVER: Driver = Driver {
     expected: |context| {
         context.board.kind.is_jetson() && context.root.exists("/sys/bus/i2c/drivers/ina3221x")
     },
+    place: "/sys/bus/i2c/drivers/ina3221x/*-00*/iio:device*",
     hint: |context, _| {
         let mode = context.root.path("/sys/bus/i2c/drivers/ina3221x/*/iio*");
         let mode = mode.display();

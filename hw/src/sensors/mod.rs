@@ -68,7 +68,10 @@ pub struct Driver {
     pub open: Open,
     /// Whether a board of this kind normally has it, so that its absence is worth a word.
     pub expected: fn(&Context) -> bool,
-    /// What to do about an error or an absence, as a sentence or a command.
+    /// Where it stands if it is there: paths, programs.
+    pub place: &'static str,
+    /// What to do about an error or an absence: a line that can be pasted into a shell as it is, explanations behind a
+    /// `#`. One that begins with `#` is an explanation alone, where no command helps.
     pub hint: fn(&Context, Option<&Error>) -> String,
 }
 

@@ -25,12 +25,14 @@ pub const DRIVER: Driver = Driver {
         Ok(Nvml::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| !context.board.kind.is_jetson() && context.root.exists("/dev/nvidiactl"),
+    place: "libnvidia-ml.so.1",
     hint: |_, _| {
         if gpu::is_hidden() {
-            return "--gpu off keeps every GPU untouched, its sensor too; measure it from another process"
+            return "hwmeter measure --sensor nvml --duration 10s  # from another shell: --gpu off leaves the card alone"
                 .to_owned();
         }
-        "install the NVIDIA driver with its library libnvidia-ml.so.1; `nvidia-smi` must work".to_owned()
+        "nvidia-smi  # must list the card; else install NVIDIA's driver with its library libnvidia-ml.so.1"
+            .to_owned()
     },
 };
 

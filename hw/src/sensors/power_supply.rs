@@ -21,10 +21,11 @@ pub const DRIVER: Driver = Driver {
         Ok(PowerSupply::open(&context.root, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |_| false,
+    place: "/sys/class/power_supply/*",
     hint: |context, error| match error.and_then(Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "load the driver of the battery or UPS, then look into {}",
+            "ls {}  # empty until the driver of the battery or UPS is loaded",
             context.root.path(CLASS_DIR).display()
         ),
     },

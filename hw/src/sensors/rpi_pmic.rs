@@ -29,9 +29,11 @@ pub const DRIVER: Driver = Driver {
         Ok(RpiPmic::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| context.board.kind == BoardKind::RaspberryPi5,
-    hint: |_, error| match error {
-        Some(_) => "sudo usermod -aG video $USER, then log in again".to_owned(),
-        None => "install vcgencmd: sudo apt install raspi-utils".to_owned(),
+    place: "/dev/vcio, /dev/vcio_gencmd, vcgencmd in PATH",
+    hint: |_, error| match error.map(Error::kind) {
+        Some(ErrorKind::Denied) => "sudo usermod -aG video $USER  # then log out and in again".to_owned(),
+        Some(_) => "vcgencmd pmic_read_adc  # must list currents and volts of twelve rails".to_owned(),
+        None => "sudo apt install raspi-utils  # the package with vcgencmd".to_owned(),
     },
 };
 

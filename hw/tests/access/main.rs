@@ -100,6 +100,23 @@ fn the_boot_time_file_opens_the_same() {
 }
 
 #[test]
+fn what_is_installed_is_what_stands_in_the_repository() {
+    // The crate holds links to these, so that it builds alone; a checkout without links would hold their paths.
+    let udev = Path::new(env!("CARGO_MANIFEST_DIR")).join("../udev");
+    for (name, file) in [
+        ("hwmeter.sysusers.conf", "sysusers.d"),
+        ("60-hwmeter.rules", "rules.d"),
+        ("hwmeter.tmpfiles.conf", "tmpfiles.d"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(udev.join(name)).unwrap(),
+            content(file),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn udev_accepts_the_rules() {
     let version = Command::new("udevadm").arg("--version").output();
     let version = version

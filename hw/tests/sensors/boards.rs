@@ -178,18 +178,29 @@ fn a_j1010_and_a_developer_kit_differ_in_their_module() {
     assert_eq!(boards::orin_nano().context().board.variant, None);
 }
 
+/// A machine that is no guest of another and has loaded no driver.
+fn bare_x86() -> Tree {
+    boards::plain_vm().with("/proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t: fpu tsc\n")
+}
+
 #[test]
 fn a_board_without_its_sensor_says_what_to_do() {
     for (tree, name, word) in [
         (boards::pi5(), "rpi-pmic", "apt install"),
-        (boards::plain_vm(), "powercap", "modprobe"),
+        (boards::plain_vm(), "powercap", "wall meter"),
+        (bare_x86(), "powercap", "sudo modprobe intel_rapl_msr"),
+        (boards::nano(), "tegrastats", "sudo apt install nvidia-l4t-tools"),
     ] {
         let found = discover::discover(&tree.context());
         let found = found.iter().find(|found| found.name == name).expect(name);
-        let Status::Unusable { hint, .. } = &found.status else {
+        let Status::Unusable { hint, reason, .. } = &found.status else {
             panic!("{found:?}")
         };
         assert!(hint.contains(word), "{hint}");
+        assert!(
+            reason.starts_with("no driver or no device: nothing at "),
+            "{reason}"
+        );
     }
 }
 

@@ -74,6 +74,16 @@ pub fn nano() -> Tree {
         "nvidia,tegra210",
     ];
     let tree = jetson("NVIDIA Jetson Nano Developer Kit", &compatible)
+        .with("/sys/devices/57000000.gpu/load", "0\n")
+        .with_all(
+            "/sys/class/devfreq/57000000.gpu",
+            &[
+                ("governor", "nvhost_podgov\n"),
+                ("cur_freq", "76800000\n"),
+                ("min_freq", "76800000\n"),
+                ("max_freq", "921600000\n"),
+            ],
+        )
         .with("/sys/bus/i2c/drivers/ina3221x/bind", "")
         .with_all(
             "/sys/module/ina3221x/iio:device9",

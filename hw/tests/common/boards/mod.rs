@@ -63,5 +63,7 @@ pub fn x86_rapl() -> Tree {
 
 /// A virtual machine: a load and nothing that measures.
 pub fn plain_vm() -> Tree {
-    machine("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some CPU\n")
+    machine(
+        "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some CPU\nflags\t\t: fpu tsc hypervisor\n",
+    )
 }

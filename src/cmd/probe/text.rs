@@ -1,129 +1,24 @@
-//! `hwmeter probe`: the board and its sensors.
+//! The table of `hwmeter probe`, as a person reads it.
 
-use super::context;
-use crate::cli::ProbeArgs;
+use super::highest_rate;
 use crate::ui::{self, paint, table};
-use hwmeter::bundle;
+use hwmeter_hw::Root;
 use hwmeter_hw::board::Board;
 use hwmeter_hw::cpu::CpuInfo;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::error::ErrorKind;
-use hwmeter_hw::gpu::{self, Gpu};
+use hwmeter_hw::gpu::Gpu;
 use hwmeter_hw::meter::{Meter, MeterOptions};
-use hwmeter_hw::rate::highest_sensible_rate;
 use hwmeter_hw::sensor::{Kind, Rail, SensorInfo};
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::span::SpanEnergy;
-use hwmeter_hw::{Root, units::Watts};
-use serde_json::{Value, json};
-use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the live reading in the table looks at each sensor.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Looks, then prints.
-pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
-    if let Some(file) = &args.bundle {
-        return pack(file, root);
-    }
-    let context = context(root);
-    let found = discover::discover(&context);
-    let cpu = CpuInfo::read(root);
-    let gpus = gpu::gpus(root).unwrap_or_default();
-    if args.json {
-        println!("{:#}", document(&context, &cpu, &gpus, &found));
-    } else {
-        print_machine(root, &context.board, &cpu, &gpus);
-        print_sensors(&context, &found);
-        print_advice(&found);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Packs what discovery looks at into a tar file.
-fn pack(file: &Path, root: &Root) -> anyhow::Result<ExitCode> {
-    let (root, trail) = root.recorded();
-    let context = context(&root);
-    discover::discover(&context);
-    CpuInfo::read(&root);
-    gpu::gpus(&root).ok();
-    let packed = bundle::write(file, &root, &trail.paths())?;
-    anstream::println!(
-        "{}: {packed} files, no serial numbers. Unpacked, it works with `hwmeter --root DIR probe`.",
-        file.display()
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The document of `probe --json`.
-fn document(context: &Context, cpu: &CpuInfo, gpus: &[Gpu], found: &[Found]) -> Value {
-    json!({
-        "board": context.board,
-        "cpu": cpu,
-        "gpu": { "present": !gpus.is_empty(), "devices": gpus },
-        "default_sensor": discover::default_sensor(found).map(|info| &info.id),
-        "sensors": found.iter().map(|found| sensor(context, found)).collect::<Vec<_>>(),
-    })
-}
-
-fn sensor(context: &Context, found: &Found) -> Value {
-    match &found.status {
-        Status::Ok(info) => json!({
-            "id": info.id,
-            "name": found.name,
-            "kind": info.kind,
-            "status": "ok",
-            "reason": null,
-            "hint": info.note,
-            "rails": info.rails.iter().map(rail).collect::<Vec<_>>(),
-            "total": info.total.iter().filter_map(|&i| info.rails.get(i)).map(|r| &r.name).collect::<Vec<_>>(),
-            "update_period_s": info.accuracy.update_period,
-            "highest_rate_hz": highest_rate(context, &info.id),
-            "accuracy": {
-                "gain": info.accuracy.gain,
-                "lag_s": info.accuracy.lag,
-                "offset_watts": total_offset(info),
-                "source": info.accuracy.source,
-            },
-        }),
-        Status::Unusable { kind, reason, hint } => json!({
-            "id": found.name,
-            "name": found.name,
-            "kind": found.kind,
-            "status": if *kind == ErrorKind::Denied { "denied" } else { "error" },
-            "reason": reason,
-            "hint": hint,
-            "rails": [],
-            "update_period_s": null,
-            "accuracy": null,
-        }),
-    }
-}
-
-/// The highest sampling rate that makes sense, from the time a read takes here and the update period.
-fn highest_rate(context: &Context, id: &str) -> Option<f64> {
-    let mut sensor = discover::open(context, id).ok()?;
-    highest_sensible_rate(&mut *sensor, &*context.clock).ok()
-}
-
-fn rail(rail: &Rail) -> Value {
-    json!({
-        "name": rail.name,
-        "role": rail.role,
-        "offset_watts": rail.offset,
-        "resolution_watts": (rail.power_step.0 > 0.0).then_some(rail.power_step),
-        "resolution_joules": (rail.energy_step.0 > 0.0).then_some(rail.energy_step),
-    })
-}
-
-fn total_offset(info: &SensorInfo) -> Watts {
-    let parts = info.total.iter().filter_map(|&i| info.rails.get(i));
-    Watts(parts.map(|rail| rail.offset.0.powi(2)).sum::<f64>().sqrt())
-}
-
-fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
+/// Board, CPU and GPU, a line each.
+pub fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
     anstream::println!(
         "{}  {} ({}, {})",
         paint(ui::BOLD, "Board "),
@@ -173,7 +68,7 @@ fn gpu_line(root: &Root, gpu: &Gpu) -> String {
 }
 
 /// One line per rail, with a live reading.
-fn print_sensors(context: &Context, found: &[Found]) {
+pub fn print_sensors(context: &Context, found: &[Found]) {
     let usable: Vec<&SensorInfo> = found
         .iter()
         .filter_map(|found| match &found.status {
@@ -186,7 +81,14 @@ fn print_sensors(context: &Context, found: &[Found]) {
     }
     let default = discover::default_sensor(found).map(|info| info.id.clone());
     let mut rows = table(&[
-        "SENSOR", "RAIL", "ROLE", "NOW", "KIND", "ACCURACY", "UPDATES", "UP TO",
+        "SENSOR",
+        "RAIL",
+        "ROLE",
+        "NOW",
+        "KIND",
+        "ACCURACY (k=2)",
+        "UPDATES",
+        "UP TO",
     ]);
     for (info, live) in usable.iter().zip(look(context, &usable)) {
         let highest = highest_rate(context, &info.id).map_or("-".to_owned(), |hz| format!("{hz} Hz"));
@@ -269,28 +171,55 @@ fn updates(info: &SensorInfo) -> String {
     }
 }
 
-fn print_advice(found: &[Found]) {
-    let mut is_first = true;
-    for found in found {
-        if let Status::Unusable { reason, hint, .. } = &found.status {
-            if is_first {
-                anstream::println!("\n{}", paint(ui::BOLD, "Not usable"));
-                is_first = false;
-            }
-            anstream::println!(
-                "  {}: {reason}\n      {} {hint}",
-                paint(ui::WARN, found.name),
-                paint(ui::GOOD, "try:")
-            );
+/// Every sensor that cannot be used: why, and what to do.
+pub fn print_advice(found: &[Found]) {
+    let unusable: Vec<(&str, ErrorKind, &str, &str)> = found
+        .iter()
+        .filter_map(|found| match &found.status {
+            Status::Unusable { kind, reason, hint } => Some((found.name, *kind, &**reason, &**hint)),
+            Status::Ok(_) => None,
+        })
+        .collect();
+    if !unusable.is_empty() {
+        anstream::println!("\n{}", paint(ui::BOLD, "Not usable"));
+    }
+    for (name, _, reason, hint) in &unusable {
+        anstream::println!("  {}: {reason}", paint(ui::WARN, name));
+        match hint.strip_prefix("# ") {
+            Some(explanation) => anstream::println!("      {explanation}"),
+            None => anstream::println!("      {} {hint}", paint(ui::GOOD, "try:")),
         }
     }
-    match discover::default_sensor(found) {
-        Some(info) if info.kind != Kind::Measured => {
-            if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
-                anstream::println!("\n{sentence}");
-            }
-        }
-        Some(_) => {}
+    if unusable.iter().any(|(_, kind, ..)| *kind == ErrorKind::Denied) {
+        let program = std::env::current_exe().unwrap_or_else(|_| "hwmeter".into());
+        anstream::println!(
+            "  Such rights last until the next boot. For good, and for the group hwmeter alone:\n      {} sudo {} setup  # then log out and in again",
+            paint(ui::GOOD, "try:"),
+            program.display()
+        );
+    }
+    let has_try = unusable.iter().any(|(.., hint)| !hint.starts_with('#'));
+    print_kind(discover::default_sensor(found), has_try);
+}
+
+/// What to know, and to do, where the default sensor is none that measures.
+fn print_kind(default: Option<&SensorInfo>, has_try: bool) {
+    match default {
+        Some(info) if info.kind == Kind::Measured => return,
+        Some(info) => anstream::println!(
+            "\nJoules are {} here ({}), not measured: no power sensor can be read.",
+            info.kind,
+            info.id
+        ),
         None => anstream::println!("\nNo sensor can be used on this machine."),
     }
+    let first = if has_try {
+        "do what stands behind `try:` and run probe again; or "
+    } else {
+        ""
+    };
+    anstream::println!(
+        "To measure, {first}plug this machine into a meter that speaks Modbus, and give its address and kind:\n      \
+         hwmeter measure --sensor 'modbus:tcp://192.168.1.7:502?meter=shelly-em1' --duration 10s"
+    );
 }
