@@ -11,30 +11,32 @@ use std::time::{Duration, Instant};
 
 const LINE: &str = "RAM 1/2MB (lfb 1x4MB) CPU [1%@729,off] cpu@42C POM_5V_IN 2010/1988 POM_5V_CPU 280/311";
 
-/// A Jetson whose `tegrastats` notes each life of it and prints a line after a while.
-struct Jetson {
+/// A board with a program in `PATH` that notes each life of it.
+struct Machine {
     board: Board,
     bin: tempfile::TempDir,
 }
 
-impl Jetson {
-    fn new(first_line_after: &str) -> Self {
+impl Machine {
+    fn new(board: Board, program: &str, body: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let bin = tempfile::tempdir().unwrap();
-        let program = bin.path().join("tegrastats");
+        let file = bin.path().join(program);
         let pids = bin.path().join("pids");
-        // It holds on to life: a tegrastats does not mind that nobody reads it any more, nor do these signals end it.
+        // It holds on to life: none of these signals ends it.
         let script = format!(
-            "#!/bin/sh\ntrap '' PIPE TERM INT HUP\necho $$ >> {}\nsleep {first_line_after}\n\
-             while :; do echo '{LINE}'; sleep 0.05; done\n",
+            "#!/bin/sh\ntrap '' PIPE TERM INT HUP\necho $$ >> {}\n{body}\n",
             pids.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self {
-            board: Board::jetson_nano(),
-            bin,
-        }
+        std::fs::write(&file, script).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { board, bin }
+    }
+
+    /// A Jetson whose tegrastats prints its first line after a while, and does not mind that nobody reads it any more.
+    fn jetson(first_line_after: &str) -> Self {
+        let body = format!("sleep {first_line_after}\nwhile :; do echo '{LINE}'; sleep 0.05; done");
+        Self::new(Board::jetson_nano(), "tegrastats", &body)
     }
 
     fn hwmeter(&self, args: &[&str]) -> Command {
@@ -62,11 +64,11 @@ impl Jetson {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        until("a tegrastats", || !self.pids().is_empty());
+        until("a child", || !self.pids().is_empty());
         child
     }
 
-    /// Every tegrastats so far.
+    /// Every child so far.
     fn pids(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.bin.path().join("pids")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -75,7 +77,7 @@ impl Jetson {
     fn assert_none_is_left(&self) {
         assert!(!self.pids().is_empty(), "none was ever started");
         // The kernel kills orphans at once, but their new parent may be slow to reap them.
-        until("the end of every tegrastats", || {
+        until("the end of every child", || {
             self.pids().iter().all(|pid| !is_running(pid))
         });
     }
@@ -104,7 +106,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 #[test]
 fn probe_reads_tegrastats_and_leaves_none_behind() {
-    let jetson = Jetson::new("0");
+    let jetson = Machine::jetson("0");
     let output = jetson.run(&["probe"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("2.01 W"), "{text}");
@@ -118,7 +120,7 @@ fn probe_reads_tegrastats_and_leaves_none_behind() {
 #[test]
 fn a_probe_that_is_stopped_while_it_waits_leaves_none_behind() {
     for end in [SIGINT, SIGTERM, SIGHUP, SIGKILL] {
-        let jetson = Jetson::new("60");
+        let jetson = Machine::jetson("60");
         let mut probe = jetson.start(&["probe"]);
         signal(&probe, end);
         assert!(!probe.wait().unwrap().success());
@@ -128,12 +130,12 @@ fn a_probe_that_is_stopped_while_it_waits_leaves_none_behind() {
 
 #[test]
 fn a_measurement_leaves_none_behind_however_it_ends() {
-    let jetson = Jetson::new("0");
+    let jetson = Machine::jetson("0");
     let done = jetson.run(&["measure", "--sensor", "tegrastats", "--duration", "200ms"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     jetson.assert_none_is_left();
     for end in [SIGINT, SIGTERM, SIGHUP, SIGKILL] {
-        let jetson = Jetson::new("0");
+        let jetson = Machine::jetson("0");
         let mut measure = jetson.start(&["measure", "--sensor", "tegrastats", "--duration", "60s"]);
         std::thread::sleep(Duration::from_millis(200));
         signal(&measure, end);
@@ -144,7 +146,7 @@ fn a_measurement_leaves_none_behind_however_it_ends() {
 
 #[test]
 fn a_failure_leaves_none_behind() {
-    let jetson = Jetson::new("0");
+    let jetson = Machine::jetson("0");
     // It fails once the sensor is open.
     let failed = jetson.run(&["measure", "--sensor", "tegrastats", "--", "/no/such/program"]);
     assert_eq!(failed.status.code(), Some(1));
@@ -160,4 +162,42 @@ fn a_failure_leaves_none_behind() {
     assert_eq!(failed.status.code(), Some(1));
     jetson.assert_none_is_left();
     assert!(Path::new("/proc/self/stat").exists(), "the check above needs it");
+}
+
+const READING: &str = " VDD_CORE_A current(7)=2.0A\n HDMI_A current(22)=0.5A\n VDD_CORE_V volt(15)=0.5V\n HDMI_V volt(23)=4.0V\n";
+
+#[test]
+fn a_pi_5_is_read_through_vcgencmd_in_path() {
+    let machine = Machine::new(
+        Board::raspberry_pi_5(),
+        "vcgencmd",
+        &format!(
+            "[ \"$*\" = pmic_read_adc ] && printf '{}'",
+            READING.replace('\n', "\\n")
+        ),
+    );
+    let output = machine.run(&["measure", "--duration", "500ms", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&document["sensor"], &document["kind"]),
+        (&"rpi-pmic".into(), &"measured".into())
+    );
+    let watts = document["total"]["mean_watts"].as_f64().unwrap();
+    assert!((watts - 3.0).abs() < 1e-6, "{document:#}");
+    machine.assert_none_is_left();
+}
+
+#[test]
+fn a_vcgencmd_that_hangs_is_not_left_behind() {
+    for end in [None, Some(SIGINT), Some(SIGKILL)] {
+        let machine = Machine::new(Board::raspberry_pi_5(), "vcgencmd", "sleep 60");
+        let mut probe = machine.start(&["probe"]);
+        match end {
+            Some(end) => signal(&probe, end),
+            // By itself: the other sensors are shown, this one is not usable.
+            None => assert!(probe.wait().unwrap().success()),
+        }
+        probe.wait().unwrap();
+        machine.assert_none_is_left();
+    }
 }

@@ -264,6 +264,9 @@ mod tests {
             "cpu x y z w",
             "intr 1 2 3\n",
             "cpu  99999999999999999999999 0 0 0\n",
+            "cpu  1 2 3 4 5 x\n",
+            "cpu  18446744073709551615 1 0 0\n",
+            "cpu0 1 2 3 4\n",
         ] {
             assert!(parse_stat(junk.as_bytes()).is_none(), "{junk:?}");
         }

@@ -55,6 +55,11 @@ impl Board {
         Self(made_up::pi4())
     }
 
+    /// Raspberry Pi 5, without its mailbox.
+    pub fn raspberry_pi_5() -> Self {
+        Self(made_up::pi5())
+    }
+
     /// An x86 machine with RAPL: package, its cores, graphics, and memory.
     pub fn rapl() -> Self {
         Self(made_up::x86_rapl())

@@ -28,7 +28,15 @@ fn the_rules_open_what_measuring_needs_and_nothing_else() {
     let mut links = Vec::new();
     for device in DEVICES {
         let outcome = apply(content("rules.d"), device, dir.path());
-        let is_foreign = ["intel-rapl", "iio:device1", "hwmon0", "ttyS0", "ttyACM0"].contains(&device.kernel);
+        let is_foreign = [
+            "intel-rapl",
+            "iio:device1",
+            "hwmon0",
+            "ttyS0",
+            "ttyACM0",
+            "vcio_crypto",
+        ]
+        .contains(&device.kernel);
         assert_eq!(
             outcome.run.is_empty(),
             is_foreign,
@@ -43,7 +51,7 @@ fn the_rules_open_what_measuring_needs_and_nothing_else() {
         links,
         ["ch340", "cp210x", "ftdi"].map(|chip| format!("hwmeter/{chip}-usb-0:1.2:1.0"))
     );
-    for node in ["ttyUSB0", "ttyUSB1", "ttyUSB2", "vcio"] {
+    for node in ["ttyUSB0", "ttyUSB1", "ttyUSB2", "vcio", "vcio_gencmd"] {
         // By an access list or by the group: the group class of the mode shows either.
         assert_eq!(mode(&dir.path().join("dev").join(node)) & 0o070, 0o060, "{node}");
     }

@@ -9,6 +9,7 @@ use hwmeter_hw::ErrorKind;
 use hwmeter_hw::sensor::{Reading, Role, Sensor, Value};
 use hwmeter_hw::sensors::perf_rapl::PerfRapl;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const DIR: &str = "/sys/bus/event_source/devices/power";
@@ -30,6 +31,13 @@ fn tree() -> Tree {
             ("events/energy-ram.unit", "Joules\n"),
         ],
     )
+}
+
+/// A counter has no name by which to find its descriptor: one test at a time has one open.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The opened counters; `None`, said aloud, where this user may not count.
@@ -58,6 +66,7 @@ fn joules(reading: &Reading) -> f64 {
 
 #[test]
 fn a_counter_of_the_kernel_is_energy_by_the_scale_of_sysfs() {
+    let _turn = turn();
     let Some(mut sensor) = open(&tree()) else { return };
     let info = sensor.info();
     assert_eq!((info.rails.len(), info.rails[0].name.as_str()), (1, "package-0"));
@@ -72,6 +81,7 @@ fn a_counter_of_the_kernel_is_energy_by_the_scale_of_sysfs() {
 
 #[test]
 fn a_read_that_fails_loses_the_sample_for_its_reason() {
+    let _turn = turn();
     let Some(mut sensor) = open(&tree()) else { return };
     let fd = faults::descriptor_of(Path::new("anon_inode:[perf_event]"));
     for (errno, kind) in [
@@ -89,6 +99,7 @@ fn a_read_that_fails_loses_the_sample_for_its_reason() {
 
 #[test]
 fn counting_without_the_right_to_it_is_denied() {
+    let _turn = turn();
     let tree = tree();
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     if paranoid.trim().parse().is_ok_and(|level: i32| level <= 0) {
@@ -101,6 +112,7 @@ fn counting_without_the_right_to_it_is_denied() {
 
 #[test]
 fn a_unit_that_is_not_whole_is_an_error_that_names_the_file() {
+    let _turn = turn();
     for file in [
         "type",
         "cpumask",
