@@ -11,7 +11,7 @@
 
 use super::hwmon_rails::{role_of_channel, total};
 use super::ina3221_iio::is_i2c_device;
-use super::{Driver, read_channels, sensor_id};
+use super::{Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -151,7 +151,7 @@ impl Channel {
         match self.quantity {
             Quantity::Power => {
                 let microwatts = self.node.read_number::<i64>()?;
-                Ok(Value::Power(Watts::from_micro(microwatts as f64)))
+                plausible(Watts::from_micro(microwatts as f64), &mut self.node)
             }
             Quantity::Energy => {
                 let microjoules = self.node.read_number::<u64>()?;

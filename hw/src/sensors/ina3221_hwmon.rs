@@ -6,7 +6,7 @@
 //! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
 
 use super::ina3221_iio::{i2c_devices, is_i2c_device, is_not_connected};
-use super::{Context, Driver, read_channels, sensor_id};
+use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -100,9 +100,8 @@ impl Channel {
     fn read(&mut self) -> Result<Value> {
         let millivolts = self.voltage.read_number::<i32>()?;
         let milliamps = self.current.read_number::<i32>()?;
-        Ok(Value::Power(
-            Volts::from_milli(millivolts.into()) * Amps::from_milli(milliamps.into()),
-        ))
+        let power = Volts::from_milli(millivolts.into()) * Amps::from_milli(milliamps.into());
+        plausible(power, &mut self.current)
     }
 }
 

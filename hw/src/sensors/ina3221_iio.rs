@@ -7,7 +7,7 @@
 //!
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
-use super::{Context, Driver, read_channels, sensor_id};
+use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -100,7 +100,7 @@ impl Channel {
                 .map(|mw| Watts::from_milli(mw as f64)),
             Format::VoltageAndCurrent => self.read_pair(),
         };
-        power.map(Value::Power)
+        plausible(power?, &mut self.node)
     }
 
     fn read_pair(&mut self) -> Result<Watts> {

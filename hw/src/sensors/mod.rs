@@ -31,8 +31,9 @@ pub mod tegrastats_parse;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::root::Root;
+use crate::root::{Node, Root};
 use crate::sensor::{Kind, Reading, Sensor, Value};
+use crate::units::Watts;
 use std::sync::Arc;
 
 /// What a driver needs to find and open its hardware.
@@ -95,6 +96,18 @@ fn sensor_id(driver: &Driver, instance: Option<&str>) -> String {
     match instance {
         Some(instance) => format!("{}:{instance}", driver.name),
         None => driver.name.to_owned(),
+    }
+}
+
+/// No machine that this program runs on takes as much: beyond it a driver has read an overflow or a dead bus.
+const HIGHEST: Watts = Watts(1e6);
+
+/// The power, if it is one that can be; `node` is the file that was read last.
+fn plausible(power: Watts, node: &mut Node) -> Result<Value> {
+    if power.0.abs() <= HIGHEST.0 {
+        Ok(Value::Power(power))
+    } else {
+        Err(node.malformed("a power of less than a megawatt"))
     }
 }
 

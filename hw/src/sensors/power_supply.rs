@@ -6,7 +6,7 @@
 //! positive, power that charges it negative. `scope` `Device` is the battery of a mouse or a headset; it is left out, as
 //! are `ucsi-source-psy-*`, which show what a USB-C port has negotiated and not what flows.
 
-use super::{Driver, read_channels, sensor_id};
+use super::{Driver, plausible, read_channels, sensor_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -102,15 +102,17 @@ impl Sensor for PowerSupply {
 
 impl Supply {
     fn read(&mut self) -> Result<Value> {
-        let power = match &mut self.measure {
-            Measure::Power(node) => Watts::from_micro(node.read_number::<i64>()? as f64),
+        let (power, node) = match &mut self.measure {
+            Measure::Power(node) => (Watts::from_micro(node.read_number::<i64>()? as f64), node),
             Measure::VoltageAndCurrent(voltage, current) => {
                 let volts = Volts::from_micro(voltage.read_number::<i64>()? as f64);
-                volts * Amps::from_micro(current.read_number::<i64>()? as f64)
+                let amps = Amps::from_micro(current.read_number::<i64>()? as f64);
+                (volts * amps, current)
             }
         };
+        let value = plausible(power, node)?;
         let Some(status) = &mut self.status else {
-            return Ok(Value::Power(power));
+            return Ok(value);
         };
         match signed(power, status.read()?) {
             Some(power) => Ok(Value::Power(power)),

@@ -110,8 +110,12 @@ impl Sensor for Powercap {
 impl Zone {
     fn read(&mut self) -> Result<Value> {
         let microjoules = self.energy.read_number::<u64>()?;
+        let counter = Joules::from_micro(microjoules as f64);
+        if self.wraps_at.is_some_and(|range| counter > range) {
+            return Err(self.energy.malformed("a count within max_energy_range_uj"));
+        }
         Ok(Value::Energy {
-            counter: Joules::from_micro(microjoules as f64),
+            counter,
             wraps_at: self.wraps_at,
         })
     }

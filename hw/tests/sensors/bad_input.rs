@@ -125,6 +125,7 @@ fn junk_in_a_file_loses_the_sample_and_the_next_good_one_counts() {
             "12 34\n",
             "0x10\n",
             "99999999999999999999999999\n",
+            "9223372036854775807\n", // fits the type, and is no power and no count
             "nan\n",
             "inf\n",
             "5 ma\n",
