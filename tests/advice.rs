@@ -5,7 +5,6 @@
 mod boards;
 
 use boards::Board;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -18,8 +17,11 @@ struct Newcomer {
 impl Newcomer {
     fn at(board: Board) -> Self {
         let program = board.place("/hwmeter");
-        std::fs::copy(env!("CARGO_BIN_EXE_hwmeter"), &program).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: see `hw/tests/common/program.rs`.
+        let mut copy = Command::new("install");
+        copy.args(["-m", "755", env!("CARGO_BIN_EXE_hwmeter")])
+            .arg(&program);
+        assert!(copy.status().unwrap().success());
         Self { board, program }
     }
 

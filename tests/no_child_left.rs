@@ -3,8 +3,11 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+#[path = "../hw/tests/common/program.rs"]
+mod program;
 
 use boards::Board;
+use program::script;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,17 +22,11 @@ struct Machine {
 
 impl Machine {
     fn new(board: Board, program: &str, body: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
         let bin = tempfile::tempdir().unwrap();
-        let file = bin.path().join(program);
         let pids = bin.path().join("pids");
         // It holds on to life: none of these signals ends it.
-        let script = format!(
-            "#!/bin/sh\ntrap '' PIPE TERM INT HUP\necho $$ >> {}\n{body}\n",
-            pids.display()
-        );
-        std::fs::write(&file, script).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let body = format!("trap '' PIPE TERM INT HUP\necho $$ >> {}\n{body}", pids.display());
+        script(&bin.path().join(program), &body);
         Self { board, bin }
     }
 

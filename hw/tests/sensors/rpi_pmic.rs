@@ -4,6 +4,7 @@
 //! Nothing can be made up behind a mailbox, so its answers are those of `vcgencmd` here (both go through one parser) and
 //! only its refusals are real. It is a device of the kernel that does not disappear.
 
+use crate::common::program::script;
 use crate::common::{boards, faults};
 use hwmeter_hw::ErrorKind;
 use hwmeter_hw::discover;
@@ -20,9 +21,7 @@ const GOOD: &str = " VDD_CORE_A current(7)=2.0A\n HDMI_A current(22)=0.5A\n VDD_
 fn vcgencmd(dir: &Path) -> PathBuf {
     let file = dir.join("vcgencmd");
     let place = dir.to_str().unwrap();
-    let script = format!("#!/bin/sh\ncat {place}/answer\nexit $(cat {place}/status)\n");
-    std::fs::write(&file, script).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script(&file, &format!("cat {place}/answer\nexit $(cat {place}/status)"));
     answer(dir, GOOD.as_bytes(), 0);
     file
 }
@@ -82,8 +81,10 @@ fn a_program_that_hangs_is_given_up_and_killed() {
     let program = vcgencmd(dir.path());
     let mut sensor = RpiPmic::through(&program, false).unwrap();
     let pid_file = dir.path().join("pid");
-    let hang = format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", pid_file.display());
-    std::fs::write(&program, hang).unwrap();
+    script(
+        &program,
+        &format!("echo $$ > {}\nexec sleep 60", pid_file.display()),
+    );
     let begin = Instant::now();
     let error = sensor.read().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");

@@ -4,6 +4,7 @@
 //! and a failing read is a program that ends. `EAGAIN`, `EIO` and `ENODATA` meet tegrastats itself, which leaves the rail
 //! out.
 
+use crate::common::program::script;
 use hwmeter_hw::board::BoardKind;
 use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::meter::{Meter, MeterOptions};
@@ -21,8 +22,7 @@ const LINE: &str = "RAM 1/2MB (lfb 1x4MB) CPU [1%@729,off] GR3D_FREQ 0% cpu@42C 
 
 fn program(dir: &Path, body: &str) -> PathBuf {
     let file = dir.join("tegrastats");
-    std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script(&file, body);
     file
 }
 
