@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, root: &Root) -> anyhow::Result<ExitCode> {
+    let _put_back_at_the_end = cmd::frequencies::set(command, root)?;
     match command {
         Command::Probe(args) => cmd::probe::run(args, root),
         Command::Measure(args) => cmd::measure::run(args, root),

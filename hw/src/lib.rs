@@ -40,6 +40,7 @@
 pub mod access;
 pub mod blas;
 pub mod board;
+mod board_kind;
 pub mod clock;
 pub mod clock_rate;
 pub mod cpu;
