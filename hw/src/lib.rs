@@ -15,6 +15,7 @@
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
+//! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`access`]: rules that let a group measure without root
 //!
 //! Measuring a function takes a few lines:
@@ -60,6 +61,7 @@ pub mod sensor;
 pub mod sensors;
 pub mod span;
 pub mod total;
+pub mod trace;
 pub mod uncertainty;
 pub mod units;
 
