@@ -11,7 +11,7 @@ use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
 use crate::trace::{Layout, TraceReader};
 use crate::units::{Joules, Seconds, Watts};
 use std::io::{self, BufRead};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A trace being played.
@@ -158,6 +158,7 @@ fn track_of<'a>(tracks: &'a mut Vec<Track>, rail: &str) -> &'a mut Track {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn play(text: &str) -> Result<Vec<Track>> {
         parse(TraceReader::new(Path::new("t.csv"), text.as_bytes())?)
