@@ -41,8 +41,8 @@ pub struct Row<'a> {
     pub line: u64,
     /// When, on the recording's own clock; finite.
     pub t: Seconds,
-    /// The sensor's id; empty in a two-column trace.
-    pub sensor: Cow<'a, str>,
+    /// The sensor's id; `None` in a two-column trace.
+    pub sensor: Option<Cow<'a, str>>,
     /// The rail's name; [`ONLY_RAIL`] in a two-column trace.
     pub rail: Cow<'a, str>,
     /// Power, where known; finite.
@@ -219,9 +219,9 @@ fn parse(layout: Layout, line: u64, bytes: &[u8]) -> std::result::Result<Row<'_>
         })
     };
     match (layout, cells) {
-        (Layout::Power, Cells([t, power, ..], 2)) => row(&t, "".into(), ONLY_RAIL.into(), &power, ""),
+        (Layout::Power, Cells([t, power, ..], 2)) => row(&t, None, ONLY_RAIL.into(), &power, ""),
         (Layout::Energy, Cells([t, sensor, rail, power, energy], 5)) => {
-            row(&t, sensor, rail, &power, &energy)
+            row(&t, Some(sensor), rail, &power, &energy)
         }
         _ => Err(not_a_row()),
     }
@@ -291,7 +291,10 @@ mod tests {
             let (power, energy) = (row.power.map(Watts::value), row.energy.map(Joules::value));
             rows.push(format!(
                 "{} {} {} {} {power:?} {energy:?}",
-                row.line, row.t.0, row.sensor, row.rail
+                row.line,
+                row.t.0,
+                row.sensor.unwrap_or_default(),
+                row.rail
             ));
         }
         Ok((rows, reader.cut_line()))

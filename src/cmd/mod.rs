@@ -1,6 +1,7 @@
 //! One file per subcommand: wiring only.
 
 pub mod calibrate;
+pub mod integrate;
 pub mod link;
 pub mod measure;
 pub mod probe;

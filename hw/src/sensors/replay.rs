@@ -101,12 +101,12 @@ impl Track {
 fn parse<R: BufRead>(mut rows: TraceReader<R>) -> Result<Vec<Track>> {
     let path = rows.path().to_owned();
     let mut tracks: Vec<Track> = Vec::new();
-    let mut sensor: Option<String> = None;
+    let mut sensor: Option<Option<String>> = None;
     let mut power_before = Watts::ZERO;
     let layout = rows.layout();
     while let Some(row) = rows.next_row()? {
-        let sensor = sensor.get_or_insert_with(|| row.sensor.clone().into_owned());
-        if *sensor != row.sensor {
+        let sensor = sensor.get_or_insert_with(|| row.sensor.as_deref().map(str::to_owned));
+        if sensor.as_deref() != row.sensor.as_deref() {
             continue;
         }
         let track = track_of(&mut tracks, &row.rail);
