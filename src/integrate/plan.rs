@@ -55,7 +55,7 @@ impl<'a> Plan<'a> {
     pub fn moment(&self, t: Seconds) -> Option<Moment> {
         const LONGEST_NS: f64 = 4e18;
         let ns = ((t - self.origin).0 * 1e9).round();
-        (ns.abs() < LONGEST_NS).then_some(Moment((FIRST_ROW + ns as i64) as u64))
+        (ns.abs() < LONGEST_NS).then(|| Moment((FIRST_ROW + ns as i64) as u64))
     }
 
     fn nearest_moment(&self, t: Seconds) -> Moment {

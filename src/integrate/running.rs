@@ -125,7 +125,7 @@ impl Running {
         if reached.0 <= 0.0 || whole <= 0.0 {
             return span;
         }
-        span.coverage = (energy.coverage * reached.0 / whole).clamp(0.0, 1.0);
+        span.coverage = share(energy.coverage * reached.0 / whole);
         span.samples = energy.samples;
         let figures = |energy: Energy| SpanFigures {
             energy,
@@ -142,4 +142,10 @@ impl Running {
         }
         span
     }
+}
+
+/// A share without what rounding took from a whole.
+fn share(x: f64) -> f64 {
+    const ROUNDING: f64 = 1e-12;
+    if x > 1.0 - ROUNDING { 1.0 } else { x.max(0.0) }
 }
