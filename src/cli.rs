@@ -143,7 +143,7 @@ pub struct IntegrateArgs {
     /// Integrate every span of this file instead: name,from_s,to_s
     #[arg(long, value_name = "SPANS.csv", conflicts_with_all = ["from", "to"])]
     pub spans: Option<PathBuf>,
-    /// Only this sensor of the trace [default: each one for itself]
+    /// Only this sensor of the trace, by its id or driver name [default: each one for itself]
     #[arg(long, value_name = "ID")]
     pub sensor: Option<String>,
     /// Print one JSON document

@@ -2,13 +2,17 @@
 
 use crate::cli::{Cli, IntegrateArgs};
 use crate::ui::{self, paint, table};
+use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use hwmeter::integrate::{Integrated, Interval, SensorSpans, SpanFigures, TracedSpan, integrate, read_spans};
 use hwmeter::trace::read_metadata;
+use hwmeter_hw::sensor::{Kind, Role};
 use hwmeter_hw::trace::{Layout, TraceReader};
-use hwmeter_hw::units::Seconds;
-use serde_json::{Map, Value, json};
+use hwmeter_hw::uncertainty::Budget;
+use hwmeter_hw::units::{Joules, Seconds, Watts};
+use serde::Serialize;
+use std::io::{BufWriter, Write};
 
 /// Reads, integrates, prints.
 pub fn run(args: &IntegrateArgs) -> anyhow::Result<()> {
@@ -21,10 +25,9 @@ pub fn run(args: &IntegrateArgs) -> anyhow::Result<()> {
     let found = integrate(rows, &known, &intervals, args.sensor.as_deref())?;
     note(args, &found);
     if args.json {
-        println!("{:#}", document(&found.sensors));
-    } else {
-        found.sensors.iter().for_each(print);
+        return print_document(&found.sensors);
     }
+    found.sensors.iter().for_each(print);
     Ok(())
 }
 
@@ -73,63 +76,108 @@ fn kind_name(sensor: &SensorSpans) -> &str {
 }
 
 /// The document of `integrate --json`: one object, or `sensors` of them.
-fn document(sensors: &[SensorSpans]) -> Value {
-    match sensors {
-        [only] => object(only),
-        _ => json!({ "sensors": sensors.iter().map(object).collect::<Vec<_>>() }),
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Document<'a> {
+    One(SensorObject<'a>),
+    Several { sensors: Vec<SensorObject<'a>> },
+}
+
+#[derive(Serialize)]
+struct SensorObject<'a> {
+    sensor: Option<&'a str>,
+    kind: Option<Kind>,
+    spans: Vec<SpanObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct SpanObject<'a> {
+    name: &'a str,
+    from_s: Seconds,
+    to_s: Seconds,
+    coverage: f64,
+    samples: u64,
+    total: Option<EnergyObject>,
+    rails: Vec<RailObject<'a>>,
+    budget: Option<&'a Budget>,
+}
+
+#[derive(Serialize)]
+struct RailObject<'a> {
+    name: &'a str,
+    role: Role,
+    #[serde(flatten)]
+    energy: EnergyObject,
+}
+
+/// All `null` where nothing is known.
+#[derive(Default, Serialize)]
+struct EnergyObject {
+    joules: Option<Joules>,
+    uncertainty_joules: Option<Joules>,
+    mean_watts: Option<Watts>,
+}
+
+impl<'a> Document<'a> {
+    fn of(sensors: &'a [SensorSpans]) -> Self {
+        match sensors {
+            [only] => Self::One(SensorObject::of(only)),
+            _ => Self::Several {
+                sensors: sensors.iter().map(SensorObject::of).collect(),
+            },
+        }
     }
 }
 
-fn object(sensor: &SensorSpans) -> Value {
-    let spans: Vec<Value> = sensor
-        .spans
-        .iter()
-        .map(|span| span_object(sensor, span))
-        .collect();
-    json!({
-        "sensor": sensor.id,
-        "kind": sensor.kind,
-        "spans": spans,
-    })
+impl<'a> SensorObject<'a> {
+    fn of(sensor: &'a SensorSpans) -> Self {
+        Self {
+            sensor: sensor.id.as_deref(),
+            kind: sensor.kind,
+            spans: (sensor.spans.iter())
+                .map(|span| SpanObject::of(sensor, span))
+                .collect(),
+        }
+    }
 }
 
-fn span_object(sensor: &SensorSpans, span: &TracedSpan) -> Value {
-    let figures = |figures: &SpanFigures| {
-        json!({
-            "joules": figures.energy.joules,
-            "uncertainty_joules": figures.energy.uncertainty,
-            "mean_watts": figures.mean,
-        })
-    };
-    let unknown = || json!({ "joules": null, "uncertainty_joules": null, "mean_watts": null });
-    let rails: Vec<Value> = (sensor.rails.iter().zip(&span.rails))
-        .map(|(rail, energy)| {
-            let mut object = json!({ "name": rail.name, "role": rail.role });
-            if let (Some(object), Value::Object(energy)) = (
-                object.as_object_mut(),
-                energy.as_ref().map_or_else(unknown, figures),
-            ) {
-                object.extend(energy);
-            }
-            object
-        })
-        .collect();
-    let budget = span.total.as_ref().map(|(_, budget)| {
-        let terms = budget.terms().into_iter();
-        terms
-            .map(|(name, joules)| (name.to_owned(), json!(joules)))
-            .collect::<Map<String, Value>>()
-    });
-    json!({
-        "name": span.name,
-        "from_s": span.from,
-        "to_s": span.to,
-        "coverage": span.coverage,
-        "samples": span.samples,
-        "total": span.total.as_ref().map(|(total, _)| figures(total)),
-        "rails": rails,
-        "budget": budget,
-    })
+impl<'a> SpanObject<'a> {
+    fn of(sensor: &'a SensorSpans, span: &'a TracedSpan) -> Self {
+        let rails = (sensor.rails.iter().zip(&span.rails)).map(|(rail, energy)| RailObject {
+            name: &rail.name,
+            role: rail.role,
+            energy: energy.as_ref().map(EnergyObject::of).unwrap_or_default(),
+        });
+        Self {
+            name: &span.name,
+            from_s: span.from,
+            to_s: span.to,
+            coverage: span.coverage,
+            samples: span.samples,
+            total: span.total.as_ref().map(|(total, _)| EnergyObject::of(total)),
+            rails: rails.collect(),
+            budget: span.total.as_ref().map(|(_, budget)| budget),
+        }
+    }
+}
+
+impl EnergyObject {
+    fn of(figures: &SpanFigures) -> Self {
+        Self {
+            joules: Some(figures.energy.joules),
+            uncertainty_joules: Some(figures.energy.uncertainty),
+            mean_watts: Some(figures.mean),
+        }
+    }
+}
+
+/// Written as it is put into words: a document of many spans is long.
+fn print_document(sensors: &[SensorSpans]) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, &Document::of(sensors))
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(out).and_then(|()| out.flush()))
+        .context("cannot write the document to stdout")
 }
 
 /// One table per sensor. The rails of many spans stand in `--json` only.

@@ -146,6 +146,6 @@ impl Running {
 
 /// A share without what rounding took from a whole.
 fn share(x: f64) -> f64 {
-    const ROUNDING: f64 = 1e-12;
+    const ROUNDING: f64 = 1e-9;
     if x > 1.0 - ROUNDING { 1.0 } else { x.max(0.0) }
 }
