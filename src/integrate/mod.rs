@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Integrator, marks and uncertainty are those of a live meter. Which of a row's two figures is integrated is
-//! decided rail by rail from the first samples, see [`head`].
+//! decided rail by rail from the first samples (`head.rs`).
 //!
 //! Each sensor is taken for itself; nothing is added up across sensors. An interval counts as far as the trace
 //! reaches: joules, uncertainty and mean power are those of that part, and its coverage says how much it is.
