@@ -59,6 +59,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Joules of a command, or of a duration
     Measure(MeasureArgs),
+    /// Joules of any interval of a recorded trace
+    Integrate(IntegrateArgs),
     /// Matrix products per second and per joule of this board
     Calibrate(CalibrateArgs),
     /// Decide for each of a set of tasks where to run it, run it there, measure and learn
@@ -141,6 +143,28 @@ pub struct MeasureArgs {
     /// The command and its arguments
     #[arg(last = true, value_name = "CMD", conflicts_with = "duration")]
     pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct IntegrateArgs {
+    /// The trace: t_s,sensor,rail,power_w,energy_j as `measure --csv` and `run-agent` write it, or t_s,power_w
+    #[arg(value_name = "TRACE.csv")]
+    pub trace: PathBuf,
+    /// Where the interval begins, in seconds on the trace's clock [default: at the first sample]
+    #[arg(long, value_name = "T", value_parser = values::number, allow_negative_numbers = true)]
+    pub from: Option<f64>,
+    /// Where it ends [default: at the last sample]
+    #[arg(long, value_name = "T", value_parser = values::number, allow_negative_numbers = true)]
+    pub to: Option<f64>,
+    /// Integrate every span of this file instead: name,from_s,to_s
+    #[arg(long, value_name = "SPANS.csv", conflicts_with_all = ["from", "to"])]
+    pub spans: Option<PathBuf>,
+    /// Only this sensor of the trace, by its id or driver name [default: each one for itself]
+    #[arg(long, value_name = "ID")]
+    pub sensor: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

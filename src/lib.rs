@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod integrate;
 pub mod learn;
 pub mod offload;
 pub mod record;

@@ -31,6 +31,7 @@ fn run(command: &Command, root: &Root) -> anyhow::Result<ExitCode> {
     match command {
         Command::Probe(args) => cmd::probe::run(args, root),
         Command::Measure(args) => cmd::measure::run(args, root),
+        Command::Integrate(args) => cmd::integrate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Calibrate(args) => cmd::calibrate::run(args, root),
         Command::RunAgent(args) => cmd::run_agent::run(args, root),
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),

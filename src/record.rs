@@ -13,8 +13,8 @@ pub struct EnergySample<'a> {
     pub sensor: &'a str,
     /// The rail's name.
     pub rail: &'a str,
-    /// Power at the sample in watts; for counters the mean since the sample before.
-    pub power_w: f64,
+    /// Power at the sample in watts; for counters the mean since the sample before. Empty where the rail had no value.
+    pub power_w: Option<f64>,
     /// Energy since the first sample in joules.
     pub energy_j: f64,
 }

@@ -32,6 +32,16 @@ pub enum Error {
         /// What the interface promises.
         expected: &'static str,
     },
+    /// A line of a recorded file cannot be used.
+    #[error("{path}, line {line}: {problem}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1, the header included.
+        line: u64,
+        /// What is wrong with it, and what should stand there.
+        problem: String,
+    },
     /// The board, kernel or build cannot do what was asked.
     #[error("{what}: {why}")]
     Unsupported {
@@ -88,6 +98,15 @@ impl Error {
         }
     }
 
+    /// A line that cannot be used; `problem` says what is wrong with it and what should stand there.
+    pub fn line(path: &Path, line: u64, problem: impl Into<String>) -> Self {
+        Self::Line {
+            path: path.to_owned(),
+            line,
+            problem: problem.into(),
+        }
+    }
+
     /// A thing that cannot be had here, and why.
     pub fn unsupported(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Unsupported {
@@ -108,7 +127,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } | Self::Os { source, .. } => io_kind(source),
-            Self::Malformed { .. } => ErrorKind::Malformed,
+            Self::Malformed { .. } | Self::Line { .. } => ErrorKind::Malformed,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
         }
     }
@@ -116,7 +135,7 @@ impl Error {
     /// The file the error is about, if it is about one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Io { path, .. } | Self::Malformed { path, .. } => Some(path),
+            Self::Io { path, .. } | Self::Malformed { path, .. } | Self::Line { path, .. } => Some(path),
             _ => None,
         }
     }

@@ -157,7 +157,9 @@ impl Integrator {
             // The oldest point becomes the newest, in place: a point is large.
             self.points.rotate_left(1);
         }
-        let Some(point) = self.points.back_mut() else { return };
+        let Some(point) = self.points.back_mut() else {
+            return;
+        };
         point.t = t;
         point.rails.clear();
         point.rails.extend(self.tracks.iter().map(|track| track.now));

@@ -15,6 +15,7 @@
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
+//! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`access`]: rules that let a group measure without root
 //!
 //! Measuring a function takes a few lines:
@@ -65,6 +66,7 @@ pub mod sensors;
 pub mod span;
 pub mod synthetic;
 pub mod total;
+pub mod trace;
 mod track;
 pub mod uncertainty;
 pub mod units;

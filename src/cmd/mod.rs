@@ -2,6 +2,7 @@
 
 pub mod calibrate;
 pub mod frequencies;
+pub mod integrate;
 pub mod link;
 pub mod measure;
 pub mod probe;

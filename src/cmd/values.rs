@@ -58,6 +58,14 @@ pub fn hertz(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A finite number.
+pub fn number(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    number
+        .filter(|x| x.is_finite())
+        .ok_or_else(|| "expected a finite number".to_owned())
+}
+
 /// A finite number above zero.
 pub fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim().parse().map_err(|_| "expected a number".to_owned())?;

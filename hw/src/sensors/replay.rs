@@ -1,16 +1,17 @@
 //! `replay:FILE`: plays a recorded trace back in real time, from the moment of the first read.
 //!
-//! The file is an `energy.csv` of ours (`t_s,sensor,rail,power_w,energy_j`; the first sensor in it is played) or has
-//! two columns `t_s,power_w`. Between two rows energy is interpolated.
+//! The file is one that [`crate::trace`] reads; of several sensors in it the first is played. Between two rows energy
+//! is interpolated.
 
 use super::Context;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Result};
 use crate::rails::{role_of, total_rails};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
-use crate::units::Joules;
-use std::io;
-use std::path::{Path, PathBuf};
+use crate::trace::{Layout, TraceReader};
+use crate::units::{Joules, Seconds, Watts};
+use std::io::{self, BufRead};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A trace being played.
@@ -34,8 +35,7 @@ impl Replay {
     /// Loads a trace. `file` is an ordinary path, not one below the root.
     pub fn open(context: &Context, file: &str) -> Result<Self> {
         let path = PathBuf::from(file);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        let (tracks, is_cut) = parse(&path, &text)?;
+        let (tracks, is_cut) = parse(TraceReader::open(&path)?)?;
         let rails: Vec<Rail> = tracks
             .iter()
             .map(|t| Rail::new(&t.rail, role_of(&t.rail)))
@@ -97,6 +97,48 @@ impl Track {
     }
 }
 
+/// All rails of the first sensor in a trace, and whether its last row was cut short.
+fn parse<R: BufRead>(mut rows: TraceReader<R>) -> Result<(Vec<Track>, bool)> {
+    let path = rows.path().to_owned();
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut sensor: Option<Option<String>> = None;
+    let mut power_before = Watts::ZERO;
+    let layout = rows.layout();
+    while let Some(row) = rows.next_row()? {
+        let sensor = sensor.get_or_insert_with(|| row.sensor.as_deref().map(str::to_owned));
+        if sensor.as_deref() != row.sensor.as_deref() {
+            continue;
+        }
+        let track = track_of(&mut tracks, &row.rail);
+        let last = track.points.last().copied();
+        if last.is_some_and(|(t, _)| row.t.0 <= t) {
+            let problem = format!("time {} does not come after the row before", row.t.0);
+            return Err(Error::line(&path, row.line, problem));
+        }
+        let energy = row.energy.or_else(|| {
+            let power = row.power.filter(|_| layout == Layout::Power)?;
+            let (t, energy) = last.unwrap_or((row.t.0, 0.0));
+            let mean = (power_before + power) / 2.0;
+            Some(Joules(energy) + mean * Seconds(row.t.0 - t))
+        });
+        power_before = row.power.unwrap_or(power_before);
+        // Time without a known value is interpolated like that between any two rows.
+        track.points.extend(energy.map(|energy| (row.t.0, energy.0)));
+    }
+    tracks.retain(|track| !track.points.is_empty());
+    if tracks.is_empty() {
+        return Err(Error::line(&path, 2, "no row of the first sensor has a value"));
+    }
+    let begin = tracks
+        .iter()
+        .map(|track| track.points[0].0)
+        .fold(f64::INFINITY, f64::min);
+    for point in tracks.iter_mut().flat_map(|track| &mut track.points) {
+        point.0 -= begin;
+    }
+    Ok((tracks, rows.cut_line().is_some()))
+}
+
 fn note(file: &str, is_cut: bool) -> String {
     let cut = if is_cut {
         "; its last row was cut short and is left out"
@@ -106,94 +148,31 @@ fn note(file: &str, is_cut: bool) -> String {
     format!("played back from {file}; not a measurement of this run{cut}")
 }
 
-/// All rails of the first sensor in a trace, and whether its last row was cut short, as a program that is killed leaves
-/// it. The line number in an error counts from 1, the header included.
-fn parse(path: &Path, text: &str) -> Result<(Vec<Track>, bool)> {
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    match parse_rows(path, text) {
-        Err(_) if whole < text.len() && whole > 0 => Ok((parse_rows(path, &text[..whole])?, true)),
-        outcome => Ok((outcome?, false)),
+/// The track of a rail, which begins here if it is new.
+fn track_of<'a>(tracks: &'a mut Vec<Track>, rail: &str) -> &'a mut Track {
+    let known = tracks.iter().position(|track| track.rail == rail);
+    let i = known.unwrap_or(tracks.len());
+    if known.is_none() {
+        tracks.push(Track {
+            rail: rail.to_owned(),
+            points: Vec::new(),
+        });
     }
-}
-
-fn parse_rows(path: &Path, text: &str) -> Result<Vec<Track>> {
-    let malformed_at = |number: usize, line: &str, expected| {
-        Error::malformed(path, format!("line {number}: {line}").as_bytes(), expected)
-    };
-    let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
-    let (_, header) = lines.next().unwrap_or_default();
-    let columns: Vec<&str> = header.trim().split(',').collect();
-    let is_two_column = match columns[..] {
-        ["t_s", "power_w"] => true,
-        ["t_s", "sensor", "rail", "power_w", "energy_j"] => false,
-        _ => {
-            return Err(malformed_at(
-                1,
-                header,
-                "the header t_s,power_w or t_s,sensor,rail,power_w,energy_j",
-            ));
-        }
-    };
-    let mut tracks: Vec<Track> = Vec::new();
-    let mut sensor = None;
-    let mut last_power = 0.0;
-    for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let malformed = |expected| malformed_at(at, line, expected);
-        let cells: Vec<&str> = line.trim().split(',').collect();
-        let number = |i: usize| -> Result<f64> {
-            let cell: Option<f64> = cells.get(i).and_then(|cell| cell.parse().ok());
-            cell.filter(|x| x.is_finite())
-                .ok_or_else(|| malformed("a row as in the header"))
-        };
-        let t = number(0)?;
-        let (rail, energy) = if is_two_column {
-            let power = number(1)?;
-            let previous = tracks.first().and_then(|track| track.points.last()).copied();
-            let energy = previous.map_or(0.0, |(t0, e0)| e0 + (power + last_power) / 2.0 * (t - t0));
-            last_power = power;
-            ("total", energy)
-        } else {
-            if *sensor.get_or_insert(cells.get(1).copied()) != cells.get(1).copied() {
-                continue;
-            }
-            (cells.get(2).copied().unwrap_or_default(), number(4)?)
-        };
-        let track = match tracks.iter_mut().position(|track| track.rail == rail) {
-            Some(i) => &mut tracks[i],
-            None => {
-                tracks.push(Track {
-                    rail: rail.to_owned(),
-                    points: Vec::new(),
-                });
-                tracks.last_mut().ok_or_else(|| malformed("a rail"))?
-            }
-        };
-        if track.points.last().is_some_and(|&(t0, _)| t <= t0) {
-            return Err(malformed("a later time than the row before"));
-        }
-        track.points.push((t, energy));
-    }
-    if tracks.is_empty() {
-        return Err(malformed_at(1, header, "at least one row below the header"));
-    }
-    let begin = tracks
-        .iter()
-        .filter_map(|t| t.points.first())
-        .map(|p| p.0)
-        .fold(f64::INFINITY, f64::min);
-    for point in tracks.iter_mut().flat_map(|track| &mut track.points) {
-        point.0 -= begin;
-    }
-    Ok(tracks)
+    &mut tracks[i]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn play(text: &str) -> Result<Vec<Track>> {
+        parse(TraceReader::new(Path::new("t.csv"), text.as_bytes())?).map(|(tracks, _)| tracks)
+    }
 
     #[test]
     fn two_columns_are_integrated_by_trapezoids() {
-        let (tracks, _) = parse(Path::new("t.csv"), "t_s,power_w\n10,1\n12,3\n13,3\n").unwrap();
+        let tracks = play("t_s,power_w\n10,1\n12,3\n13,3\n").unwrap();
         assert_eq!(tracks[0].points, [(0.0, 0.0), (2.0, 4.0), (3.0, 7.0)]);
         assert_eq!(tracks[0].at(1.0), Some(2.0));
         assert_eq!(tracks[0].at(3.0), Some(7.0));
@@ -201,11 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn a_row_without_value_is_bridged_and_a_cut_one_not_played() {
+        let tracks = play("t_s,power_w\n0,1\n1,\n2,3\n3").unwrap();
+        assert_eq!(tracks[0].points, [(0.0, 0.0), (2.0, 4.0)]);
+    }
+
+    #[test]
     fn our_own_trace_keeps_its_rails() {
         let text = "t_s,sensor,rail,power_w,energy_j\n\
             0.0,ina3221-iio,POM_5V_IN,2.0,0.0\n0.0,ina3221-iio,POM_5V_CPU,,0.0\n\
             1.0,ina3221-iio,POM_5V_IN,2.0,2.0\n1.0,ina3221-iio,POM_5V_CPU,0.5,0.5\n";
-        let (tracks, _) = parse(Path::new("energy.csv"), text).unwrap();
+        let tracks = play(text).unwrap();
         assert_eq!(tracks.len(), 2);
         assert_eq!(tracks[1].at(0.5), Some(0.25));
     }
@@ -219,9 +204,10 @@ mod tests {
             "t_s,power_w\n1,x\n",
             "t_s,power_w\n1,NaN\n",
             "t_s,power_w\n2,1\n1,1\n",
+            "t_s,power_w\n1,\n2,\n",
         ] {
-            let error = parse(Path::new("bad.csv"), bad).unwrap_err();
-            assert!(error.to_string().contains("bad.csv"), "{error}");
+            let error = play(bad).unwrap_err();
+            assert!(error.to_string().contains("t.csv, line "), "{error}");
         }
     }
 }

@@ -54,7 +54,7 @@ fn bad_rows_are_errors_that_name_the_line() {
         ("1\n", "a row cut short that is not the last"),
         ("1,99999999999999999999999999e999\n", "too large"),
         ("1,nan\n", "not a number"),
-        ("1,\n", "nothing"),
+        ("1,,\n", "a cell too many"),
         ("-1,2\n", "a time before the one before"),
         ("\u{0}\u{1}\n", "noise"),
     ] {

@@ -18,7 +18,7 @@ use hwmeter::offload::load_poller::LoadPoller;
 use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
-use hwmeter::trace::TraceWriter;
+use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
 use hwmeter_hw::clock_rate::clock_hz;
@@ -143,7 +143,7 @@ impl Setup {
             "kind": meter.info().kind,
             "board_kind": board_kind,
             "energy_note": servers.is_shared().then_some(SHARE_NOTE),
-            "clock": clock_offset(origin),
+            "clock": WallClock::of(origin),
             "sampling_hz": 1.0 / meter.period().0,
             "power": envelope,
             "reward": reward,
@@ -318,13 +318,6 @@ fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
         tracing::error!("{second:#}");
     }
     error.into()
-}
-
-/// What to add to monotonic seconds of the run to get Unix time.
-fn clock_offset(origin: Moment) -> Value {
-    let unix = jiff::Timestamp::now().as_nanosecond() as f64 * 1e-9;
-    let since_origin = (MonotonicClock.now() - origin).0;
-    json!({ "t_s_zero_unix_s": unix - since_origin })
 }
 
 fn meter_stats(stats: &MeterStats) -> Value {
