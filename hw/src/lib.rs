@@ -11,6 +11,7 @@
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`rate`]: the highest sampling rate that makes sense for a sensor
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
+//! - [`calibration`]: what a user knows better about a sensor, from a file
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
@@ -40,6 +41,7 @@
 pub mod access;
 pub mod blas;
 pub mod board;
+pub mod calibration;
 pub mod clock;
 pub mod clock_rate;
 pub mod cpu;
