@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use hwmeter_hw::sensor::Kind;
 use hwmeter_hw::uncertainty::Energy;
+use hwmeter_hw::units::Seconds;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,6 +39,12 @@ pub const BOLD: Style = Style::new().bold();
 /// `text` in a style; streams without colour drop it.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// An error and what led to it, on stderr.
+pub fn print_error(error: &anyhow::Error) {
+    let prefix = paint(BAD, "error:");
+    anstream::eprintln!("{prefix} {error:#}");
 }
 
 /// A table with aligned columns and no frame; an empty header is none.
@@ -76,6 +83,16 @@ pub fn seconds(s: f64) -> String {
         x if x >= 1e-6 => format!("{:.1} µs", s * 1e6),
         _ => format!("{:.0} ns", s * 1e9),
     }
+}
+
+/// What to say where the machine slept meanwhile; `None` where it did not.
+pub fn suspended_sentence(suspended: Seconds) -> Option<String> {
+    (suspended > Seconds::ZERO).then(|| {
+        format!(
+            "The machine was suspended for {}: neither that time nor its joules are in these figures.",
+            seconds(suspended.0)
+        )
+    })
 }
 
 /// One plain sentence for joules that no sensor measured; `None` for measured ones.
@@ -117,5 +134,12 @@ mod tests {
         assert_eq!(seconds(0.0123), "12.30 ms");
         assert_eq!(seconds(4.2e-5), "42.0 µs");
         assert_eq!(seconds(3e-8), "30 ns");
+    }
+
+    #[test]
+    fn only_a_machine_that_slept_is_told_of() {
+        assert_eq!(suspended_sentence(Seconds::ZERO), None);
+        let said = suspended_sentence(Seconds(90.0)).unwrap_or_default();
+        assert!(said.contains("90.00 s"), "{said}");
     }
 }

@@ -20,9 +20,11 @@ use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
 use hwmeter::trace::TraceWriter;
 use hwmeter_hw::Root;
-use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
+use hwmeter_hw::calibration::Calibration;
+use hwmeter_hw::clock::{Clock, Moment, MonotonicClock, SuspendWatch};
 use hwmeter_hw::clock_rate::clock_hz;
 use hwmeter_hw::cpu::{Affinity, core_count, parse_cpu_list};
+use hwmeter_hw::cpu_time::ProcessCpuTime;
 use hwmeter_hw::envelope::PowerEnvelope;
 use hwmeter_hw::gpu;
 use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
@@ -31,6 +33,7 @@ use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
 use progress::Progress;
+use crate::ui;
 use report::{SHARE_NOTE, meter_id};
 use serde_json::{Value, json};
 use servers::Servers;
@@ -43,14 +46,14 @@ use std::time::Duration;
 const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
-pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
     check_gpu(args)?;
     let stop = watch_for_end()?;
     let name = args.learner.to_string();
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
-    let setup = Setup::new(args, root, &trace)?;
+    let setup = Setup::new(args, root, calibration, &trace)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
     let mut agent = setup.agent(args, root, &stop)?;
@@ -63,9 +66,11 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         meter,
         manifest,
         tasks,
+        awake,
         ..
     } = setup;
     let stats = meter.stop();
+    let suspended = awake.elapsed(&MonotonicClock);
     let saved = learner
         .save()
         .write(&dir.learner())
@@ -85,6 +90,7 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         "summary": summary,
         "audit": found,
         "meter": meter_stats(&stats),
+        "suspended_s": suspended,
         "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
@@ -93,6 +99,9 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         println!("{:#}", with(&result, place));
     } else {
         report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
+        if let Some(sentence) = ui::suspended_sentence(suspended) {
+            anstream::println!("{sentence}");
+        }
     }
     saved?;
     written?;
@@ -113,6 +122,7 @@ struct Setup {
     cost: CostModel,
     meter: Meter,
     origin: Moment,
+    awake: SuspendWatch,
     reward: RewardRule,
     /// `run.json` as far as it is known.
     manifest: Value,
@@ -121,9 +131,14 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(args: &RunAgentArgs, root: &Root, trace: &TraceWriter) -> anyhow::Result<Self> {
+    fn new(
+        args: &RunAgentArgs,
+        root: &Root,
+        calibration: &Calibration,
+        trace: &TraceWriter,
+    ) -> anyhow::Result<Self> {
         let context = context(root);
-        let sensor = open_sensor(&context, args.sensor.as_deref())?;
+        let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
         let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
         let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
@@ -133,6 +148,7 @@ impl Setup {
         let clock_rate = clock_hz(root);
         let cost = CostModel::calibrate(clock_rate.hz);
         let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
+        let awake = SuspendWatch::begin(&MonotonicClock);
         let reward = reward_rule(args, &envelope);
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
@@ -143,7 +159,7 @@ impl Setup {
             "kind": meter.info().kind,
             "board_kind": board_kind,
             "energy_note": servers.is_shared().then_some(SHARE_NOTE),
-            "clock": clock_offset(origin),
+            "clock": { "t_s_zero_unix_s": origin.unix_s },
             "sampling_hz": 1.0 / meter.period().0,
             "power": envelope,
             "reward": reward,
@@ -161,7 +177,8 @@ impl Setup {
             servers,
             cost,
             meter,
-            origin,
+            origin: origin.moment,
+            awake,
             reward,
             manifest,
             _pinned: pinned,
@@ -254,7 +271,7 @@ fn start_meter(
     mut sensor: Box<dyn Sensor>,
     servers: &Servers,
     trace: &TraceWriter,
-) -> anyhow::Result<(Meter, PowerEnvelope, Moment)> {
+) -> anyhow::Result<(Meter, PowerEnvelope, Origin)> {
     let id = sensor.info().id;
     let cores = core_count(&context.root);
     let envelope = PowerEnvelope::find(&mut *sensor, &MonotonicClock, cores)
@@ -265,16 +282,16 @@ fn start_meter(
             sensor,
             &context.root,
             Arc::clone(&context.clock),
-            std::process::id(),
+            ProcessCpuTime::open(Root::default(), std::process::id())?,
             envelope.idle_watts,
             price,
         )?)
     } else {
         sensor
     };
-    let origin = MonotonicClock.now();
+    let origin = Origin::now();
     let rate = args.rate.unwrap_or(device.info().default_rate_hz());
-    let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin));
+    let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin.moment));
     let meter = Meter::start(device, options).with_context(|| format!("sensor {id} cannot be read"))?;
     Ok((meter, envelope, origin))
 }
@@ -311,11 +328,23 @@ fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
     error.into()
 }
 
-/// What to add to monotonic seconds of the run to get Unix time.
-fn clock_offset(origin: Moment) -> Value {
-    let unix = jiff::Timestamp::now().as_nanosecond() as f64 * 1e-9;
-    let since_origin = (MonotonicClock.now() - origin).0;
-    json!({ "t_s_zero_unix_s": unix - since_origin })
+/// The moment from which a run counts its seconds, and the wall clock just then: the one offset between the two. A
+/// wall clock that is set later, or a machine that sleeps, changes neither.
+struct Origin {
+    moment: Moment,
+    unix_s: f64,
+}
+
+impl Origin {
+    fn now() -> Self {
+        let before = MonotonicClock.now();
+        let unix_ns = jiff::Timestamp::now().as_nanosecond();
+        let after = MonotonicClock.now();
+        Self {
+            moment: Moment(before.0 + (after.0 - before.0) / 2),
+            unix_s: unix_ns as f64 * 1e-9,
+        }
+    }
 }
 
 fn meter_stats(stats: &MeterStats) -> Value {
