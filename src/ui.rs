@@ -61,13 +61,24 @@ pub fn table(header: &[&str]) -> Table {
 
 /// `1.234 J ± 0.056 J (k=2)`: the printed interval is twice the standard uncertainty.
 pub fn joules(energy: &Energy) -> String {
-    let expanded = 2.0 * energy.uncertainty.0;
+    with_uncertainty(energy.joules.0, energy.uncertainty.0, "J")
+}
+
+/// The same for a number of any unit.
+pub fn with_uncertainty(value: f64, uncertainty: f64, unit: &str) -> String {
+    let expanded = 2.0 * uncertainty;
     let digits = decimals(expanded);
-    format!("{:.digits$} J ± {expanded:.digits$} J", energy.joules.0)
+    format!("{value:.digits$} {unit} ± {expanded:.digits$} {unit}")
+}
+
+/// A number without digits that say nothing: `100`, `0.5`, `33.3`.
+pub fn short(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.trim_end_matches(".0").to_owned()
 }
 
 /// As many decimals as leave two significant digits of the uncertainty.
-fn decimals(uncertainty: f64) -> usize {
+pub fn decimals(uncertainty: f64) -> usize {
     if uncertainty > 0.0 && uncertainty.is_finite() {
         (1.0 - uncertainty.log10().floor()).clamp(0.0, 9.0) as usize
     } else {

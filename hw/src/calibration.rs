@@ -155,7 +155,10 @@ impl TryFrom<String> for SensorName {
         if known.contains(&driver) {
             Ok(Self(id))
         } else {
-            Err(format!("there is no sensor `{id}`; known are {}", known.join(", ")))
+            Err(format!(
+                "there is no sensor `{id}`; known are {}",
+                known.join(", ")
+            ))
         }
     }
 }
@@ -239,7 +242,10 @@ fn rail_of(info: &SensorInfo, name: &str) -> Result<usize> {
     let found = info.rails.iter().position(|rail| rail.name == name);
     found.ok_or_else(|| {
         let known: Vec<&str> = info.rails.iter().map(|rail| rail.name.as_str()).collect();
-        let why = format!("the calibration file names it; the sensor has {}", known.join(", "));
+        let why = format!(
+            "the calibration file names it; the sensor has {}",
+            known.join(", ")
+        );
         Error::unsupported(format!("rail {name} of {}", info.id), why)
     })
 }
@@ -304,7 +310,10 @@ mod tests {
         let calibration = parse("[sensor.hwmon]\ngain = 0.5\nidle_watts = 2\n");
         let mut changed = info("hwmon:hwmon3");
         calibration.apply(&mut changed).unwrap();
-        assert_eq!((changed.accuracy.gain, changed.accuracy.lag_uncertainty), (0.5, 0.2));
+        assert_eq!(
+            (changed.accuracy.gain, changed.accuracy.lag_uncertainty),
+            (0.5, 0.2)
+        );
         assert_eq!(
             changed.accuracy.source,
             "datasheet; overridden by calibration file c.toml"
@@ -318,7 +327,11 @@ mod tests {
 
     #[test]
     fn a_mistake_names_its_line() {
-        let error = |text| Calibration::parse(Path::new("c.toml"), text).unwrap_err().to_string();
+        let error = |text| {
+            Calibration::parse(Path::new("c.toml"), text)
+                .unwrap_err()
+                .to_string()
+        };
         for (text, line, word) in [
             ("\n[sensor.hwmon]\ngian = 0.1\n", 3, "unknown field `gian`"),
             ("[sensors.hwmon]\n", 1, "unknown field `sensors`"),

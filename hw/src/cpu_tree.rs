@@ -122,7 +122,9 @@ impl TreeCpuTime {
         if self.members.contains_key(&pid) {
             return false;
         }
-        let Some(member) = self.stat(pid) else { return false };
+        let Some(member) = self.stat(pid) else {
+            return false;
+        };
         self.members.insert(pid, member);
         true
     }
@@ -172,7 +174,9 @@ fn parse_stat(line: &[u8]) -> Option<Member> {
     let times = [field(14)?, field(15)?, field(16)?, field(17)?];
     Some(Member {
         parent: u32::try_from(field(4)?).ok()?,
-        ticks: times.iter().try_fold(0u64, |sum, &ticks| sum.checked_add(ticks))?,
+        ticks: times
+            .iter()
+            .try_fold(0u64, |sum, &ticks| sum.checked_add(ticks))?,
         began: field(22)?,
     })
 }

@@ -37,8 +37,8 @@ pub struct IdlePower {
 #[derive(Clone, Debug, PartialEq)]
 enum Origin {
     Measured(Box<SpanEnergy>),
-    Calibration,
-    Model,
+    /// A constant, with where it comes from.
+    Constant(String),
 }
 
 impl IdlePower {
@@ -53,7 +53,11 @@ impl IdlePower {
     /// From the energy of an idle span and of equal parts of it.
     fn of(whole: SpanEnergy, parts: &[SpanEnergy]) -> Option<Self> {
         let watts = whole.mean_power()?;
-        let powers: Vec<f64> = parts.iter().filter_map(SpanEnergy::mean_power).map(|p| p.0).collect();
+        let powers: Vec<f64> = parts
+            .iter()
+            .filter_map(SpanEnergy::mean_power)
+            .map(|p| p.0)
+            .collect();
         let n = powers.len() as f64;
         let (variance, wander) = if powers.len() < FEWEST_PARTS {
             ((ASSUMED_IDLE_UNCERTAINTY * watts.0).powi(2), 0.0)
@@ -73,14 +77,21 @@ impl IdlePower {
     /// What the calibration or, failing that, the sensor's own model says.
     pub fn known(info: &SensorInfo, calibration: &Calibration) -> Option<Self> {
         let watts = info.idle?;
-        let stated = calibration.idle_uncertainty(&info.id);
-        Some(Self {
-            watts,
-            origin: if stated.is_some() { Origin::Calibration } else { Origin::Model },
+        Some(match calibration.idle_uncertainty(&info.id) {
+            Some(uncertainty) => Self::constant(watts, uncertainty, "calibration file"),
             // A model's idle power is a constant of the very energies it is subtracted from.
-            variance: stated.map_or(0.0, |u| u.0 * u.0),
-            wander: 0.0,
+            None => Self::constant(watts, Watts::ZERO, "the sensor's model"),
         })
+    }
+
+    /// A power as this very sensor reads it, with its own standard uncertainty and where it comes from, in words.
+    pub fn constant(watts: Watts, uncertainty: Watts, source: impl Into<String>) -> Self {
+        Self {
+            watts,
+            origin: Origin::Constant(source.into()),
+            variance: uncertainty.0 * uncertainty.0,
+            wander: 0.0,
+        }
     }
 
     /// The power.
@@ -103,8 +114,7 @@ impl IdlePower {
     pub fn source(&self) -> String {
         match &self.origin {
             Origin::Measured(span) => format!("measured for {:.1} before", span.duration()),
-            Origin::Calibration => "calibration file".to_owned(),
-            Origin::Model => "the sensor's model".to_owned(),
+            Origin::Constant(source) => source.clone(),
         }
     }
 
@@ -147,7 +157,7 @@ impl IdlePower {
                 let found = idle.budget.terms().into_iter().find(|(other, _)| *other == name);
                 found.map_or(0.0, |(_, u)| u.0) * duration / idle.duration().0
             }
-            Origin::Calibration | Origin::Model => match name {
+            Origin::Constant(_) => match name {
                 "gain" if energy.0 != 0.0 => of_span.0 * (self.watts.0 * duration / energy.0).abs(),
                 "offset" => of_span.0,
                 _ => 0.0,

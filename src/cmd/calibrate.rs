@@ -91,14 +91,21 @@ fn write_idle(file: &Path, id: &str, idle: Option<&IdlePower>) -> anyhow::Result
         read => read.with_context(|| format!("cannot read {}", file.display()))?,
     };
     Calibration::parse(file, &old)?;
-    let mut document: DocumentMut = old.parse().with_context(|| format!("cannot read {}", file.display()))?;
+    let mut document: DocumentMut = old
+        .parse()
+        .with_context(|| format!("cannot read {}", file.display()))?;
     let sensors = document.entry("sensor").or_insert(implicit_table());
     let section = sensors[id].or_insert(toml_edit::table());
     section["idle_watts"] = value(rounded(idle.watts().0));
     section["idle_uncertainty_watts"] = value(rounded(idle.uncertainty().0));
     let draft = file.with_extension("tmp");
     let written = std::fs::write(&draft, document.to_string()).and_then(|()| std::fs::rename(&draft, file));
-    written.with_context(|| format!("cannot write {}; is its directory there and writable?", file.display()))
+    written.with_context(|| {
+        format!(
+            "cannot write {}; is its directory there and writable?",
+            file.display()
+        )
+    })
 }
 
 /// A table whose own line `[sensor]` is not written.

@@ -34,7 +34,11 @@ pub fn context(root: &Root) -> Context {
 /// root's `/etc` counts.
 pub fn calibration(named: Option<&Path>, root: &Root) -> anyhow::Result<Calibration> {
     const FILE: &str = "hwmeter/calibration.toml";
-    let own = root.is_real().then(config_dir).flatten().map(|dir| dir.join(FILE));
+    let own = root
+        .is_real()
+        .then(config_dir)
+        .flatten()
+        .map(|dir| dir.join(FILE));
     let system = root.path(Path::new("/etc").join(FILE));
     let file = match named {
         Some(named) => Some(named.to_owned()),

@@ -61,10 +61,7 @@ impl MarksPipe {
 
     /// Calls `on_mark` with each mark and the moment it arrived, until [`MarksPipe::end`] is called; what was written
     /// before that has been read by then.
-    pub fn read(
-        &self,
-        mut on_mark: impl FnMut(Moment, std::result::Result<Mark, String>),
-    ) -> std::io::Result<()> {
+    pub fn read(&self, mut on_mark: impl FnMut(Moment, Result<Mark, String>)) -> std::io::Result<()> {
         let mut chunk = [0; 65_536];
         let mut line = Vec::new();
         loop {
@@ -130,7 +127,8 @@ struct Guard(Child);
 impl Guard {
     /// Its stdin ends when this process does, however that happens. It lives in a process group of its own, and
     /// ignores what a terminal sends.
-    const SCRIPT: &str = "trap '' INT QUIT TERM HUP TSTP; read -r _; rm -rf -- \"$1\"; exec cat <&1 >/dev/null";
+    const SCRIPT: &str =
+        "trap '' INT QUIT TERM HUP TSTP; read -r _; rm -rf -- \"$1\"; exec cat <&1 >/dev/null";
 
     fn start(dir: &Path, pipe: &Path) -> std::io::Result<Self> {
         let reading_end = File::open(pipe)?;

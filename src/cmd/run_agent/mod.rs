@@ -6,6 +6,7 @@ mod servers;
 
 use super::{context, open_sensor, with_radio};
 use crate::cli::{RunAgentArgs, Switch};
+use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
 use hwmeter::agent::executor::Executor;
@@ -33,7 +34,6 @@ use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
 use progress::Progress;
-use crate::ui;
 use report::{SHARE_NOTE, meter_id};
 use serde_json::{Value, json};
 use servers::Servers;

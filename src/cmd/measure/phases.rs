@@ -1,0 +1,138 @@
+//! Phases: the time between two marks.
+
+use super::instrument::Instrument;
+use hwmeter::marks::Mark;
+use hwmeter_hw::clock::Moment;
+use hwmeter_hw::span::{PendingSpan, Span, SpanEnergy};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The phase before the first mark.
+pub const START: &str = "(start)";
+
+/// More phases than anybody can read, and than a runaway loop should take memory for.
+const MOST_PHASES: usize = 100_000;
+
+/// Cuts a run into phases while it goes on. Marks come from another thread than the one that ends it.
+pub struct PhaseLog<'m> {
+    instruments: &'m [Instrument],
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Phase<Span>>,
+    ended: Vec<Phase<PendingSpan>>,
+    refused: Refused,
+}
+
+/// A phase as each sensor sees it.
+struct Phase<T> {
+    name: String,
+    spans: Vec<T>,
+}
+
+/// Marks that began no phase.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Refused {
+    /// How many.
+    pub marks: u64,
+    /// What was wrong with the first.
+    pub reason: Option<String>,
+}
+
+/// The phases of a run by one sensor after another, in order of time.
+pub type PhasesOfSensors = Vec<Vec<SpanEnergy>>;
+
+impl<'m> PhaseLog<'m> {
+    /// Begins the first phase.
+    pub fn begin(instruments: &'m [Instrument]) -> Self {
+        let log = Self {
+            instruments,
+            state: Mutex::default(),
+        };
+        log.state().running = Some(log.begin_phase(START));
+        log
+    }
+
+    /// A mark has arrived.
+    pub fn take(&self, arrived: Moment, mark: Result<Mark, String>) {
+        let mut state = self.state();
+        match mark {
+            Ok(_) if state.ended.len() >= MOST_PHASES => {
+                state
+                    .refused
+                    .count(format!("there are more than {MOST_PHASES} phases"));
+            }
+            Ok(mark) => self.cut(&mut state, &mark, arrived),
+            Err(reason) => state.refused.count(reason),
+        }
+    }
+
+    /// Ends the phase that runs and begins the next one.
+    ///
+    /// A mark tells its own moment, a little before it arrived. A meter can begin a span only now, so this is the
+    /// place that costs a phase its exact edge: the time between the two.
+    fn cut(&self, state: &mut State, mark: &Mark, arrived: Moment) {
+        let late = mark.at.map_or(0.0, |at| (arrived - at).0);
+        tracing::debug!("phase {} begins {late:.6} s after its mark", mark.name);
+        let next = self.begin_phase(mark.name.as_str());
+        match state.running.replace(next) {
+            Some(before) => state.ended.push(before.end()),
+            // The run has ended and this mark is one of its last words: a phase of no length.
+            None => state.ended.extend(state.running.take().map(Phase::end)),
+        }
+    }
+
+    fn begin_phase(&self, name: &str) -> Phase<Span> {
+        let spans = self.instruments.iter().map(|i| i.meter.span(name));
+        Phase {
+            name: name.to_owned(),
+            spans: spans.collect(),
+        }
+    }
+
+    /// The run has ended.
+    pub fn close(&self) {
+        let mut state = self.state();
+        let last = state.running.take().map(Phase::end);
+        state.ended.extend(last);
+    }
+
+    /// Energies of all phases; none where there was no mark. Waits for the sensors.
+    pub fn finish(self) -> (PhasesOfSensors, Refused) {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let has_marks = state.ended.len() > 1;
+        let of_sensor = |i: usize| {
+            let spans = state.ended.iter().filter_map(|phase| {
+                let energy = phase.spans.get(i)?.wait();
+                Some(SpanEnergy {
+                    name: phase.name.clone(),
+                    ..energy
+                })
+            });
+            if has_marks { spans.collect() } else { Vec::new() }
+        };
+        let phases = (0..self.instruments.len()).map(of_sensor).collect();
+        (phases, state.refused)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Phase<Span> {
+    fn end(self) -> Phase<PendingSpan> {
+        Phase {
+            name: self.name,
+            spans: self.spans.into_iter().map(Span::end).collect(),
+        }
+    }
+}
+
+impl Refused {
+    fn count(&mut self, reason: String) {
+        self.marks += 1;
+        self.reason.get_or_insert(reason);
+    }
+}
