@@ -14,6 +14,11 @@ impl Moment {
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_nanos() as u64))
     }
+
+    /// This moment minus a duration; never before the clock's origin.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_nanos() as u64))
+    }
 }
 
 impl Sub for Moment {

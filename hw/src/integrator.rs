@@ -6,40 +6,21 @@
 //!   bridged, but it is not *covered*. A look that finds nothing new is a look.
 
 use crate::clock::Moment;
-use crate::sensor::{Reading, SensorInfo, Value};
+use crate::sensor::{Reading, SensorInfo};
+pub use crate::track::{CounterStep, RailPoint, Variances, counter_step};
+use crate::track::{GAP_INTERVALS, Optics, Taken, Track, Watch};
 use crate::units::{Joules, Seconds, Watts};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// How many past points are kept for edges that are looked up late.
 const HISTORY: usize = 256;
 
-/// Two looks further apart than this many nominal periods leave a gap.
-const GAP_PERIODS: f64 = 1.5;
-
-/// A counter that goes back is a wrap only if the energy since the last read is below this share of its range;
-/// otherwise it was reset.
-const WRAP_SHARE: f64 = 0.5;
-
-/// Cumulative figures of one rail, or of the total, at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RailPoint {
-    /// Energy since the first sample.
-    pub energy: Joules,
-    /// Power at the moment; for counters the mean since the sample before.
-    pub power: Watts,
-    /// Change of power since the sample before, as an absolute value.
-    pub step: Watts,
-    /// Variance of the energy by sampling (J²): what the trapezoids may have missed, cumulative.
-    pub sampling_variance: f64,
-    /// Variance of the energy by the resolution of power readings (J²), cumulative.
-    pub resolution_variance: f64,
-}
-
 /// Cumulative figures at one sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point {
-    /// When: the middle of the read.
+    /// The moment that the values belong to.
     pub t: Moment,
     /// Per rail, in the sensor's order.
     pub rails: SmallVec<[RailPoint; 8]>,
@@ -51,71 +32,66 @@ pub struct Point {
     pub samples: u64,
 }
 
-/// What became of a counter between two reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum CounterStep {
-    /// It grew by this much, a wrap included.
-    Delta(Joules),
-    /// It went back in a way no wrap explains.
-    Reset,
-}
-
-/// Compares two readings of a counter.
-pub fn counter_step(before: Joules, now: Joules, wraps_at: Option<Joules>) -> CounterStep {
-    if now >= before {
-        return CounterStep::Delta(now - before);
-    }
-    match wraps_at {
-        Some(range) if before <= range && (now + range - before).0 <= WRAP_SHARE * range.0 => {
-            CounterStep::Delta(now + range - before)
-        }
-        _ => CounterStep::Reset,
-    }
-}
-
 /// Integrates the readings of one sensor.
 #[derive(Debug)]
 pub struct Integrator {
     tracks: Vec<Track>,
     total_rails: Vec<usize>,
+    /// Watches the sum: rails rise and fall together, so their variances do not simply add.
+    total: Watch,
+    optics: Optics,
     period: Seconds,
+    delay: Delay,
+    tells_moments: bool,
     points: VecDeque<Point>,
     /// When the sensor was last looked at, and the time backed by looks since the newest point.
     last_look: Option<Moment>,
     backed: Seconds,
+    has_missed: bool,
     resets: u64,
-    power_range: Option<(Watts, Watts)>,
 }
 
-/// The state of one rail.
-#[derive(Debug)]
-struct Track {
-    last: Option<(Moment, Value)>,
-    now: RailPoint,
-    power_step: Watts,
+/// How long before it is read a value was true, on average.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delay {
+    /// Half of the window it is the mean of.
+    window: Duration,
+    /// Half of the update period, during which it has been standing; not where the reading tells its own moment.
+    standing: Duration,
 }
 
 impl Integrator {
     /// For a sensor that is read every `period` seconds.
     pub fn new(info: &SensorInfo, period: Seconds) -> Self {
-        let track = |power_step| Track {
-            last: None,
-            now: RailPoint::default(),
-            power_step,
+        let optics = Optics::new(&info.accuracy, period);
+        let half = |x: Option<Seconds>| {
+            Duration::try_from_secs_f64(x.map_or(0.0, |x| 0.5 * x.0)).unwrap_or_default()
         };
         Self {
-            tracks: info.rails.iter().map(|rail| track(rail.power_step)).collect(),
+            tracks: info.rails.iter().map(|rail| Track::new(rail, optics)).collect(),
             total_rails: info.total.clone(),
+            total: Watch::default(),
+            optics,
             period,
+            delay: Delay {
+                window: half(info.accuracy.window.map(|window| {
+                    // A mean is entered for the interval before it, half a period earlier already.
+                    let entered = if optics.is_windowed { period.0 } else { 0.0 };
+                    Seconds((window.0 - entered).max(0.0))
+                })),
+                standing: half(info.accuracy.update_period),
+            },
+            tells_moments: false,
             points: VecDeque::with_capacity(HISTORY),
             last_look: None,
             backed: Seconds::ZERO,
+            has_missed: false,
             resets: 0,
-            power_range: None,
         }
     }
 
-    /// Takes in a reading made at `t`. False if there was nothing in it, or it does not fit the sensor.
+    /// Takes in a reading made at `t` (unless the reading itself tells a moment). False if there was nothing in it,
+    /// or it does not fit the sensor.
     pub fn push(&mut self, t: Moment, reading: &Reading) -> bool {
         let too_early = self.last_look.is_some_and(|last| t <= last);
         let fits = reading.is_unchanged() || reading.values.len() == self.tracks.len();
@@ -126,86 +102,92 @@ impl Integrator {
         if reading.is_unchanged() {
             return false;
         }
+        self.tells_moments = reading.at.is_some();
+        let t = self.delay.moment(t, reading.at);
+        if self.points.back().is_some_and(|last| t <= last.t) {
+            return false;
+        }
         let mut is_complete = true;
+        let mut has_changed = false;
         for (i, (track, &value)) in self.tracks.iter_mut().zip(&reading.values).enumerate() {
-            let taken = track.push(t, value);
+            let (taken, is_new) = track.push(t, value);
             self.resets += u64::from(taken == Taken::Reset);
-            is_complete &= taken == Taken::Yes || !self.total_rails.contains(&i);
+            if self.total_rails.contains(&i) {
+                is_complete &= taken == Taken::Yes;
+                has_changed |= is_new;
+            }
         }
-        let point = self.next_point(t, is_complete);
-        if self.points.len() == HISTORY {
-            self.points.pop_front();
-        }
-        self.points.push_back(point);
+        self.add_point(t, is_complete, has_changed);
         true
+    }
+
+    /// A look that should have been has not been, or failed: the time until the next one is backed for one period only.
+    pub fn miss(&mut self) {
+        self.has_missed = true;
     }
 
     /// A look that finds nothing new backs the time since the look before as well as a sample does.
     fn look(&mut self, t: Moment) {
         if let Some(last) = self.last_look {
             let elapsed = t - last;
-            self.backed += if elapsed.0 <= GAP_PERIODS * self.period.0 {
-                elapsed
+            let is_gap = std::mem::take(&mut self.has_missed) || elapsed.0 > GAP_INTERVALS * self.period.0;
+            self.backed += if is_gap {
+                Seconds(elapsed.0.min(self.period.0))
             } else {
-                self.period
+                elapsed
             };
         }
         self.last_look = Some(t);
     }
 
-    fn next_point(&mut self, t: Moment, is_complete: bool) -> Point {
+    fn add_point(&mut self, t: Moment, is_complete: bool, has_changed: bool) {
         let backed = std::mem::take(&mut self.backed);
         let last = self.points.back();
-        let total = self.total_at(t, last);
         let covered = match last {
             Some(last) if is_complete => last.covered + backed,
             Some(last) => last.covered,
             None => Seconds::ZERO,
         };
-        if last.is_some() {
-            let (low, high) = self.power_range.unwrap_or((total.power, total.power));
-            self.power_range = Some((Watts(low.0.min(total.power.0)), Watts(high.0.max(total.power.0))));
+        let samples = last.map_or(0, |last| last.samples) + 1;
+        let last_total = last.map_or(RailPoint::default(), |last| last.total);
+        let total = self.total_at(t, last_total, has_changed);
+        if self.points.len() == HISTORY {
+            self.points.pop_front();
         }
-        Point {
+        self.points.push_back(Point {
             t,
             rails: self.tracks.iter().map(|track| track.now).collect(),
             total,
             covered,
-            samples: last.map_or(0, |last| last.samples) + 1,
-        }
+            samples,
+        });
     }
 
-    /// The total as a rail of its own: rails rise and fall together, so their variances do not simply add.
-    fn total_at(&self, t: Moment, last: Option<&Point>) -> RailPoint {
+    fn total_at(&mut self, t: Moment, last: RailPoint, has_changed: bool) -> RailPoint {
         let parts = || {
             self.total_rails
                 .iter()
                 .filter_map(|&i| self.tracks.get(i))
                 .map(|track| &track.now)
         };
-        let energy: Joules = parts().map(|part| part.energy).sum();
-        let power: Watts = parts().map(|part| part.power).sum();
-        let Some(last) = last else {
-            return RailPoint {
-                energy,
-                power,
-                ..RailPoint::default()
-            };
+        let is_counter = self
+            .total_rails
+            .iter()
+            .all(|&i| self.tracks.get(i).is_some_and(Track::is_counter));
+        let mut total = RailPoint {
+            energy: parts().map(|part| part.energy).sum::<Joules>(),
+            power: parts().map(|part| part.power).sum::<Watts>(),
+            is_mean: parts().all(|part| part.is_mean),
+            is_complete: parts().all(|part| part.is_complete),
+            variance: Variances {
+                resolution: parts().map(|part| part.variance.resolution).sum(),
+                ..last.variance
+            },
+            ..last
         };
-        let step = Watts((power - last.total.power).0.abs());
-        let is_counter = parts().all(|part| part.sampling_variance == 0.0);
-        let sampled = if is_counter {
-            0.0
-        } else {
-            trapezoid_variance(step, t - last.t)
-        };
-        RailPoint {
-            energy,
-            power,
-            step,
-            sampling_variance: last.total.sampling_variance + sampled,
-            resolution_variance: parts().map(|part| part.resolution_variance).sum(),
-        }
+        self.total
+            .look(t, &mut total, &self.optics, is_counter, has_changed);
+        total
     }
 
     /// All points still held, oldest first.
@@ -218,82 +200,39 @@ impl Integrator {
         self.points.back()
     }
 
+    /// Time constant of the sensor's low-pass; zero without one.
+    pub(crate) fn lag(&self) -> Seconds {
+        Seconds(self.optics.lag)
+    }
+
+    /// How long a value may have stood in the sensor before it was read; zero where readings tell their moment.
+    pub(crate) fn standing(&self) -> Seconds {
+        if self.tells_moments {
+            Seconds::ZERO
+        } else {
+            Seconds(self.optics.update)
+        }
+    }
+
     /// How often a counter was reset.
     pub fn resets(&self) -> u64 {
         self.resets
     }
-
-    /// Highest minus lowest total power seen so far.
-    pub fn power_range(&self) -> Watts {
-        self.power_range.map_or(Watts::ZERO, |(low, high)| high - low)
-    }
 }
 
-/// Whether a value could be used.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Taken {
-    Yes,
-    No,
-    Reset,
-}
-
-impl Track {
-    fn push(&mut self, t: Moment, value: Value) -> Taken {
-        if value == Value::Missing {
-            return Taken::No;
+impl Delay {
+    fn moment(self, read: Moment, told: Option<Moment>) -> Moment {
+        match told {
+            Some(told) => told.before(self.window),
+            None => read.before(self.window + self.standing),
         }
-        let taken = match (self.last, value) {
-            (Some((then, Value::Power(before))), Value::Power(power)) => {
-                self.add_trapezoid(before, power, t - then);
-                Taken::Yes
-            }
-            (Some((then, Value::Energy { counter: before, .. })), Value::Energy { counter, wraps_at }) => {
-                match counter_step(before, counter, wraps_at) {
-                    CounterStep::Delta(delta) => {
-                        self.add_delta(delta, t - then);
-                        Taken::Yes
-                    }
-                    CounterStep::Reset => Taken::Reset,
-                }
-            }
-            (_, Value::Power(power)) => {
-                self.now.power = power;
-                Taken::Yes
-            }
-            _ => Taken::Yes,
-        };
-        self.last = Some((t, value));
-        taken
     }
-
-    fn add_trapezoid(&mut self, before: Watts, power: Watts, dt: Seconds) {
-        let now = &mut self.now;
-        now.energy += (before + power) / 2.0 * dt;
-        now.step = Watts((power - before).0.abs());
-        now.power = power;
-        now.sampling_variance += trapezoid_variance(now.step, dt);
-        // Rounding to a step is a rectangular distribution of variance step²/12, new at every sample.
-        now.resolution_variance += (self.power_step.0 * dt.0).powi(2) / 12.0;
-    }
-
-    fn add_delta(&mut self, delta: Joules, dt: Seconds) {
-        let power = delta / dt;
-        self.now.step = Watts((power - self.now.power).0.abs());
-        self.now.power = power;
-        self.now.energy += delta;
-    }
-}
-
-/// If power went from one value to the other in one step at an unknown time between the samples, the
-/// trapezoid is wrong by up to half the step times the interval, evenly distributed.
-fn trapezoid_variance(step: Watts, dt: Seconds) -> f64 {
-    (step.0 * dt.0).powi(2) / 12.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sensor::{Kind, Rail, Role};
+    use crate::sensor::{Kind, Rail, Role, Value};
 
     const MS: u64 = 1_000_000;
 

@@ -1,13 +1,14 @@
 //! The background sampler: reads a sensor on an absolute schedule and resolves spans.
 //!
-//! Each meter has its own thread, so that a sensor that blocks delays no other. Ticks are scheduled at
-//! `begin + n x period`; a late one does not shift those after it. A tick whose whole slot has passed is counted as
+//! Each meter has its own thread, so that a sensor that blocks delays no other. Ticks come on an absolute schedule (see
+//! [`schedule`](crate::schedule)); a late one does not shift those after it. A tick whose whole slot has passed is counted as
 //! late and skipped. A read that fails is a lost sample: coverage falls, the reason is counted, sampling goes on.
 
 use crate::clock::{Clock, Moment, MonotonicClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::integrator::{Integrator, Point};
 use crate::realtime;
+use crate::schedule::Schedule;
 use crate::sensor::{Sensor, SensorInfo};
 use crate::span::{EdgeDesk, Span};
 use crate::units::Seconds;
@@ -205,17 +206,19 @@ impl Shared {
         if realtime {
             self.sampler().stats.is_realtime = realtime::ask(&self.desk.info.id);
         }
-        let period_ns = (self.period.0 * 1e9) as u64;
+        let update = self.desk.info.accuracy.update_period;
         let mut now = self.desk.clock.now();
-        let mut due = now.after(Duration::from_nanos(period_ns));
-        while self.wait_until(due, now) {
+        let schedule = Schedule::new(now, self.period, update);
+        let mut n = 1;
+        while self.wait_until(schedule.tick(n), now) {
             self.tick();
             now = self.desk.clock.now();
-            let missed = now.0.saturating_sub(due.0) / period_ns;
+            let next = schedule.next_after(n, now);
+            let missed = next - n - 1;
             if missed > 0 {
-                self.sampler().stats.late_ticks += missed;
+                self.sampler().count_late(missed);
             }
-            due = Moment(due.0 + (missed + 1) * period_ns);
+            n = next;
         }
     }
 
@@ -301,7 +304,13 @@ impl Sampler {
         }
     }
 
+    fn count_late(&mut self, ticks: u64) {
+        self.stats.late_ticks += ticks;
+        self.integrator.miss();
+    }
+
     fn count(&mut self, error: &Error) {
+        self.integrator.miss();
         let kind = error.kind();
         match self.stats.lost.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, n)) => *n += 1,

@@ -4,11 +4,11 @@
 //! resolved when the next sample lands, by interpolation between the samples around each edge.
 
 use crate::clock::{Clock, Moment};
-use crate::integrator::{Integrator, Point, RailPoint};
+use crate::integrator::Integrator;
+pub use crate::mark::Mark;
 use crate::sensor::{Kind, SensorInfo};
-use crate::uncertainty::{Budget, Energy, Interval, budget};
-use crate::units::{Joules, Seconds, Watts};
-use smallvec::SmallVec;
+use crate::uncertainty::{Budget, Energy};
+use crate::units::{Seconds, Watts};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a span cost.
@@ -48,57 +48,8 @@ impl SpanEnergy {
 
     /// The energy between two marks of the same integrator, `begin` first.
     pub fn between(name: String, info: &SensorInfo, begin: &Mark, end: &Mark) -> Self {
-        let duration = end.t - begin.t;
-        let covered = (end.covered - begin.covered).0;
-        let coverage = match duration.0 {
-            d if d > 0.0 => (covered / d).clamp(0.0, 1.0),
-            _ => f64::from(u8::from(end.is_between_samples)),
-        };
-        let mut span = SpanEnergy {
-            coverage,
-            samples: end.samples - begin.samples,
-            ..Self::unknown(name, info.kind, begin.t, end.t)
-        };
-        if coverage == 0.0 {
-            return span;
-        }
-        let interval = |begin_rail: &RailPoint, end_rail: &RailPoint, step: Watts| Interval {
-            begin: *begin_rail,
-            end: *end_rail,
-            duration,
-            uncovered: Seconds(duration.0 * (1.0 - coverage)),
-            power_range: end.power_range,
-            begin_edge: begin.edge,
-            end_edge: end.edge,
-            share_interval: begin.interval_end == end.interval_end,
-            edge_step: step,
-        };
-        let total = interval(&begin.total, &end.total, begin.total.step.max(end.total.step));
-        let offsets: SmallVec<[Watts; 8]> = info
-            .total
-            .iter()
-            .filter_map(|&i| info.rails.get(i))
-            .map(|rail| rail.offset)
-            .collect();
-        let energy_steps: SmallVec<[Joules; 8]> = info
-            .total
-            .iter()
-            .filter_map(|&i| info.rails.get(i))
-            .map(|rail| rail.energy_step)
-            .collect();
-        span.budget = budget(&total, &info.accuracy, &offsets, &energy_steps);
-        span.total = Some(total.energy(&span.budget));
-        span.rails = (info.rails.iter().zip(&begin.rails).zip(&end.rails))
-            .map(|((rail, b), e)| {
-                let interval = interval(b, e, b.step.max(e.step));
-                interval.energy(&budget(
-                    &interval,
-                    &info.accuracy,
-                    &[rail.offset],
-                    &[rail.energy_step],
-                ))
-            })
-            .collect();
+        let mut span = Self::unknown(name, info.kind, begin.t, end.t);
+        begin.resolve(end, info, &mut span);
         span
     }
 
@@ -211,22 +162,6 @@ struct Edge {
     mark: OnceLock<Mark>,
 }
 
-/// Cumulative figures at a moment, from the samples around it.
-#[derive(Clone, Debug)]
-pub struct Mark {
-    t: Moment,
-    rails: SmallVec<[RailPoint; 8]>,
-    total: RailPoint,
-    covered: Seconds,
-    samples: u64,
-    power_range: Watts,
-    /// The sample interval the edge lies in, by its end.
-    interval_end: Moment,
-    /// Distance of the edge from the two samples around it, as in [`Interval::begin_edge`].
-    edge: Seconds,
-    is_between_samples: bool,
-}
-
 /// Where threads leave edges and the sampler resolves them.
 #[derive(Debug)]
 pub(crate) struct EdgeDesk {
@@ -292,7 +227,7 @@ impl EdgeDesk {
             if edge.t > newest.t && !all {
                 return true;
             }
-            let _ = edge.mark.set(mark_at(integrator, edge.t));
+            let _ = edge.mark.set(Mark::at(integrator, edge.t));
             false
         });
     }
@@ -301,92 +236,5 @@ impl EdgeDesk {
         self.edges
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Mark {
-    /// What `integrator` knows of `t`, which lies anywhere among the points it still holds; beyond them the figures
-    /// are those of the nearest one.
-    pub fn at(integrator: &Integrator, t: Moment) -> Self {
-        mark_at(integrator, t)
-    }
-}
-
-fn mark_at(integrator: &Integrator, t: Moment) -> Mark {
-    let points = integrator.points();
-    let after = points.partition_point(|point| point.t < t);
-    let at_sample = |point: &Point| Mark {
-        t,
-        rails: point.rails.clone(),
-        total: point.total,
-        covered: point.covered,
-        samples: point.samples,
-        power_range: integrator.power_range(),
-        interval_end: point.t,
-        edge: Seconds::ZERO,
-        is_between_samples: point.t == t,
-    };
-    match (
-        after.checked_sub(1).and_then(|i| points.get(i)),
-        points.get(after),
-    ) {
-        (Some(before), Some(next)) => between(before, next, t, integrator),
-        // Before the first sample no sample has been counted yet.
-        (None, Some(first)) => Mark {
-            samples: first.samples - 1,
-            ..at_sample(first)
-        },
-        (Some(last), None) => at_sample(last),
-        (None, None) => at_sample(&Point::default()),
-    }
-}
-
-fn between(before: &Point, next: &Point, t: Moment, integrator: &Integrator) -> Mark {
-    let dt = next.t - before.t;
-    let share = ((t - before.t).0 / dt.0).clamp(0.0, 1.0);
-    let at = |a: &RailPoint, b: &RailPoint| interpolate(a, b, share, dt);
-    Mark {
-        t,
-        rails: before
-            .rails
-            .iter()
-            .zip(&next.rails)
-            .map(|(a, b)| at(a, b))
-            .collect(),
-        total: at(&before.total, &next.total),
-        covered: before.covered + (next.covered - before.covered) * share,
-        samples: if t == next.t { next.samples } else { before.samples },
-        power_range: integrator.power_range(),
-        interval_end: next.t,
-        edge: Seconds(share * (1.0 - share) * dt.0),
-        is_between_samples: true,
-    }
-}
-
-/// Energy within a sample interval. Where the interval's energy is that of its trapezoid, power is taken to change
-/// linearly; for a counter, only its mean is known.
-fn interpolate(a: &RailPoint, b: &RailPoint, share: f64, dt: Seconds) -> RailPoint {
-    let whole = b.energy - a.energy;
-    let trapezoid = (a.power + b.power) / 2.0 * dt;
-    let is_trapezoid = (whole - trapezoid).0.abs() <= 1e-9 * whole.0.abs().max(trapezoid.0.abs());
-    let (part, power) = if is_trapezoid {
-        let power = a.power + (b.power - a.power) * share;
-        ((a.power + power) / 2.0 * (dt * share), power)
-    } else {
-        (whole * share, b.power)
-    };
-    let linear = |x: f64, y: f64| x + (y - x) * share;
-    RailPoint {
-        energy: a.energy + part,
-        power,
-        step: b.step,
-        sampling_variance: linear(a.sampling_variance, b.sampling_variance),
-        resolution_variance: linear(a.resolution_variance, b.resolution_variance),
-    }
-}
-
-impl Watts {
-    fn max(self, other: Self) -> Self {
-        Self(self.0.max(other.0))
     }
 }

@@ -1,18 +1,27 @@
 //! How sure an energy is: one standard uncertainty (k = 1) per span, after the GUM (JCGM 100:2008).
 //!
-//! The terms are independent of each other and add in squares:
+//! The terms are independent of each other and add in squares. T is the span's length, h the time between two new
+//! values around an edge, x the part of that interval (0 to 1) that lies inside the span. gamma, unresolved and
+//! angular are what the samples tell about power between them: see [`crate::variability`].
 //!
 //! | term | formula | why |
 //! |---|---|---|
 //! | gain | g E | one gain for all samples: it does not average out |
 //! | offset | sqrt(sum of (o_i T)²) | constant per rail over the span, independent between rails |
-//! | resolution | sqrt(sum of (q dt)²/12); counters q/sqrt(6) | rounding is new at each sample; two reads of a counter |
-//! | sampling | sqrt(sum of (dP dt)²/12) | power may have stepped anywhere between two samples |
-//! | edges | d P_step at each edge, d = a (1 - a) dt, a the edge's place in its sample interval; T P_step if both edges share an interval | where in the interval the energy fell is not known |
-//! | gaps | T_uncovered (P_max - P_min)/sqrt(12) | power in a gap is anywhere in its range |
-//! | lag | tau abs(P_end - P_begin)/sqrt(3) | a first-order filter still owes, or carries over, this much |
+//! | resolution | sqrt(sum of (q run)²/12), at most q T/sqrt(12); counters q/sqrt(6) | rounding is new whenever the reading changes, and the same as long as it does not; two reads of a counter |
+//! | sampling | sqrt(sum of gamma h² (u + (1 - u) a / 6)), u unresolved, a angular; 0 for counters | a sample that is nothing but news stands for its interval with its own variance; a step somewhere in the interval makes the trapezoid wrong by d²h²/12 |
+//! | edges | power: gamma h² (u x + (1 - u) a 2 (x³/3 - x⁴/4)); means: gamma h² x (1 - x); both edges within h: T² gamma (u + (1 - u) a / 2), gamma h T (1 - T/h) | variance of a random walk between two known values (a Brownian bridge), or of the energy between two counter readings |
+//! | gaps | as sampling, gamma growing with the gap up to (range/2)²; T_outside P_peak/sqrt(3) | power may wander further; outside the samples anything up to the highest power seen |
+//! | lag | sqrt((u_tau (P_end - P_begin))² + 2 (tau q)²/12), E corrected by tau (P_end - P_begin) | a first-order low-pass still owes, or carries over, this much; pulses far shorter than tau show in P, as far as its step q allows |
+//! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: abs(P_end - P_begin) sqrt(c² + s²/12) | a value may have been standing in the sensor for up to s, its update period (the mean of it is corrected), and its moment is known to c |
 
-use crate::integrator::RailPoint;
+/// Variance, as a share of `spread` x interval², that each edge may add when the load is nearly in step with the sampling.
+const IN_STEP: f64 = 1.0;
+
+/// The same behind a low-pass, which leaves out only what lies between the sensor's own conversions.
+const IN_STEP_SMOOTHED: f64 = 0.15;
+
+use crate::integrator::{RailPoint, Variances};
 use crate::sensor::Accuracy;
 use crate::units::{Joules, Seconds, Watts};
 use serde::Serialize;
@@ -44,11 +53,13 @@ pub struct Budget {
     pub gaps: Joules,
     /// Smoothing in the sensor.
     pub lag: Joules,
+    /// When the values were true.
+    pub clock: Joules,
 }
 
 impl Budget {
     /// The terms by name, in the order of the table above.
-    pub fn terms(&self) -> [(&'static str, Joules); 7] {
+    pub fn terms(&self) -> [(&'static str, Joules); 8] {
         [
             ("gain", self.gain),
             ("offset", self.offset),
@@ -57,18 +68,14 @@ impl Budget {
             ("edges", self.edges),
             ("gaps", self.gaps),
             ("lag", self.lag),
+            ("clock", self.clock),
         ]
     }
 
     /// The combined standard uncertainty.
     pub fn combined(&self) -> Joules {
-        Joules(
-            self.terms()
-                .iter()
-                .map(|(_, term)| term.0.powi(2))
-                .sum::<f64>()
-                .sqrt(),
-        )
+        let squares = self.terms().map(|(_, term)| term.0.powi(2));
+        Joules(squares.iter().sum::<f64>().sqrt())
     }
 
     /// The largest term.
@@ -81,26 +88,42 @@ impl Budget {
 }
 
 /// What the formulas need to know of one rail (or the total) over one span.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Interval {
-    /// Cumulative figures at the beginning.
-    pub begin: RailPoint,
-    /// Cumulative figures at the end.
-    pub end: RailPoint,
+    /// Where the span begins.
+    pub begin: Edge,
+    /// Where it ends.
+    pub end: Edge,
+    /// Variances of the whole sample intervals between the edges; `resolution` is that of the span.
+    pub between: Variances,
     /// Length of the span.
     pub duration: Seconds,
-    /// Part of it without samples.
-    pub uncovered: Seconds,
-    /// Highest minus lowest power seen so far.
-    pub power_range: Watts,
-    /// a (1 - a) dt at the beginning, a being the edge's place (0 to 1) in its sample interval of length dt.
-    pub begin_edge: Seconds,
-    /// The same at the end.
-    pub end_edge: Seconds,
+    /// Part of it before the first or after the last sample.
+    pub outside: Seconds,
     /// Whether both edges lie in the same sample interval.
-    pub share_interval: bool,
-    /// How much power changed around the edges.
-    pub edge_step: Watts,
+    pub is_within_one: bool,
+    /// How long a value may have stood in the sensor before it was read.
+    pub standing: Seconds,
+}
+
+/// One edge of a span.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edge {
+    /// Cumulative figures there.
+    pub point: RailPoint,
+    /// The part of its sample interval that lies inside the span, 0 to 1.
+    pub inside: f64,
+}
+
+/// Offset and steps of a rail, or of the rails that make up a total: the roots of their sums of squares.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steps {
+    /// Standard uncertainty of the offset.
+    pub offset: Watts,
+    /// Smallest step of a power reading.
+    pub power_step: Watts,
+    /// Smallest step of an energy counter.
+    pub energy_step: Joules,
 }
 
 impl Interval {
@@ -113,77 +136,151 @@ impl Interval {
     }
 
     fn joules(&self) -> Joules {
-        self.end.energy - self.begin.energy
+        self.end.point.energy - self.begin.point.energy
+    }
+
+    fn rise(&self) -> f64 {
+        (self.end.point.power - self.begin.point.power).0
     }
 }
 
-/// The terms for one rail or total. `offsets` and `energy_steps` are those of the rails that it sums up.
-pub fn budget(
-    interval: &Interval,
-    accuracy: &Accuracy,
-    offsets: &[Watts],
-    energy_steps: &[Joules],
-) -> Budget {
-    let root_of_squares =
-        |terms: &mut dyn Iterator<Item = f64>| Joules(terms.map(|x| x * x).sum::<f64>().sqrt());
-    let duration = interval.duration.0;
-    let resolution_variance = interval.end.resolution_variance - interval.begin.resolution_variance;
-    let counter_rounding = energy_steps.iter().map(|step| step.0 / 6f64.sqrt());
-    let edge = |width: Seconds| width.0 * interval.edge_step.0;
+/// The terms for one rail or total.
+pub fn budget(interval: &Interval, accuracy: &Accuracy, steps: &Steps) -> Budget {
+    let (sampling, edges) = between_samples(interval);
+    let outside = interval.outside.0 * interval.end.point.peak.0 / 3f64.sqrt();
+    let gaps = interval.between.gaps.max(0.0) + outside * outside;
     Budget {
         gain: Joules((accuracy.gain * interval.joules().0).abs()),
-        offset: root_of_squares(&mut offsets.iter().map(|offset| offset.0 * duration)),
-        resolution: root_of_squares(&mut counter_rounding.chain([resolution_variance.max(0.0).sqrt()])),
-        sampling: Joules(
-            (interval.end.sampling_variance - interval.begin.sampling_variance)
-                .max(0.0)
-                .sqrt(),
-        ),
-        edges: if interval.share_interval {
-            Joules(duration * interval.edge_step.0)
+        offset: steps.offset * interval.duration,
+        resolution: Joules(resolution(interval, steps).sqrt()),
+        sampling: Joules(sampling.sqrt()),
+        edges: Joules(edges.sqrt()),
+        gaps: Joules(gaps.sqrt()),
+        lag: Joules(lag(interval, accuracy, steps).sqrt()),
+        clock: Joules(clock(interval, accuracy).sqrt()),
+    }
+}
+
+fn resolution(interval: &Interval, steps: &Steps) -> f64 {
+    let all_the_same = (steps.power_step.0 * interval.duration.0).powi(2) / 12.0;
+    interval.between.resolution.clamp(0.0, all_the_same) + steps.energy_step.0.powi(2) / 6.0
+}
+
+/// Variances by sampling and edges.
+fn between_samples(interval: &Interval) -> (f64, f64) {
+    let Interval { begin, end, .. } = interval;
+    let sampling = interval.between.sampling.max(0.0);
+    let edges = begin.variance(interval.standing) + end.variance(interval.standing);
+    let longest = begin.point.interval.0.max(end.point.interval.0);
+    if interval.is_within_one {
+        (0.0, within_one(interval))
+    } else if interval.duration.0 < longest {
+        let bound = within_one(interval);
+        (sampling.min(bound), edges.min(bound))
+    } else {
+        (sampling, edges)
+    }
+}
+
+/// Variance of a span that is shorter than the time between two new values.
+fn within_one(interval: &Interval) -> f64 {
+    let variance = |edge: &Edge| {
+        let (t, h, roughness) = (interval.duration.0, edge.point.interval.0, edge.point.roughness);
+        if edge.point.is_mean {
+            let x = (t / h).clamp(0.0, 1.0);
+            let in_step = if edge.point.is_complete {
+                0.0
+            } else {
+                x * x * roughness.spread
+            };
+            h * h * (roughness.gamma * x * (1.0 - x)).max(in_step)
         } else {
-            root_of_squares(&mut [edge(interval.begin_edge), edge(interval.end_edge)].into_iter())
-        },
-        gaps: Joules(interval.uncovered.0 * interval.power_range.0 / 12f64.sqrt()),
-        lag: Joules(accuracy.lag.map_or(0.0, |tau| {
-            tau.0 * (interval.end.power - interval.begin.power).0.abs() / 3f64.sqrt()
-        })),
+            t * t * (roughness.gamma * roughness.blend(1.0, 0.5)).max(roughness.spread)
+        }
+    };
+    variance(&interval.begin).max(variance(&interval.end))
+}
+
+impl Edge {
+    /// Variance of the part of the sample interval that lies inside.
+    fn variance(&self, standing: Seconds) -> f64 {
+        let RailPoint {
+            roughness,
+            interval,
+            is_mean,
+            is_complete,
+            ..
+        } = self.point;
+        // A value that has been standing for an unknown time does not tell where in its interval the edge lies.
+        let is_placed = standing.0 <= 0.5 * interval.0;
+        let x = if is_placed { self.inside } else { 0.5 };
+        let share = if is_mean {
+            x * (1.0 - x)
+        } else {
+            roughness.blend(x, 2.0 * (x.powi(3) / 3.0 - x.powi(4) / 4.0))
+        };
+        let in_step = match (is_mean, is_complete) {
+            (_, true) => 0.0,
+            (true, _) => IN_STEP_SMOOTHED * roughness.spread,
+            (false, _) => IN_STEP * roughness.spread,
+        };
+        (roughness.gamma * share + in_step) * interval.0.powi(2)
+    }
+}
+
+fn lag(interval: &Interval, accuracy: &Accuracy, steps: &Steps) -> f64 {
+    let Some(tau) = accuracy.lag else { return 0.0 };
+    let unsure = tau.0 * accuracy.lag_uncertainty * interval.rise();
+    let rounding = 2.0 * (tau.0 * steps.power_step.0).powi(2) / 12.0;
+    // A low-pass that is faster than the sampling: the reading at the edge itself is not known.
+    let unseen = |edge: &Edge| {
+        if edge.point.is_mean {
+            0.0
+        } else {
+            edge.point.roughness.gamma * tau.0 * tau.0 * edge.point.roughness.blend(1.0, 0.5)
+        }
+    };
+    unsure * unsure + rounding + unseen(&interval.begin) + unseen(&interval.end)
+}
+
+fn clock(interval: &Interval, accuracy: &Accuracy) -> f64 {
+    let time = accuracy.clock.0.powi(2) + interval.standing.0.powi(2) / 12.0;
+    let Interval { begin, end, .. } = interval;
+    if begin.point.is_mean && accuracy.lag.is_none() && accuracy.window.is_none() {
+        (begin.point.power.0.powi(2) + end.point.power.0.powi(2)) * time
+    } else {
+        // Two edges within one value show no rise, whatever happened: then it is what power usually does.
+        let usual = 2.0 * begin.point.roughness.gamma.max(end.point.roughness.gamma);
+        let shift = time.min(interval.duration.0.powi(2));
+        interval.rise().powi(2).max(usual) * shift
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variability::Roughness;
 
     fn interval(joules: f64, duration: f64) -> Interval {
-        Interval {
-            begin: RailPoint::default(),
-            end: RailPoint {
-                energy: Joules(joules),
-                ..RailPoint::default()
-            },
+        let mut interval = Interval {
             duration: Seconds(duration),
-            uncovered: Seconds::ZERO,
-            power_range: Watts::ZERO,
-            begin_edge: Seconds::ZERO,
-            end_edge: Seconds::ZERO,
-            share_interval: false,
-            edge_step: Watts::ZERO,
-        }
+            ..Interval::default()
+        };
+        interval.end.point.energy = Joules(joules);
+        interval
     }
 
     #[test]
-    fn gain_does_not_average_out_and_offsets_of_rails_do() {
+    fn gain_does_not_average_out_and_the_terms_add_in_squares() {
         let accuracy = Accuracy {
             gain: 0.01,
             ..Accuracy::default()
         };
-        let terms = budget(
-            &interval(100.0, 10.0),
-            &accuracy,
-            &[Watts(0.03), Watts(0.04)],
-            &[],
-        );
+        let steps = Steps {
+            offset: Watts(0.05),
+            ..Steps::default()
+        };
+        let terms = budget(&interval(100.0, 10.0), &accuracy, &steps);
         assert!((terms.gain.0 - 1.0).abs() < 1e-12);
         assert!((terms.offset.0 - 0.5).abs() < 1e-12);
         assert!((terms.combined().0 - 1.25f64.sqrt()).abs() < 1e-12);
@@ -191,22 +288,38 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_costs_the_power_range() {
-        let gap = Interval {
-            uncovered: Seconds(2.0),
-            power_range: Watts(12f64.sqrt()),
-            ..interval(1.0, 4.0)
-        };
-        assert!((budget(&gap, &Accuracy::default(), &[], &[]).gaps.0 - 2.0).abs() < 1e-12);
+    fn time_outside_the_samples_may_have_taken_up_to_the_peak() {
+        let mut outside = interval(1.0, 4.0);
+        outside.outside = Seconds(2.0);
+        outside.end.point.peak = Watts(3f64.sqrt());
+        let terms = budget(&outside, &Accuracy::default(), &Steps::default());
+        assert!((terms.gaps.0 - 2.0).abs() < 1e-12);
     }
 
     #[test]
-    fn a_span_within_one_sample_interval_is_as_unsure_as_the_power_step() {
-        let short = Interval {
-            share_interval: true,
-            edge_step: Watts(3.0),
-            ..interval(0.001, 0.001)
+    fn a_span_within_one_sample_interval_is_as_unsure_as_power_varies() {
+        let mut short = interval(0.001, 0.001);
+        short.is_within_one = true;
+        short.end.point.interval = Seconds(0.01);
+        short.end.point.roughness = Roughness {
+            gamma: 9.0,
+            unresolved: 1.0,
+            angular: 1.0,
+            spread: 0.0,
         };
-        assert!((budget(&short, &Accuracy::default(), &[], &[]).edges.0 - 0.003).abs() < 1e-12);
+        let terms = budget(&short, &Accuracy::default(), &Steps::default());
+        assert!((terms.edges.0 - 0.003).abs() < 1e-12, "{terms:?}");
+    }
+
+    #[test]
+    fn a_reading_that_never_changes_has_one_rounding_error_for_the_whole_span() {
+        let mut constant = interval(20.0, 10.0);
+        constant.between.resolution = 1e9;
+        let steps = Steps {
+            power_step: Watts(0.04),
+            ..Steps::default()
+        };
+        let terms = budget(&constant, &Accuracy::default(), &steps);
+        assert!((terms.resolution.0 - 0.4 / 12f64.sqrt()).abs() < 1e-12);
     }
 }

@@ -1,0 +1,85 @@
+//! The claim behind every `± U`: the truth lies in the stated 95 % interval, for every waveform and every sensor.
+
+use hwmeter_hw::synthetic::coverage::{Combination, Outcome, Row, Ticks, run};
+use hwmeter_hw::synthetic::{SensorModel, Severity, Shape};
+
+/// Spans per combination.
+const SPANS: u32 = 2000;
+
+/// At least so much of the spans must contain the truth within two standard uncertainties.
+const LEAST_COVERAGE: f64 = 0.93;
+
+/// And the stated uncertainty must not be larger than so many times the true one.
+const MOST_CAUTION: f64 = 3.0;
+
+fn outcomes(rows: &[Row], shapes: &[Shape], spans: u32) -> Vec<(String, Outcome)> {
+    let cells: Vec<(String, Combination)> = rows
+        .iter()
+        .flat_map(|row| {
+            let name = move |shape: Shape| format!("{}, {}", row.name(), shape.name());
+            shapes.iter().map(move |&shape| (name(shape), row.with(shape)))
+        })
+        .collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                let mine = cells.iter().enumerate().skip(first).step_by(threads);
+                scope.spawn(|| {
+                    mine.map(|(seed, (name, cell))| (name.clone(), run(cell, spans, seed as u64)))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    })
+}
+
+#[test]
+fn the_truth_lies_within_the_stated_interval_and_the_interval_is_not_wider_than_it_must_be() {
+    let bad: Vec<String> = outcomes(&Row::all(), &Shape::ALL, SPANS)
+        .into_iter()
+        .filter(|(_, outcome)| {
+            outcome.spans < SPANS * 99 / 100
+                || outcome.coverage < LEAST_COVERAGE
+                || !(outcome.caution() <= MOST_CAUTION)
+        })
+        .map(|(name, outcome)| format!("{name}: {outcome:?}, caution {:.2}", outcome.caution()))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// Sampled evenly, one in ten of these intervals would hold the truth.
+#[test]
+fn a_load_in_step_with_the_sampling_rate_is_seen_through() {
+    let rows: Vec<Row> = Row::all()
+        .into_iter()
+        .filter(|row| {
+            matches!(
+                row.sensor,
+                SensorModel::Ina3221(1) | SensorModel::Rapl | SensorModel::Tegrastats
+            )
+        })
+        .collect();
+    for (name, outcome) in outcomes(&rows, &[Shape::InStep], SPANS) {
+        assert!(outcome.coverage >= LEAST_COVERAGE, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_gain_three_times_as_wrong_as_stated_is_seen() {
+    let broken = [SensorModel::Rapl, SensorModel::ModbusMean].map(|sensor| Row {
+        sensor,
+        ticks: Ticks::Exact,
+        severity: Severity {
+            gain: 3.0,
+            ..Severity::SPECIFIED
+        },
+    });
+    for (name, outcome) in outcomes(&broken, &Shape::ALL, SPANS / 4) {
+        assert!(outcome.coverage < 0.8, "{name}: {outcome:?}");
+    }
+}
