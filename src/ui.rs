@@ -68,7 +68,14 @@ pub fn joules(energy: &Energy) -> String {
 pub fn with_uncertainty(value: f64, uncertainty: f64, unit: &str) -> String {
     let expanded = 2.0 * uncertainty;
     let digits = decimals(expanded);
-    format!("{value:.digits$} {unit} ± {expanded:.digits$} {unit}")
+    let number = format!("{value:.digits$}");
+    let is_zero = number.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'));
+    let number = if is_zero {
+        number.trim_start_matches('-')
+    } else {
+        &number
+    };
+    format!("{number} {unit} ± {expanded:.digits$} {unit}")
 }
 
 /// A number without digits that say nothing: `100`, `0.5`, `33.3`.
@@ -137,6 +144,16 @@ mod tests {
             "1235 J ± 120 J".replace("1235", "1234")
         );
         assert_eq!(joules(&energy(1.0, 0.0)), "1.000 J ± 0.000 J");
+        assert_eq!(joules(&energy(-0.0004, 0.012)), "0.000 J ± 0.024 J");
+        assert_eq!(joules(&energy(-0.5, 0.012)), "-0.500 J ± 0.024 J");
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        assert_eq!(
+            (short(100.0), short(0.5), short(33.33)),
+            ("100".into(), "0.5".into(), "33.3".into())
+        );
     }
 
     #[test]

@@ -182,18 +182,19 @@ impl Bench<'_> {
             .ok();
         let path = pipe.as_ref().map(MarksPipe::path);
         std::thread::scope(|scope| {
-            let log = Arc::new(PhaseLog::begin(&self.instruments));
+            let log = Arc::new(PhaseLog::new(&self.instruments));
             if let Some(pipe) = &pipe {
                 let log = Arc::clone(&log);
                 scope.spawn(move || pipe.read(|arrived, mark| log.take(arrived, mark)));
             }
+            log.open();
             let spans = self.begin_spans();
             let outcome = Running::start(self.args, path, self.interrupts).and_then(|running| {
                 self.tree.set(running.pid());
                 running.wait().map(|()| running)
             });
-            log.close();
             let ended = end_spans(spans);
+            log.close();
             if let Some(pipe) = &pipe {
                 pipe.end()?;
             }

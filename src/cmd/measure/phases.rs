@@ -44,14 +44,17 @@ pub struct Refused {
 pub type PhasesOfSensors = Vec<Vec<SpanEnergy>>;
 
 impl<'m> PhaseLog<'m> {
-    /// Begins the first phase.
-    pub fn begin(instruments: &'m [Instrument]) -> Self {
-        let log = Self {
+    /// A log of no phase yet.
+    pub fn new(instruments: &'m [Instrument]) -> Self {
+        Self {
             instruments,
             state: Mutex::default(),
-        };
-        log.state().running = Some(log.begin_phase(START));
-        log
+        }
+    }
+
+    /// The run begins, and with it the first phase.
+    pub fn open(&self) {
+        self.state().running = Some(self.begin_phase(START));
     }
 
     /// A mark has arrived.
@@ -71,23 +74,36 @@ impl<'m> PhaseLog<'m> {
     /// Ends the phase that runs and begins the next one.
     ///
     /// A mark tells its own moment, a little before it arrived. A meter can begin a span only now, so this is the
-    /// place that costs a phase its exact edge: the time between the two.
+    /// place that costs a phase its exact edge: the time between the two, and between two looks at the clock.
     fn cut(&self, state: &mut State, mark: &Mark, arrived: Moment) {
         let late = mark.at.map_or(0.0, |at| (arrived - at).0);
         tracing::debug!("phase {} begins {late:.6} s after its mark", mark.name);
-        let next = self.begin_phase(mark.name.as_str());
-        match state.running.replace(next) {
-            Some(before) => state.ended.push(before.end()),
+        match state.running.take() {
+            Some(before) => {
+                let (ended, next) = self.hand_over(before, mark.name.as_str());
+                state.ended.push(ended);
+                state.running = Some(next);
+            }
             // The run has ended and this mark is one of its last words: a phase of no length.
-            None => state.ended.extend(state.running.take().map(Phase::end)),
+            None => state.ended.push(self.begin_phase(mark.name.as_str()).end()),
         }
     }
 
+    fn hand_over(&self, before: Phase<Span>, name: &str) -> (Phase<PendingSpan>, Phase<Span>) {
+        let mut next = Phase::named(name);
+        let mut ended = Phase::named(&before.name);
+        for (span, instrument) in before.spans.into_iter().zip(self.instruments) {
+            ended.spans.push(span.end());
+            next.spans.push(instrument.meter.span(""));
+        }
+        (ended, next)
+    }
+
     fn begin_phase(&self, name: &str) -> Phase<Span> {
-        let spans = self.instruments.iter().map(|i| i.meter.span(name));
+        let spans = self.instruments.iter().map(|i| i.meter.span(""));
         Phase {
-            name: name.to_owned(),
             spans: spans.collect(),
+            ..Phase::named(name)
         }
     }
 
@@ -118,6 +134,15 @@ impl<'m> PhaseLog<'m> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Phase<T> {
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            spans: Vec::new(),
+        }
     }
 }
 

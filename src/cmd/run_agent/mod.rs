@@ -159,7 +159,7 @@ impl Setup {
             "kind": meter.info().kind,
             "board_kind": board_kind,
             "energy_note": servers.is_shared().then_some(SHARE_NOTE),
-            "clock": { "t_s_zero_unix_s": origin.unix_s },
+            "clock": clock_offset(origin),
             "sampling_hz": 1.0 / meter.period().0,
             "power": envelope,
             "reward": reward,
@@ -177,7 +177,7 @@ impl Setup {
             servers,
             cost,
             meter,
-            origin: origin.moment,
+            origin,
             awake,
             reward,
             manifest,
@@ -271,7 +271,7 @@ fn start_meter(
     mut sensor: Box<dyn Sensor>,
     servers: &Servers,
     trace: &TraceWriter,
-) -> anyhow::Result<(Meter, PowerEnvelope, Origin)> {
+) -> anyhow::Result<(Meter, PowerEnvelope, Moment)> {
     let id = sensor.info().id;
     let cores = core_count(&context.root);
     let envelope = PowerEnvelope::find(&mut *sensor, &MonotonicClock, cores)
@@ -289,9 +289,9 @@ fn start_meter(
     } else {
         sensor
     };
-    let origin = Origin::now();
+    let origin = MonotonicClock.now();
     let rate = args.rate.unwrap_or(device.info().default_rate_hz());
-    let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin.moment));
+    let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin));
     let meter = Meter::start(device, options).with_context(|| format!("sensor {id} cannot be read"))?;
     Ok((meter, envelope, origin))
 }
@@ -328,23 +328,11 @@ fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
     error.into()
 }
 
-/// The moment from which a run counts its seconds, and the wall clock just then: the one offset between the two. A
-/// wall clock that is set later, or a machine that sleeps, changes neither.
-struct Origin {
-    moment: Moment,
-    unix_s: f64,
-}
-
-impl Origin {
-    fn now() -> Self {
-        let before = MonotonicClock.now();
-        let unix_ns = jiff::Timestamp::now().as_nanosecond();
-        let after = MonotonicClock.now();
-        Self {
-            moment: Moment(before.0 + (after.0 - before.0) / 2),
-            unix_s: unix_ns as f64 * 1e-9,
-        }
-    }
+/// What to add to monotonic seconds of the run to get Unix time.
+fn clock_offset(origin: Moment) -> Value {
+    let unix = jiff::Timestamp::now().as_nanosecond() as f64 * 1e-9;
+    let since_origin = (MonotonicClock.now() - origin).0;
+    json!({ "t_s_zero_unix_s": unix - since_origin })
 }
 
 fn meter_stats(stats: &MeterStats) -> Value {
