@@ -3,6 +3,7 @@
 mod command;
 mod document;
 mod instrument;
+mod phase_table;
 mod phases;
 mod report;
 mod signals;

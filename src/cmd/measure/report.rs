@@ -1,7 +1,7 @@
 //! The result on one screen. It stands on stderr, like that of `time`, so that the command's own output stays usable.
 
 use super::warnings::{self, Several};
-use super::{Measurement, Run};
+use super::{Measurement, Run, phase_table};
 use crate::cli::MeasureArgs;
 use crate::ui::{self, paint, table};
 use hwmeter_hw::combine::{self, Terms};
@@ -9,10 +9,9 @@ use hwmeter_hw::idle::IdlePower;
 use hwmeter_hw::repeat::Repeated;
 use hwmeter_hw::sensor::Kind;
 use hwmeter_hw::span::SpanEnergy;
-use hwmeter_hw::units::Seconds;
 
 /// More rows than this do not fit a screen: a summary stands for them.
-const MOST_ROWS: usize = 20;
+pub const MOST_ROWS: usize = 20;
 
 /// Terms below this share of the variance are not worth their place.
 const SMALLEST_SHARE: f64 = 0.001;
@@ -29,7 +28,7 @@ pub fn print(runs: &[Run], args: &MeasureArgs) {
         }
         print_sensor(&several, args);
         print_rails(first, several.runs().len());
-        print_phases(&several);
+        phase_table::print(&several);
         for warning in warnings::of(&several) {
             anstream::eprintln!("{} {warning}", paint(ui::WARN, "note:"));
         }
@@ -124,7 +123,8 @@ fn repeated_text(of: &Repeated) -> String {
     )
 }
 
-fn without_column(mut rows: comfy_table::Table, column: usize, is_hidden: bool) -> comfy_table::Table {
+/// The table without one of its columns.
+pub fn without_column(mut rows: comfy_table::Table, column: usize, is_hidden: bool) -> comfy_table::Table {
     if is_hidden && let Some(column) = rows.column_mut(column) {
         column.set_constraint(comfy_table::ColumnConstraint::Hidden);
     }
@@ -205,105 +205,13 @@ fn print_rails(measurement: &Measurement, runs: usize) {
     anstream::eprintln!("\n{}", rows.trim_fmt());
 }
 
-/// Each phase in order of time; where a name came several times, its total too.
-fn print_phases(several: &Several) {
-    let phases: Vec<(&Measurement, &SpanEnergy)> = several
-        .all()
-        .flat_map(|m| m.phases.iter().map(move |phase| (m, phase)))
-        .collect();
-    let Some((first, _)) = phases.first() else { return };
-    let totals = totals(&phases);
-    let has_net = first.idle.is_some();
-    let mut rows = table(&["PHASE", "ENERGY", "NET", "TIME", "MEAN", "COVERAGE", "SAMPLES"]);
-    if phases.len() <= MOST_ROWS {
-        for (measurement, phase) in &phases {
-            let net = measurement.idle.as_ref().and_then(|idle| idle.net(phase));
-            rows.add_row([
-                phase.name.clone(),
-                energy_cell(Terms::of(phase).as_ref()),
-                energy_cell(net.as_ref()),
-                ui::seconds(phase.duration().0),
-                watts_cell(phase),
-                format!("{:.1} %", 100.0 * phase.coverage),
-                phase.samples.to_string(),
-            ]);
-        }
-    }
-    // Beside the phases themselves, a total says something only where it sums up several.
-    let fewest = if phases.len() <= MOST_ROWS { 2 } else { 1 };
-    let sums = totals.iter().filter(|total| total.count >= fewest);
-    rows.add_rows(sums.take(MOST_ROWS).map(PhaseTotal::row));
-    anstream::eprintln!("\n{}", without_column(rows, 2, !has_net).trim_fmt());
-    if totals.len() > MOST_ROWS {
-        let more = totals.len() - MOST_ROWS;
-        anstream::eprintln!("and {more} more names; --json has all phases");
-    }
-}
-
-/// All phases of one name.
-struct PhaseTotal {
-    name: String,
-    count: usize,
-    gross: Vec<Terms>,
-    net: Vec<Terms>,
-    duration: Seconds,
-    covered: f64,
-    samples: u64,
-}
-
-impl PhaseTotal {
-    fn row(&self) -> [String; 7] {
-        let gross = combine::sum(&self.gross);
-        let mean = gross.as_ref().map(|sum| sum.joules / self.duration);
-        [
-            format!("{}, {} times", self.name, self.count),
-            energy_cell(gross.as_ref()),
-            energy_cell(combine::sum(&self.net).as_ref()),
-            ui::seconds(self.duration.0),
-            mean.map_or("-".to_owned(), |mean| format!("{mean:.3}")),
-            format!("{:.1} %", 100.0 * self.covered / self.duration.0),
-            self.samples.to_string(),
-        ]
-    }
-
-    fn add(&mut self, measurement: &Measurement, phase: &SpanEnergy) {
-        self.count += 1;
-        self.gross.extend(Terms::of(phase));
-        self.net
-            .extend(measurement.idle.as_ref().and_then(|idle| idle.net(phase)));
-        self.duration += phase.duration();
-        self.covered += phase.duration().0 * phase.coverage;
-        self.samples += phase.samples;
-    }
-}
-
-/// The totals by name, in the order in which the names first came.
-fn totals(phases: &[(&Measurement, &SpanEnergy)]) -> Vec<PhaseTotal> {
-    let mut totals: Vec<PhaseTotal> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for (measurement, phase) in phases {
-        let place = *places.entry(phase.name.as_str()).or_insert_with(|| {
-            totals.push(PhaseTotal {
-                name: phase.name.clone(),
-                count: 0,
-                gross: Vec::new(),
-                net: Vec::new(),
-                duration: Seconds::ZERO,
-                covered: 0.0,
-                samples: 0,
-            });
-            totals.len() - 1
-        });
-        totals[place].add(measurement, phase);
-    }
-    totals
-}
-
-fn energy_cell(terms: Option<&Terms>) -> String {
+/// An energy for a table.
+pub fn energy_cell(terms: Option<&Terms>) -> String {
     terms.map_or("unknown".to_owned(), |terms| ui::joules(&terms.energy()))
 }
 
-fn watts_cell(span: &SpanEnergy) -> String {
+/// A mean power for a table.
+pub fn watts_cell(span: &SpanEnergy) -> String {
     span.mean_power()
         .map_or("-".to_owned(), |mean| format!("{mean:.3}"))
 }

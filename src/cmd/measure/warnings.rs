@@ -174,3 +174,103 @@ fn refused(several: &Several) -> Option<String> {
         "{marks} marks began no phase, the first because {reason}"
     ))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::Seen;
+    use super::*;
+    use crate::cmd::measure::phases::Refused;
+    use hwmeter_hw::clock::{Clock, ManualClock, SuspendWatch};
+    use hwmeter_hw::meter::{Meter, MeterOptions};
+    use hwmeter_hw::sensor::{Reading, Sensor};
+    use hwmeter_hw::units::Watts;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    struct Flat;
+
+    impl Sensor for Flat {
+        fn read(&mut self) -> hwmeter_hw::Result<Reading> {
+            Ok(Reading::of_power(Watts(2.0)))
+        }
+    }
+
+    /// A run of one second at 100 Hz, in which the machine slept for a minute.
+    fn run_with_sleep() -> Run {
+        let clock = Arc::new(ManualClock::new());
+        let options = MeterOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..MeterOptions::at(100.0)
+        };
+        let meter = Meter::start_manual(Flat, options).unwrap();
+        let awake = SuspendWatch::begin(&*clock);
+        let span = meter.span("measured");
+        for _ in 0..100 {
+            clock.advance(Duration::from_millis(10));
+            meter.sample_now();
+        }
+        clock.suspend(Duration::from_secs(60));
+        let span = span.end();
+        clock.advance(Duration::from_millis(10));
+        meter.sample_now();
+        let measurement = Measurement {
+            info: meter.info().clone(),
+            span: span.wait(),
+            idle: None,
+            net: None,
+            phases: Vec::new(),
+            seen: Seen::default(),
+            rate_hz: 100.0,
+            calibration: None,
+        };
+        Run {
+            sensors: vec![measurement],
+            exit_status: 0,
+            suspended: awake.elapsed(&*clock),
+            refused: Refused::default(),
+        }
+    }
+
+    #[test]
+    fn time_suspended_is_told_and_neither_time_nor_joules_of_the_run() {
+        let run = run_with_sleep();
+        let warnings = of(&Several::of(std::slice::from_ref(&run), 0));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("suspended for 60.00 s"), "{warnings:?}");
+        let span = &run.sensors[0].span;
+        assert!((span.duration().0 - 1.0).abs() < 1e-9);
+        assert!((span.total.unwrap().joules.0 - 2.0).abs() < 1e-9);
+        let document = crate::cmd::measure::document::document(std::slice::from_ref(&run));
+        assert_eq!(document["suspended_s"], 60.0);
+    }
+
+    #[test]
+    fn what_makes_a_number_doubtful_is_told_with_what_to_do() {
+        let mut run = run_with_sleep();
+        run.suspended = Seconds::ZERO;
+        let measurement = &mut run.sensors[0];
+        measurement.seen.late_ticks = 5;
+        measurement.seen.resets = 1;
+        measurement.span.coverage = 0.5;
+        measurement.info.accuracy.update_period = Some(Seconds(3.0));
+        run.refused = Refused {
+            marks: 2,
+            reason: Some("a phase needs a name".to_owned()),
+        };
+        let warnings = of(&Several::of(std::slice::from_ref(&run), 0));
+        for words in [
+            "only 50 %",
+            "less than the sensor takes",
+            "5 of about 100",
+            "began anew",
+            "2 marks",
+        ] {
+            assert!(
+                warnings.iter().any(|said| said.contains(words)),
+                "{words}: {warnings:?}"
+            );
+        }
+        assert_eq!(warnings.len(), 5);
+    }
+}
