@@ -2,9 +2,10 @@
 
 use crate::boards::Board;
 use crate::{hwmeter, leftovers, number, output, status, text, until_there};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -62,13 +63,24 @@ fn stdin_and_stdout_are_those_of_the_command() {
 fn start(board: &Board, script: &str) -> Child {
     let ready = board.path().join("ready");
     let script = script.replace("READY", &format!("touch {}", ready.display()));
-    let measure = hwmeter(board, &["measure", "--json", "--", "sh", "-c", &script])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = hwmeter(board, &["measure", "--json", "--", "sh", "-c", &script]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let measure = with_default_signals(&mut command).spawn().unwrap();
     until_there(&ready);
     measure
+}
+
+/// Who runs these tests in the background may have them ignored.
+fn with_default_signals(command: &mut Command) -> &mut Command {
+    let reset = || {
+        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+            // SAFETY: the default action is no function of ours.
+            unsafe { signal::signal(signal, SigHandler::SigDfl)? };
+        }
+        Ok(())
+    };
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe { command.pre_exec(reset) }
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -148,14 +160,37 @@ fn a_signal_that_was_ignored_stays_ignored() {
     assert_eq!(measure.wait().unwrap().code(), Some(3));
 }
 
+/// The idle board is watched before anything runs; a signal then means that nothing shall.
+#[test]
+fn a_signal_while_idle_runs_nothing() {
+    let board = Board::jetson_nano();
+    let ran = board.path().join("ran");
+    let args = [
+        "measure",
+        "--json",
+        "--idle",
+        "60s",
+        "--",
+        "touch",
+        ran.to_str().unwrap(),
+    ];
+    let mut command = hwmeter(&board, &args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let measure = with_default_signals(&mut command).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    send(&measure, Signal::SIGTERM);
+    let done = measure.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(143));
+    assert!(done.stdout.is_empty() && !ran.exists());
+    assert!(text(&done.stderr).contains("nothing was measured"));
+}
+
 #[test]
 fn a_duration_can_be_cut_short() {
     let board = Board::jetson_nano();
-    let measure = hwmeter(&board, &["measure", "--json", "--duration", "60s"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = hwmeter(&board, &["measure", "--json", "--duration", "60s"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let measure = with_default_signals(&mut command).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(700));
     send(&measure, Signal::SIGINT);
     let done = measure.wait_with_output().unwrap();

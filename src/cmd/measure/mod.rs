@@ -74,7 +74,9 @@ pub fn run(args: &MeasureArgs, root: &Root, calibration: &Calibration) -> anyhow
         let path = trace.path().to_owned();
         trace.finish().check(&path)
     });
-    if args.json {
+    if runs.is_empty() {
+        anstream::eprintln!("nothing was measured: a signal came before the first run");
+    } else if args.json {
         println!("{:#}", document::document(&runs));
     } else {
         report::print(&runs, args);

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The phase before the first mark.
 pub const START: &str = "(start)";
 
-/// More phases than anybody can read, and than a runaway loop should take memory for.
-const MOST_PHASES: usize = 100_000;
+/// More phases than anybody can read; a runaway loop must not take all memory (about 2 kB each).
+const MOST_PHASES: usize = 20_000;
 
 /// Cuts a run into phases while it goes on. Marks come from another thread than the one that ends it.
 pub struct PhaseLog<'m> {
