@@ -12,7 +12,7 @@ fn phases_script(board: &Board, mark: impl Fn(&str) -> String) -> String {
     let power = |milliwatts: u32| format!("echo {milliwatts} > {0}.new; mv {0}.new {0}\n", input.display());
     [("load", 2000), ("work", 6000), ("save", 4000)]
         .iter()
-        .map(|(name, milliwatts)| format!("{}{}\nsleep 0.5\n", power(*milliwatts), mark(name)))
+        .map(|(name, milliwatts)| format!("{}\n{}sleep 0.5\n", mark(name), power(*milliwatts)))
         .collect()
 }
 
@@ -25,7 +25,7 @@ fn assert_phases(measured: &Value) {
     assert_eq!(names, ["(start)", "load", "work", "save"]);
     for (phase, watts) in phases[1..].iter().zip([2.0, 6.0, 4.0]) {
         let mean = number(&phase["total"]["mean_watts"]);
-        assert!((mean - watts).abs() < 0.06 * watts, "{watts} W: {phase:#}");
+        assert!((mean - watts).abs() < 0.08 * watts, "{watts} W: {phase:#}");
         assert!(number(&phase["duration_s"]) >= 0.5, "{phase:#}");
         assert!(
             number(&phase["coverage"]) > 0.9 && number(&phase["samples"]) > 30.0,
