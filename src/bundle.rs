@@ -1,7 +1,8 @@
 //! A board in a tar file: the nodes that discovery looked at, so that a board nobody here owns can be understood, and
 //! becomes a test. Unpacked, it works with `--root`.
 //!
-//! Serial numbers are blanked: the `Serial` line of `/proc/cpuinfo`; nothing else that discovery reads holds one. Files
+//! Serial numbers are left out: the `Serial` line of `/proc/cpuinfo` and the UUID that NVIDIA's driver tells of a card;
+//! nothing else that discovery reads holds one. Files
 //! that may not be read are packed empty with their mode, so that they are unreadable again where they are unpacked.
 
 use anyhow::Context;
@@ -64,12 +65,14 @@ fn append(
 
 fn without_serials(path: &Path, mut content: Vec<u8>) -> Vec<u8> {
     content.truncate(LARGEST);
-    if path != Path::new("/proc/cpuinfo") {
+    if path != Path::new("/proc/cpuinfo") && !path.starts_with("/proc/driver/nvidia") {
         return content;
     }
     let text = String::from_utf8_lossy(&content);
-    let lines = text
-        .split_inclusive('\n')
-        .filter(|line| !line.to_ascii_lowercase().starts_with("serial"));
+    let tells_who = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        line.contains("serial") || line.contains("uuid")
+    };
+    let lines = text.split_inclusive('\n').filter(|line| !tells_who(line));
     lines.collect::<String>().into_bytes()
 }

@@ -97,6 +97,20 @@ pub struct SetupArgs {
     pub remove: bool,
 }
 
+/// How the CPU is clocked meanwhile.
+#[derive(Debug, Args)]
+pub struct FrequencyArgs {
+    /// Frequency governor of all cores meanwhile, such as performance; put back at the end (root)
+    #[arg(long, value_name = "NAME")]
+    pub governor: Option<String>,
+    /// Lowest frequency of all cores meanwhile, in kHz
+    #[arg(long, value_name = "KHZ")]
+    pub cpu_min_khz: Option<u64>,
+    /// Highest frequency of all cores meanwhile, in kHz
+    #[arg(long, value_name = "KHZ")]
+    pub cpu_max_khz: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 pub struct MeasureArgs {
     /// Sensor to read, as `hwmeter probe` names it; several may be given [default: the best one found]
@@ -115,6 +129,8 @@ pub struct MeasureArgs {
     /// Let the sampling thread run before all others (SCHED_FIFO), where permitted
     #[arg(long)]
     pub realtime: bool,
+    #[command(flatten)]
+    pub frequencies: FrequencyArgs,
     /// Write every sample to this file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -151,6 +167,8 @@ pub struct CalibrateArgs {
     /// Smaller matrices and less time: under 30 s
     #[arg(long)]
     pub quick: bool,
+    #[command(flatten)]
+    pub frequencies: FrequencyArgs,
     /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,
@@ -198,6 +216,8 @@ pub struct RunAgentArgs {
     /// Cores the agent and its local tasks may use, such as 0-3,5 [default: all]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<String>,
+    #[command(flatten)]
+    pub frequencies: FrequencyArgs,
     /// The MEC server, such as http://10.0.0.2:8080 [default: one on this machine, behind an emulated link]
     #[arg(long, value_name = "URL", requires = "cloud")]
     pub mec: Option<Url>,

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
     let calibration = || cmd::calibration(cli.global.calibration.as_deref(), root);
+    let _put_back_at_the_end = cmd::frequencies::set(&cli.command, root)?;
     match &cli.command {
         Command::Probe(args) => cmd::probe::run(args, root, &calibration()?),
         Command::Measure(args) => cmd::measure::run(args, root, &calibration()?),

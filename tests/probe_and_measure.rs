@@ -145,11 +145,12 @@ fn raspberry_pi_4_is_modelled_and_says_so() {
 #[test]
 fn rapl_counts_packages_and_memory_once() {
     let board = Board::rapl();
-    let watts = [10.0, 6.0, 2.0, 10.0];
+    let watts = [10.0, 6.0, 1.0, 2.0, 10.0];
     let zones = [
         "intel-rapl:0",
-        "intel-rapl:0:0",
-        "intel-rapl:0:1",
+        "intel-rapl:0/intel-rapl:0:0",
+        "intel-rapl:0/intel-rapl:0:1",
+        "intel-rapl:0/intel-rapl:0:2",
         "intel-rapl-mmio:0",
     ];
     let files = zones
@@ -164,7 +165,12 @@ fn rapl_counts_packages_and_memory_once() {
     assert_eq!(document["default_sensor"], "powercap");
     assert_eq!(
         rails(&document, "powercap"),
-        pairs(&[("package-0", "cpu"), ("core", "cpu"), ("dram", "memory")])
+        pairs(&[
+            ("package-0", "cpu"),
+            ("core", "cpu"),
+            ("uncore", "gpu"),
+            ("dram", "memory")
+        ])
     );
     assert_power(&board, 12.0);
 }
@@ -293,6 +299,13 @@ fn a_bundle_is_the_board_again_without_its_serial_number() {
         "/proc/cpuinfo",
         "processor\t: 0\nCPU implementer\t: 0x41\nSerial\t\t: 1421022077731\n",
     );
+    board
+        .file("/sys/bus/pci/devices/0000:01:00.0/class", "0x030200\n")
+        .file("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n")
+        .file(
+            "/proc/driver/nvidia/gpus/0000:01:00.0/information",
+            "Model: \t NVIDIA Made-up 9\nGPU UUID: \t GPU-00112233\n",
+        );
     let tar = board.path().join("bundle.tar");
     let packed = hwmeter(board.path())
         .args(["probe", "--bundle"])
@@ -312,6 +325,44 @@ fn a_bundle_is_the_board_again_without_its_serial_number() {
     assert_eq!(again, probe(&board));
     let cpuinfo = std::fs::read_to_string(unpacked.path().join("proc/cpuinfo")).unwrap();
     assert!(cpuinfo.contains("implementer") && !cpuinfo.contains("1421022077731"));
+    let card = "proc/driver/nvidia/gpus/0000:01:00.0/information";
+    let card = std::fs::read_to_string(unpacked.path().join(card)).unwrap();
+    assert!(card.contains("Made-up 9") && !card.contains("00112233"), "{card}");
+}
+
+#[test]
+fn a_modem_that_the_sensor_does_not_see_is_added_and_makes_the_total_modelled() {
+    let board = Board::raspberry_pi_4();
+    for (file, bytes) in [("rx_bytes", "1000\n"), ("tx_bytes", "500\n")] {
+        board.file(&format!("/sys/class/net/wwan0/statistics/{file}"), bytes);
+    }
+    let measure = |radio: &[&str]| {
+        let args = ["measure", "--duration", "300ms", "--json"];
+        json(hwmeter(board.path()).args(args).args(radio))
+    };
+    let watts = |document: &Value| document["total"]["mean_watts"].as_f64().unwrap();
+    let (without, with) = (
+        measure(&[]),
+        measure(&["--radio", "wwan0:idle=0.5,send=2.5,receive=1.5"]),
+    );
+    assert_eq!(with["kind"], "modelled");
+    let radio = &with["rails"][1];
+    assert_eq!(radio["name"], "radio", "{with:#}");
+    assert!(
+        (watts(&with) - watts(&without) - 0.5).abs() < 0.05,
+        "{with:#} {without:#}"
+    );
+    let unknown = hwmeter(board.path())
+        .args([
+            "measure",
+            "--duration",
+            "1s",
+            "--radio",
+            "wwan9:idle=0.5,send=2.5,receive=1.5",
+        ])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("wwan9"));
 }
 
 #[test]

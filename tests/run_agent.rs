@@ -404,6 +404,13 @@ fn bad_input_is_told_what_where_and_what_to_do() {
         gpu.args(["run-agent", "--gpu", "on", "--out"]).arg(out("gpu")),
         &["`torch`", "--gpu off"],
     );
+    let devfreq = dir.path().join("board/sys/class/devfreq/17000000.ga10b");
+    std::fs::create_dir_all(devfreq).unwrap();
+    for (board, word) in [("board", "GA10B (Ampere)"), ("none", "no GPU with CUDA")] {
+        let mut gpu = Command::new(HWMETER);
+        gpu.arg("--root").arg(dir.path().join(board));
+        fails(gpu.args(["run-agent", "--gpu", "on"]), &["`torch`", word]);
+    }
     fails(&mut agent(Path::new("/proc/no/run")), &["/proc/no/run", "--out"]);
     let mut sensor = Command::new(HWMETER);
     fails(

@@ -18,18 +18,34 @@ struct Case {
     name: &'static str,
     sensors: usize,
     rate_hz: f64,
+    /// Whether both ask for `SCHED_FIFO`.
+    realtime: bool,
 }
 
-const CASES: [Case; 2] = [
-    Case {
-        name: "1 sensor at 1 kHz",
-        sensors: 1,
-        rate_hz: 1000.0,
-    },
+const CASES: [Case; 4] = [
     Case {
         name: "10 sensors at 100 Hz",
         sensors: 10,
         rate_hz: 100.0,
+        realtime: false,
+    },
+    Case {
+        name: "1 sensor at 1 kHz",
+        sensors: 1,
+        rate_hz: 1000.0,
+        realtime: false,
+    },
+    Case {
+        name: "1 sensor at 10 kHz",
+        sensors: 1,
+        rate_hz: 10_000.0,
+        realtime: false,
+    },
+    Case {
+        name: "the same, SCHED_FIFO",
+        sensors: 1,
+        rate_hz: 10_000.0,
+        realtime: true,
     },
 ];
 
@@ -109,7 +125,9 @@ fn cpu_share_over(length: Duration) -> f64 {
 fn metered(case: &Case, context: &Context, length: Duration) -> Turn {
     let start = |_| {
         let sensor = discover::open(context, "ina3221-hwmon").expect("three rails");
-        Meter::start(sensor, MeterOptions::at(case.rate_hz)).expect("a meter")
+        let mut options = MeterOptions::at(case.rate_hz);
+        options.realtime = case.realtime;
+        Meter::start(sensor, options).expect("a meter")
     };
     let meters: Vec<Meter> = (0..case.sensors).map(start).collect();
     let cpu_share = cpu_share_over(length);
@@ -128,7 +146,8 @@ fn bare(case: &Case, context: &Context, length: Duration) -> Turn {
     let start = |_| {
         let files = BareFiles::open(&context.root).expect("six files");
         let is_stopping = Arc::clone(&is_stopping);
-        std::thread::spawn(move || bare_loop(&files, period, &is_stopping))
+        let realtime = case.realtime;
+        std::thread::spawn(move || bare_loop(&files, period, realtime, &is_stopping))
     };
     let loops: Vec<JoinHandle<(u64, u64)>> = (0..case.sensors).map(start).collect();
     let cpu_share = cpu_share_over(length);
@@ -143,7 +162,13 @@ fn bare(case: &Case, context: &Context, length: Duration) -> Turn {
 }
 
 /// The least that samples on an absolute schedule and knows when it was late: ticks, and how many were late.
-fn bare_loop(files: &BareFiles, period: Duration, is_stopping: &AtomicBool) -> (u64, u64) {
+fn bare_loop(files: &BareFiles, period: Duration, realtime: bool, is_stopping: &AtomicBool) -> (u64, u64) {
+    if realtime {
+        let parameters = libc::sched_param { sched_priority: 10 };
+        // SAFETY: 0 is the calling thread; the kernel copies the parameters, which live through the call. Where it
+        // is not permitted, the loop runs without, as the meter does.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    }
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong, 0, 0, 0) };
     let period = period.as_nanos() as u64;

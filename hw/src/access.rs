@@ -103,7 +103,7 @@ pub fn plan(user: Option<&str>) -> Plan {
             "applies them to devices that are there",
         ),
         Step::new(
-            "udevadm trigger --sysname-match=vcio",
+            "udevadm trigger --sysname-match=vcio --sysname-match=vcio_gencmd",
             "the same for the Raspberry Pi's mailbox",
         ),
         Step::new(

@@ -1,81 +1,8 @@
 //! Which board is this? From the device tree, `/proc/cpuinfo` and DMI.
 
+pub use crate::board_kind::BoardKind;
 use crate::root::Root;
-use serde::{Serialize, Serializer};
-
-/// The kinds of board that differ in sensors, rails or models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the names say it
-pub enum BoardKind {
-    RaspberryPi1,
-    RaspberryPi2,
-    RaspberryPi3,
-    RaspberryPi4,
-    RaspberryPi400,
-    RaspberryPi5,
-    RaspberryPiZero,
-    RaspberryPiZero2,
-    JetsonTx1,
-    JetsonTx2,
-    JetsonTx2Nx,
-    JetsonNano,
-    JetsonXavierNx,
-    JetsonAgxXavier,
-    JetsonOrinNano,
-    JetsonOrinNx,
-    JetsonAgxOrin,
-    JetsonThor,
-    AsusTinkerBoard,
-    GenericX86,
-    GenericArm,
-    Generic,
-}
-
-impl BoardKind {
-    /// The name used in `probe --json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RaspberryPi1 => "raspberry-pi-1",
-            Self::RaspberryPi2 => "raspberry-pi-2",
-            Self::RaspberryPi3 => "raspberry-pi-3",
-            Self::RaspberryPi4 => "raspberry-pi-4",
-            Self::RaspberryPi400 => "raspberry-pi-400",
-            Self::RaspberryPi5 => "raspberry-pi-5",
-            Self::RaspberryPiZero => "raspberry-pi-zero",
-            Self::RaspberryPiZero2 => "raspberry-pi-zero-2",
-            Self::JetsonTx1 => "jetson-tx1",
-            Self::JetsonTx2 => "jetson-tx2",
-            Self::JetsonTx2Nx => "jetson-tx2-nx",
-            Self::JetsonNano => "jetson-nano",
-            Self::JetsonXavierNx => "jetson-xavier-nx",
-            Self::JetsonAgxXavier => "jetson-agx-xavier",
-            Self::JetsonOrinNano => "jetson-orin-nano",
-            Self::JetsonOrinNx => "jetson-orin-nx",
-            Self::JetsonAgxOrin => "jetson-agx-orin",
-            Self::JetsonThor => "jetson-thor",
-            Self::AsusTinkerBoard => "asus-tinker-board",
-            Self::GenericX86 => "generic-x86",
-            Self::GenericArm => "generic-arm",
-            Self::Generic => "generic",
-        }
-    }
-
-    /// Any NVIDIA Jetson.
-    pub fn is_jetson(self) -> bool {
-        self.name().starts_with("jetson")
-    }
-
-    /// Any Raspberry Pi.
-    pub fn is_raspberry_pi(self) -> bool {
-        self.name().starts_with("raspberry-pi")
-    }
-}
-
-impl Serialize for BoardKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
+use serde::Serialize;
 
 /// The machine under measurement. Holds no serial numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,6 +17,8 @@ pub struct Board {
     pub revision: Option<u8>,
     /// Whether kernel and CPU run in 64-bit mode.
     pub is_64_bit: bool,
+    /// Which of several boards that share a kind and a model this is, where its parts tell.
+    pub variant: Option<&'static str>,
 }
 
 impl Board {
@@ -109,6 +38,7 @@ impl Board {
             soc: soc_name(&compatible, &cpuinfo),
             revision: revision_of(&model, &cpuinfo),
             is_64_bit: is_64_bit(&cpuinfo),
+            variant: variant(&compatible),
             model: first_known([
                 model,
                 cpuinfo_field(&cpuinfo, "Model").unwrap_or_default(),
@@ -188,6 +118,24 @@ fn kind_from_device_tree(compatible: &[String], model: &str) -> Option<BoardKind
         .iter()
         .find(|(mark, _)| text.contains(mark))
         .map(|&(_, kind)| kind)
+}
+
+/// A reComputer J1010 calls itself `NVIDIA Jetson Nano Developer Kit` as the kit does, but holds the module with eMMC.
+/// Other carriers hold that module too, and nothing in the device tree tells those apart.
+fn variant(compatible: &[String]) -> Option<&'static str> {
+    const VARIANTS: [(&str, &str); 3] = [
+        (
+            "p3448-0000",
+            "developer kit: module p3448-0000, with a slot for an SD card",
+        ),
+        (
+            "p3448-0002",
+            "no developer kit: module p3448-0002, with eMMC, as in the reComputer J1010",
+        ),
+        ("p3448-0003", "2 GB kit: module p3448-0003, without an INA3221"),
+    ];
+    let has = |part: &str| compatible.iter().any(|name| name.contains(part));
+    VARIANTS.iter().find(|(part, _)| has(part)).map(|&(_, text)| text)
 }
 
 /// From the `Revision` code in `/proc/cpuinfo` (new style: bit 23 set, bits 4 to 11 the type).
@@ -327,6 +275,20 @@ mod tests {
         );
         assert_eq!(kind(&[], "jetson_tx1"), Some(JetsonTx1));
         assert_eq!(kind(&["acme,box"], "Acme Box"), None);
+    }
+
+    #[test]
+    fn a_j1010_is_told_from_the_developer_kit_by_its_module() {
+        let variant_of = |name: &str| variant(&[name.to_owned(), "nvidia,jetson-nano".to_owned()]);
+        let j1010 = variant_of("nvidia,p3449-0000-b00+p3448-0002-b00").unwrap();
+        assert!(
+            j1010.contains("J1010") && j1010.starts_with("no developer kit"),
+            "{j1010}"
+        );
+        let kit = variant_of("nvidia,p3449-0000-b00+p3448-0000-b00").unwrap();
+        assert!(kit.starts_with("developer kit"), "{kit}");
+        assert!(variant_of("nvidia,p3542-0000+p3448-0003").is_some_and(|text| text.contains("2 GB")));
+        assert_eq!(variant_of("nvidia,p3768-0000+p3767-0005"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::root::{Node, Root};
 use crate::units::Seconds;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use procfs_core::{ExplicitSystemInfo, FromBufRead, FromBufReadSI, KernelStats, Meminfo};
+use procfs_core::{FromBufRead, Meminfo};
 use std::path::Path;
 
 /// Unit of `/proc/stat`: the kernel's `USER_HZ`, 100 on every architecture Linux boards use.
@@ -61,36 +61,27 @@ impl CpuTimesReader {
     }
 }
 
-/// The `cpu` lines of `/proc/stat`. The rest of the file (interrupt counts, kilobytes of them) is not looked at.
+/// The `cpu` lines of `/proc/stat`, without allocating: the models that follow the load read them at every tick. The
+/// rest of the file (interrupt counts, kilobytes of them) is not looked at.
 fn parse_stat(bytes: &[u8]) -> Option<CpuTimes> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut lines: String = text
-        .split_inclusive('\n')
-        .take_while(|line| line.starts_with("cpu"))
-        .collect();
-    if !lines.ends_with('\n') {
-        lines.push('\n');
-    }
-    lines.push_str("ctxt 0\nbtime 0\nprocesses 0\n"); // the parser insists on these three
-    let info = ExplicitSystemInfo {
-        boot_time_secs: 0,
-        ticks_per_second: TICKS_PER_SECOND,
-        page_size: 4096,
-        is_little_endian: true,
-    };
-    let stats = KernelStats::from_buf_read(lines.as_bytes(), &info).ok()?;
+    let mut lines = bytes
+        .split(|&b| b == b'\n')
+        .map_while(|line| line.strip_prefix(b"cpu"));
+    let total = lines.next().filter(|rest| rest.starts_with(b" "))?;
+    let is_core = |rest: &&[u8]| rest.first().is_some_and(u8::is_ascii_digit);
+    let cores = lines.take_while(is_core).count();
+    let mut ticks = std::str::from_utf8(total).ok()?.split_ascii_whitespace();
+    let mut required = || ticks.next()?.parse::<u64>().ok();
+    let [user, nice, system, idle] = [required()?, required()?, required()?, required()?];
+    // Kernels of old show fewer columns; one that is there has to be a number.
+    let mut optional = || ticks.next().map_or(Some(0), |text| text.parse::<u64>().ok());
+    let [iowait, irq, softirq, steal] = [optional()?, optional()?, optional()?, optional()?];
     let seconds = |ticks: u64| Seconds(ticks as f64 / TICKS_PER_SECOND as f64);
-    let cpu = &stats.total;
-    let optional = |value: Option<u64>| value.unwrap_or(0);
     Some(CpuTimes {
-        busy: seconds(cpu.user.checked_add(cpu.nice)?.checked_add(cpu.system)?),
-        idle: seconds(cpu.idle.checked_add(optional(cpu.iowait))?),
-        other: seconds(
-            optional(cpu.irq)
-                .checked_add(optional(cpu.softirq))?
-                .checked_add(optional(cpu.steal))?,
-        ),
-        cores: stats.cpu_time.len().max(1),
+        busy: seconds(user.checked_add(nice)?.checked_add(system)?),
+        idle: seconds(idle.checked_add(iowait)?),
+        other: seconds(irq.checked_add(softirq)?.checked_add(steal)?),
+        cores: cores.max(1),
     })
 }
 
@@ -273,6 +264,9 @@ mod tests {
             "cpu x y z w",
             "intr 1 2 3\n",
             "cpu  99999999999999999999999 0 0 0\n",
+            "cpu  1 2 3 4 5 x\n",
+            "cpu  18446744073709551615 1 0 0\n",
+            "cpu0 1 2 3 4\n",
         ] {
             assert!(parse_stat(junk.as_bytes()).is_none(), "{junk:?}");
         }

@@ -5,7 +5,8 @@
 //! `cpuinfo_min_freq`, `cpuinfo_max_freq`.
 //!
 //! What was changed is restored when the [`Frequencies`] are dropped, by a panic too. A signal runs no destructors: a
-//! program that handles SIGINT and SIGTERM calls [`restore_all`] before it ends.
+//! program that changes frequencies watches for SIGINT and SIGTERM and calls [`restore_all`] when one comes, as
+//! `hwmeter` does. While one thread changes or restores, all others wait: none ends the process halfway through.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
@@ -107,33 +108,31 @@ impl Frequencies {
         for policy in &policies {
             check(policy, settings)?;
         }
-        let changed = Self {
-            id: Restorer::add(root),
+        let mut all = Restorer::all();
+        let id = all.last().map_or(0, |last| last.id) + 1;
+        let restorer = Restorer {
+            id,
+            root: root.clone(),
+            before: policies,
         };
-        for policy in policies {
-            Restorer::remember(changed.id, &policy);
-            let dir = Path::new(POLICIES_DIR).join(&policy.name);
-            if let Some(governor) = &settings.governor {
-                root.write(dir.join(GOVERNOR), governor)?;
-            }
-            let min = settings.min_khz.unwrap_or(policy.min_khz);
-            let max = settings.max_khz.unwrap_or(policy.max_khz);
-            if (min, max) != (policy.min_khz, policy.max_khz) {
-                write_limits(root, &dir, min, max)?;
-            }
+        if let Err(error) = restorer.change(settings) {
+            // The first error is the one to tell.
+            let _ = restorer.restore();
+            return Err(error);
         }
-        Ok(changed)
+        all.push(restorer);
+        Ok(Self { id })
     }
 
     /// Puts everything back now, and says what could not be.
     pub fn restore(self) -> Result<()> {
-        Restorer::take(self.id).map_or(Ok(()), |restorer| restorer.restore())
+        Restorer::restore_one(self.id)
     }
 }
 
 impl Drop for Frequencies {
     fn drop(&mut self) {
-        if let Some(Err(error)) = Restorer::take(self.id).map(|restorer| restorer.restore()) {
+        if let Err(error) = Restorer::restore_one(self.id) {
             tracing::warn!("the CPU's frequency settings are not as they were: {error}");
         }
     }
@@ -142,9 +141,9 @@ impl Drop for Frequencies {
 /// Puts back every frequency setting that this process has changed and not restored, newest first. For the thread that
 /// handles SIGINT and SIGTERM. Goes on after an error and returns the first.
 pub fn restore_all() -> Result<()> {
-    let all: Vec<Restorer> = std::mem::take(&mut *Restorer::all());
+    let mut all = Restorer::all();
     let mut outcome = Ok(());
-    for restorer in all.into_iter().rev() {
+    while let Some(restorer) = all.pop() {
         outcome = outcome.and(restorer.restore());
     }
     outcome
@@ -164,28 +163,28 @@ impl Restorer {
         RESTORERS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(root: &Root) -> u64 {
+    /// Nothing to do if it has been restored by [`restore_all`].
+    fn restore_one(id: u64) -> Result<()> {
         let mut all = Self::all();
-        let id = all.last().map_or(0, |last| last.id) + 1;
-        all.push(Self {
-            id,
-            root: root.clone(),
-            before: Vec::new(),
-        });
-        id
-    }
-
-    /// Before the first write to a policy, so that a signal in between restores it too.
-    fn remember(id: u64, policy: &Policy) {
-        if let Some(restorer) = Self::all().iter_mut().find(|restorer| restorer.id == id) {
-            restorer.before.push(policy.clone());
+        match all.iter().position(|restorer| restorer.id == id) {
+            Some(index) => all.remove(index).restore(),
+            None => Ok(()),
         }
     }
 
-    fn take(id: u64) -> Option<Self> {
-        let mut all = Self::all();
-        let index = all.iter().position(|restorer| restorer.id == id)?;
-        Some(all.remove(index))
+    fn change(&self, settings: &Settings) -> Result<()> {
+        for policy in &self.before {
+            let dir = Path::new(POLICIES_DIR).join(&policy.name);
+            if let Some(governor) = &settings.governor {
+                self.root.write(dir.join(GOVERNOR), governor)?;
+            }
+            let min = settings.min_khz.unwrap_or(policy.min_khz);
+            let max = settings.max_khz.unwrap_or(policy.max_khz);
+            if (min, max) != (policy.min_khz, policy.max_khz) {
+                write_limits(&self.root, &dir, min, max)?;
+            }
+        }
+        Ok(())
     }
 
     fn restore(self) -> Result<()> {

@@ -28,7 +28,7 @@ pub enum Status {
         kind: ErrorKind,
         /// What failed, on what.
         reason: String,
-        /// What to do: a command or a sentence.
+        /// What to do: a line for a shell, explanations behind a `#` (see [`Driver::hint`]).
         hint: String,
     },
 }
@@ -128,7 +128,7 @@ fn try_driver(context: &Context, driver: &Driver) -> Option<Status> {
         }),
         Ok(None) if (driver.expected)(context) => Some(Status::Unusable {
             kind: ErrorKind::Gone,
-            reason: "not found: the kernel shows no such device, and PATH no such program".to_owned(),
+            reason: format!("no driver or no device: nothing at {}", driver.place),
             hint: (driver.hint)(context, None),
         }),
         Ok(None) => None,

@@ -1,6 +1,6 @@
 //! The graphics processor: is there one, how busy is it, and how to keep it out of sight.
 //!
-//! - PCI cards: `/sys/bus/pci/devices/*/class` (`0x03....` is display) and `vendor`.
+//! - PCI cards: `/sys/bus/pci/devices/*/class` (`0x03....` is display) and `vendor`; their name from the driver.
 //! - Jetsons: a load file (integer, ‰) and a directory of the devfreq class (Hz); their places moved with each JetPack.
 //! - In containers without sysfs: the device nodes of NVIDIA's drivers.
 
@@ -20,14 +20,14 @@ const LOAD_FILES: [&str; 4] = [
     "/sys/devices/platform/bus@0/17000000.gpu/load",
 ];
 
-/// A Jetson's GPU in the devfreq class: Nano, TX2, Xavier, Orin (JetPack 5 and 6), Thor.
-const DEVFREQ_NAMES: [&str; 6] = [
-    "57000000.gpu",
-    "17000000.gp10b",
-    "17000000.gv11b",
-    "17000000.ga10b",
-    "17000000.gpu",
-    "gpu-gpc-0",
+/// A Jetson's GPU in the devfreq class, and what it is: Nano and TX1, TX2, Xavier, Orin (JetPack 5 and 6), Thor.
+const DEVFREQ_NAMES: [(&str, &str); 6] = [
+    ("57000000.gpu", "GM20B (Maxwell)"),
+    ("17000000.gp10b", "GP10B (Pascal)"),
+    ("17000000.gv11b", "GV11B (Volta)"),
+    ("17000000.ga10b", "GA10B (Ampere)"),
+    ("17000000.gpu", "GA10B (Ampere)"),
+    ("gpu-gpc-0", "GB10B (Blackwell)"),
 ];
 
 /// Who made a GPU and how it is attached.
@@ -51,6 +51,8 @@ pub enum GpuKind {
 pub struct Gpu {
     /// Its kind.
     pub kind: GpuKind,
+    /// What it is called, where the kernel tells: `Tesla T4`, `GM20B (Maxwell)`.
+    pub name: Option<String>,
     /// The device: a PCI slot, a devfreq name, or a device node.
     pub device: String,
     /// A Jetson's load file.
@@ -74,7 +76,30 @@ pub struct Devfreq {
     pub max_hz: u64,
 }
 
+impl std::fmt::Display for Gpu {
+    /// `NVIDIA Tesla T4 (0000:01:00.0)`, `Jetson GM20B (Maxwell) (57000000.gpu)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let maker = self.kind.maker();
+        match &self.name {
+            Some(name) if name.starts_with(maker) => write!(f, "{name}")?,
+            Some(name) => write!(f, "{maker} {name}")?,
+            None => write!(f, "{maker}")?,
+        }
+        write!(f, " ({})", self.device)
+    }
+}
+
 impl GpuKind {
+    fn maker(self) -> &'static str {
+        match self {
+            Self::Jetson => "Jetson",
+            Self::Nvidia => "NVIDIA",
+            Self::Amd => "AMD",
+            Self::Intel => "Intel",
+            Self::Other => "other",
+        }
+    }
+
     /// Whether CUDA runs on it.
     pub fn has_cuda(self) -> bool {
         matches!(self, Self::Jetson | Self::Nvidia)
@@ -90,7 +115,12 @@ pub fn gpus(root: &Root) -> Result<Vec<Gpu>> {
                 .unwrap_or_default()
         };
         if text("class").starts_with("0x03") {
-            found.push(Gpu::new(kind_of_vendor(&text("vendor")), slot));
+            let kind = kind_of_vendor(&text("vendor"));
+            let name = card_name(root, &slot);
+            found.push(Gpu {
+                name,
+                ..Gpu::new(kind, slot)
+            });
         }
     }
     let has_nvidia = found.iter().any(|gpu| gpu.kind.has_cuda());
@@ -109,19 +139,31 @@ fn kind_of_vendor(vendor: &str) -> GpuKind {
     }
 }
 
+/// NVIDIA's driver tells the model of a card, AMD's that of some; nobody else does.
+fn card_name(root: &Root, slot: &str) -> Option<String> {
+    let nvidia = root.read_text(format!("/proc/driver/nvidia/gpus/{slot}/information"));
+    let model = nvidia.ok().and_then(|text| {
+        let mut lines = text.lines();
+        lines.find_map(|line| Some(line.strip_prefix("Model:")?.trim().to_owned()))
+    });
+    let product = || root.read_text(format!("{PCI_DIR}/{slot}/product_name")).ok();
+    model.or_else(product).filter(|name| !name.is_empty())
+}
+
 fn jetson(root: &Root) -> Option<Gpu> {
     let load_file = LOAD_FILES.iter().find(|file| root.exists(file));
     let devfreq = DEVFREQ_NAMES
         .iter()
-        .find(|name| root.exists(format!("{DEVFREQ_DIR}/{name}")));
+        .find(|(name, _)| root.exists(format!("{DEVFREQ_DIR}/{name}")));
     let device = match (devfreq, load_file) {
-        (Some(name), _) => (*name).to_owned(),
+        (Some((name, _)), _) => (*name).to_owned(),
         (None, Some(file)) => Path::new(file).parent()?.file_name()?.to_str()?.to_owned(),
         (None, None) => return None,
     };
     Some(Gpu {
+        name: devfreq.map(|(_, chip)| (*chip).to_owned()),
         load_file: load_file.map(PathBuf::from),
-        devfreq_dir: devfreq.map(|name| Path::new(DEVFREQ_DIR).join(name)),
+        devfreq_dir: devfreq.map(|(name, _)| Path::new(DEVFREQ_DIR).join(name)),
         ..Gpu::new(GpuKind::Jetson, device)
     })
 }
@@ -150,6 +192,7 @@ impl Gpu {
     fn new(kind: GpuKind, device: String) -> Self {
         Self {
             kind,
+            name: None,
             device,
             load_file: None,
             devfreq_dir: None,
@@ -269,6 +312,7 @@ mod tests {
             (found.len(), found[0].kind, found[0].device.as_str()),
             (1, GpuKind::Jetson, "57000000.gpu")
         );
+        assert_eq!(found[0].to_string(), "Jetson GM20B (Maxwell) (57000000.gpu)");
         assert_eq!(found[0].load(&root).unwrap(), Some(0.505));
         assert_eq!(found[0].devfreq(&root).unwrap().unwrap().max_hz, 921_600_000);
         for junk in ["", "x", "-1", "1001"] {
@@ -286,10 +330,17 @@ mod tests {
             ("/sys/bus/pci/devices/0000:00:02.0/vendor", "0x8086\n"),
             ("/sys/bus/pci/devices/0000:01:00.1/class", "0x040300\n"),
             ("/sys/bus/pci/devices/0000:01:00.1/vendor", "0x10de\n"),
+            (
+                "/proc/driver/nvidia/gpus/0000:01:00.0/information",
+                "Model: \t\t NVIDIA Made-up 9\nIRQ:   \t\t 77\nGPU UUID: \t GPU-0\n",
+            ),
             ("/dev/nvidia0", ""),
         ]);
-        let kinds: Vec<GpuKind> = gpus(&root).unwrap().iter().map(|gpu| gpu.kind).collect();
+        let found = gpus(&root).unwrap();
+        let kinds: Vec<GpuKind> = found.iter().map(|gpu| gpu.kind).collect();
         assert_eq!(kinds, [GpuKind::Intel, GpuKind::Nvidia]);
+        let names: Vec<String> = found.iter().map(Gpu::to_string).collect();
+        assert_eq!(names, ["Intel (0000:00:02.0)", "NVIDIA Made-up 9 (0000:01:00.0)"]);
         let (_dir, root) = tree(&[
             ("/dev/nvidia0", ""),
             ("/dev/nvidiactl", ""),

@@ -42,6 +42,7 @@
 pub mod access;
 pub mod blas;
 pub mod board;
+mod board_kind;
 pub mod calibration;
 pub mod clock;
 pub mod clock_rate;
@@ -64,6 +65,7 @@ pub mod rate;
 mod realtime;
 pub mod repeat;
 pub mod root;
+mod sampler;
 pub mod schedule;
 pub mod sensor;
 pub mod sensors;

@@ -6,15 +6,16 @@
 
 use crate::clock::{Clock, Moment, MonotonicClock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::integrator::{Integrator, Point};
+use crate::integrator::Point;
 use crate::realtime;
+use crate::sampler::{Sampler, lock};
 use crate::schedule::Schedule;
 use crate::sensor::{Sensor, SensorInfo};
-use crate::span::{EdgeDesk, Span};
+use crate::span::{EdgeDesk, PendingSpan, Span};
 use crate::units::Seconds;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How to sample.
 pub struct MeterOptions {
@@ -84,12 +85,14 @@ pub struct Meter {
 }
 
 struct Shared {
-    sampler: Mutex<Sampler>,
-    desk: Arc<EdgeDesk>,
+    sampler: Sampler,
     period: Seconds,
     is_stopping: Mutex<bool>,
     wake: Condvar,
 }
+
+/// How long stopping waits for a read in progress.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Meter {
     /// Reads the sensor once (so that one that cannot be read is an error here) and starts to sample it.
@@ -97,7 +100,7 @@ impl Meter {
         let realtime = options.realtime;
         let mut meter = Self::start_manual(sensor, options)?;
         let shared = Arc::clone(&meter.shared);
-        let name = format!("meter-{}", shared.desk.info.name());
+        let name = format!("meter-{}", meter.info().name());
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
             .spawn(move || shared.run(realtime))
@@ -115,21 +118,9 @@ impl Meter {
                 format!("choose one above 0 and at most {MAX_RATE_HZ} Hz"),
             ));
         }
-        let info = sensor.info();
         let period = Seconds(1.0 / options.rate_hz);
-        let desk = EdgeDesk::new(info.clone(), Arc::clone(&options.clock), patience(&info, period));
-        let mut sampler = Sampler {
-            integrator: Integrator::new(&info, period),
-            sensor: Box::new(sensor),
-            info,
-            clock: options.clock,
-            on_sample: options.on_sample,
-            stats: MeterStats::default(),
-        };
-        sampler.sample()?;
         let shared = Shared {
-            sampler: Mutex::new(sampler),
-            desk: Arc::new(desk),
+            sampler: Sampler::start(Box::new(sensor), period, options)?,
             period,
             is_stopping: Mutex::new(false),
             wake: Condvar::new(),
@@ -140,49 +131,83 @@ impl Meter {
         })
     }
 
-    /// Begins a span. Costs a clock read and a short lock; never waits for the sensor.
+    /// Begins a span now. Costs a clock read and a short lock; never waits for the sensor.
     pub fn span(&self, name: impl Into<String>) -> Span {
-        self.shared.desk.begin(name.into())
+        self.desk().begin(name.into(), self.desk().clock.now())
     }
 
-    /// Takes a sample on the calling thread, now. It waits for a read in progress; a failure is counted like any
-    /// other lost sample.
+    /// Begins a span that has begun already, at `begin` on this meter's clock. The meter remembers its last 256 samples; of
+    /// a span that began before them only the part since then is covered.
+    pub fn span_from(&self, name: impl Into<String>, begin: Moment) -> Span {
+        self.desk().begin(name.into(), begin)
+    }
+
+    /// Begins a span with a sample right before it. The caller waits for the read; worth it for spans of a few samples.
+    /// End such a span with [`Meter::end_with_sample`].
+    pub fn span_with_sample(&self, name: impl Into<String>) -> Span {
+        self.sample_now();
+        self.span(name)
+    }
+
+    /// Ends a span now, with a sample right after it.
+    pub fn end_with_sample(&self, span: Span) -> PendingSpan {
+        let pending = span.end();
+        self.sample_now();
+        pending
+    }
+
+    /// Takes a sample on the calling thread, now; a failure is counted like any other lost sample. If the sampling
+    /// thread is just reading, nothing is done: its sample is as good.
     pub fn sample_now(&self) {
-        self.shared.tick();
+        self.shared.sampler.sample();
     }
 
     /// What is known about the sensor.
     pub fn info(&self) -> &SensorInfo {
-        &self.shared.desk.info
+        &self.desk().info
     }
 
-    /// The time between two samples.
+    /// The time between two samples, on average.
     pub fn period(&self) -> Seconds {
         self.shared.period
     }
 
     /// What the meter has seen so far.
     pub fn stats(&self) -> MeterStats {
-        self.shared.sampler().stats()
+        self.shared.sampler.stats()
     }
 
     /// Stops sampling with one last sample. Spans that ended by then are resolved; a part of a span that no
-    /// sample follows is not covered.
+    /// sample follows is not covered. A read that blocks is waited for for two seconds and then left behind.
     pub fn stop(mut self) -> MeterStats {
         self.halt();
         self.stats()
+    }
+
+    fn desk(&self) -> &Arc<EdgeDesk> {
+        self.shared.sampler.desk()
     }
 
     fn halt(&mut self) {
         *lock(&self.shared.is_stopping) = true;
         self.shared.wake.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic in a user's sensor has been printed already and must not become a second one here.
-            let _ = thread.join();
+            let given_up = Instant::now() + STOP_PATIENCE;
+            while !thread.is_finished() && Instant::now() < given_up {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // A panic in a user's sensor has been printed already and must not become a second one here.
+                let _ = thread.join();
+            } else {
+                tracing::warn!(
+                    "{}: a read has not come back; stopping without it",
+                    self.info().id
+                );
+            }
         }
-        let mut sampler = self.shared.sampler();
-        sampler.try_sample();
-        self.shared.desk.resolve(&sampler.integrator, true);
+        self.shared.sampler.sample();
+        self.shared.sampler.close();
     }
 }
 
@@ -194,38 +219,24 @@ impl Drop for Meter {
     }
 }
 
-/// How long a span waits for a sample before it counts as lost.
-fn patience(info: &SensorInfo, period: Seconds) -> Seconds {
-    let update = info.accuracy.update_period.unwrap_or(Seconds::ZERO);
-    Seconds(2.0 + 10.0 * period.0.max(update.0))
-}
-
 impl Shared {
     fn run(&self, realtime: bool) {
         sharpen_timer();
+        let desk = self.sampler.desk();
         if realtime {
-            self.sampler().stats.is_realtime = realtime::ask(&self.desk.info.id);
+            self.sampler.set_realtime(realtime::ask(&desk.info.id));
         }
-        let update = self.desk.info.accuracy.update_period;
-        let mut now = self.desk.clock.now();
-        let schedule = Schedule::new(now, self.period, update);
+        let mut now = desk.clock.now();
+        let schedule = Schedule::new(now, self.period, desk.info.accuracy.update_period);
         let mut n = 1;
         while self.wait_until(schedule.tick(n), now) {
-            self.tick();
-            now = self.desk.clock.now();
+            self.sampler.sample();
+            now = desk.clock.now();
             let next = schedule.next_after(n, now);
-            let missed = next - n - 1;
-            if missed > 0 {
-                self.sampler().count_late(missed);
+            if next > n + 1 {
+                self.sampler.count_late(next - n - 1);
             }
             n = next;
-        }
-    }
-
-    fn tick(&self) {
-        let mut sampler = self.sampler();
-        if sampler.try_sample() {
-            self.desk.resolve(&sampler.integrator, false);
         }
     }
 
@@ -234,12 +245,13 @@ impl Shared {
     /// for it. A long one can be interrupted.
     fn wait_until(&self, due: Moment, mut now: Moment) -> bool {
         const SHORT: Duration = Duration::from_millis(20);
+        let clock = &self.sampler.desk().clock;
         let mut is_stopping = lock(&self.is_stopping);
         while !*is_stopping && now < due {
             let left = Duration::from_nanos(due.0 - now.0);
             if left <= SHORT {
                 drop(is_stopping);
-                self.desk.clock.sleep_until(due);
+                clock.sleep_until(due);
                 return !*lock(&self.is_stopping);
             }
             is_stopping = self
@@ -247,87 +259,16 @@ impl Shared {
                 .wait_timeout(is_stopping, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            now = self.desk.clock.now();
+            now = clock.now();
         }
         !*is_stopping
     }
-
-    fn sampler(&self) -> MutexGuard<'_, Sampler> {
-        lock(&self.sampler)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// By default the kernel may delay a thread's timers by 50 µs to save wake-ups; a sampler wants them on time.
 fn sharpen_timer() {
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong, 0, 0, 0) };
-}
-
-struct Sampler {
-    sensor: Box<dyn Sensor>,
-    info: SensorInfo,
-    integrator: Integrator,
-    clock: Arc<dyn Clock>,
-    on_sample: Option<OnSample>,
-    stats: MeterStats,
-}
-
-impl Sampler {
-    /// Reads once; the sample's time is the middle of the read unless the source tells a better one. True if it
-    /// brought something new.
-    fn sample(&mut self) -> Result<bool> {
-        let before = self.clock.now();
-        let reading = self.sensor.read()?;
-        let after = self.clock.now();
-        let middle = Moment(before.0 + (after.0 - before.0) / 2);
-        let is_new = self.integrator.push(reading.at.unwrap_or(middle), &reading);
-        if is_new {
-            self.stats.samples += 1;
-            if let (Some(on_sample), Some(point)) = (&mut self.on_sample, self.integrator.last()) {
-                on_sample(&self.info, point);
-            }
-        }
-        Ok(is_new)
-    }
-
-    fn try_sample(&mut self) -> bool {
-        match self.sample() {
-            Ok(is_new) => is_new,
-            Err(error) => {
-                self.count(&error);
-                false
-            }
-        }
-    }
-
-    fn count_late(&mut self, ticks: u64) {
-        self.stats.late_ticks += ticks;
-        self.integrator.miss();
-    }
-
-    fn count(&mut self, error: &Error) {
-        self.integrator.miss();
-        let kind = error.kind();
-        match self.stats.lost.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, n)) => *n += 1,
-            None => {
-                tracing::warn!("{}: sample lost: {error}", self.info.id);
-                self.stats.lost.push((kind, 1));
-            }
-        }
-        self.stats.last_error = Some(error.to_string());
-    }
-
-    fn stats(&self) -> MeterStats {
-        MeterStats {
-            resets: self.integrator.resets(),
-            ..self.stats.clone()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -471,6 +412,109 @@ mod tests {
         std::thread::sleep(Duration::from_millis(200));
         let stats = meter.stop();
         assert!(stats.late_ticks >= 3 * (stats.samples - 5), "{stats:?}");
+    }
+
+    #[test]
+    fn a_read_that_never_comes_back_holds_up_neither_figures_nor_stopping() {
+        struct Stuck(bool);
+        impl Sensor for Stuck {
+            fn read(&mut self) -> Result<Reading> {
+                if std::mem::replace(&mut self.0, true) {
+                    std::thread::sleep(Duration::from_secs(3600));
+                }
+                Ok(Reading::of_power(Watts(1.0)))
+            }
+        }
+        let begin = Instant::now();
+        let meter = Meter::start(Stuck(false), MeterOptions::at(1000.0)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let span = meter.span("work");
+        meter.sample_now();
+        let pending = span.end();
+        assert_eq!(meter.stats().samples, 1);
+        meter.stop();
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        let Resolution::Resolved(energy) = pending.poll() else {
+            panic!("not resolved")
+        };
+        assert_eq!((energy.total, energy.coverage), (None, 0.0));
+    }
+
+    #[test]
+    fn spans_come_from_several_threads_and_end_on_others() {
+        struct Flat;
+        impl Sensor for Flat {
+            fn read(&mut self) -> Result<Reading> {
+                Ok(Reading::of_power(Watts(3.0)))
+            }
+        }
+        let meter = Meter::start(Flat, MeterOptions::at(1000.0)).unwrap();
+        let spans: Vec<Span> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| meter.span("work"))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let pending: Vec<PendingSpan> = spans
+            .into_iter()
+            .map(|span| std::thread::spawn(move || span.end()).join().unwrap())
+            .collect();
+        for pending in pending {
+            let energy = pending.wait();
+            let truth = 3.0 * energy.duration().0;
+            assert!(
+                (energy.total.unwrap().joules.0 - truth).abs() < 1e-9 * truth,
+                "{energy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_meter_and_its_spans_may_go_from_thread_to_thread() {
+        fn may<T: Send + Sync>() {}
+        may::<Meter>();
+        may::<Span>();
+        may::<PendingSpan>();
+    }
+
+    #[test]
+    fn a_span_may_begin_and_end_in_the_past() {
+        let (meter, clock) = meter(100.0, Some);
+        run(&meter, &clock, 500);
+        let at = |ms: u64| Moment(ms * 1_000_000);
+        let pending = meter.span_from("phase", at(105)).end_at(at(333));
+        run(&meter, &clock, 10);
+        let Resolution::Resolved(energy) = pending.poll() else {
+            panic!("not resolved")
+        };
+        let truth = (0.333f64.powi(2) - 0.105f64.powi(2)) / 2.0;
+        assert!((energy.total.unwrap().joules.0 - truth).abs() < 1e-12);
+        let backwards = meter.span_from("phase", at(300)).end_at(at(200));
+        run(&meter, &clock, 10);
+        assert_eq!(backwards.wait().duration(), Seconds::ZERO);
+    }
+
+    #[test]
+    fn samples_at_the_edges_make_a_short_span_sure() {
+        let (meter, clock) = meter(10.0, |t| Some(if t.rem_euclid(2.0) < 1.0 { 10.0 } else { 0.0 }));
+        for _ in 0..45 {
+            clock.advance(Duration::from_millis(100));
+            meter.sample_now();
+        }
+        let unsure = {
+            let span = meter.span("short");
+            clock.advance(Duration::from_millis(10));
+            span.end()
+        };
+        clock.advance(Duration::from_millis(50));
+        let span = meter.span_with_sample("short");
+        clock.advance(Duration::from_millis(10));
+        let sure = meter.end_with_sample(span).wait();
+        let unsure = unsure.wait();
+        let of = |energy: &crate::span::SpanEnergy| energy.total.unwrap();
+        assert!((of(&sure).joules.0 - 0.1).abs() < 1e-12);
+        assert!(
+            of(&sure).uncertainty.0 < 0.5 * of(&unsure).uncertainty.0,
+            "{sure:?} {unsure:?}"
+        );
     }
 
     #[test]

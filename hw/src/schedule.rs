@@ -15,6 +15,9 @@ use crate::clock::Moment;
 use crate::units::Seconds;
 use std::time::Duration;
 
+/// Above this rate the jitter of waking up does what the golden ratio does, and every microsecond counts.
+const SHORTEST_UNEVEN: Seconds = Seconds(0.001);
+
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 
 /// The moments at which to sample.
@@ -32,7 +35,7 @@ impl Schedule {
         Self {
             begin,
             period_ns: period.0 * 1e9,
-            is_even: update.is_some_and(|update| update.0 >= period.0),
+            is_even: period.0 < SHORTEST_UNEVEN.0 || update.is_some_and(|update| update.0 >= period.0),
         }
     }
 

@@ -79,7 +79,13 @@ pub struct Span {
 impl Span {
     /// Ends the span now. Does not wait for a sample.
     pub fn end(self) -> PendingSpan {
-        let end = self.desk.mark();
+        let now = self.desk.clock.now();
+        self.end_at(now)
+    }
+
+    /// Ends the span at a moment on the meter's clock; one before the span's beginning counts as that.
+    pub fn end_at(self, moment: Moment) -> PendingSpan {
+        let end = self.desk.mark(moment.max(self.begin.t));
         PendingSpan {
             name: self.name,
             begin: self.begin,
@@ -159,7 +165,7 @@ impl PendingSpan {
 #[derive(Debug)]
 struct Edge {
     t: Moment,
-    mark: OnceLock<Mark>,
+    mark: OnceLock<Box<Mark>>,
 }
 
 /// Where threads leave edges and the sampler resolves them.
@@ -198,18 +204,18 @@ impl EdgeDesk {
         }
     }
 
-    /// Begins a span.
-    pub fn begin(self: &Arc<Self>, name: String) -> Span {
+    /// Begins a span at `begin`.
+    pub fn begin(self: &Arc<Self>, name: String, begin: Moment) -> Span {
         Span {
             name,
-            begin: self.mark(),
+            begin: self.mark(begin),
             desk: Arc::clone(self),
         }
     }
 
-    fn mark(&self) -> Arc<Edge> {
+    fn mark(&self, t: Moment) -> Arc<Edge> {
         let edge = Arc::new(Edge {
-            t: self.clock.now(),
+            t,
             mark: OnceLock::new(),
         });
         self.lock().push(Arc::clone(&edge));
@@ -227,7 +233,7 @@ impl EdgeDesk {
             if edge.t > newest.t && !all {
                 return true;
             }
-            let _ = edge.mark.set(Mark::at(integrator, edge.t));
+            let _ = edge.mark.set(Box::new(Mark::at(integrator, edge.t)));
             false
         });
     }

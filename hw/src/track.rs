@@ -12,6 +12,9 @@ pub(crate) const GAP_INTERVALS: f64 = 1.75;
 /// A reading that comes sooner than this share of the update period after the last new one is a repeat of it.
 const REPEAT_SHARE: f64 = 0.75;
 
+/// Shorter than this share of the usual interval, two looks at a counter give no mean power worth learning from.
+const SHORTEST_MEAN: f64 = 0.5;
+
 /// The mean power behind a low-pass is looked at over this share of its time constant: over less, it is mostly rounding.
 const LAG_SHARE: f64 = 0.125;
 
@@ -254,7 +257,11 @@ impl Watch {
             return;
         };
         let interval = (t - then).0;
-        if !has_changed && interval < REPEAT_SHARE * optics.update {
+        if interval < REPEAT_SHARE * optics.update && (is_counter || !has_changed) {
+            return;
+        }
+        // The mean of so short a time is mostly the counter's own step.
+        if is_counter && interval < SHORTEST_MEAN * optics.period {
             return;
         }
         self.last_news = Some((t, now.energy));

@@ -1,30 +1,34 @@
 //! How sure an energy is: one standard uncertainty (k = 1) per span, after the GUM (JCGM 100:2008).
 //!
 //! The terms are independent of each other and add in squares. T is the span's length, h the time between two new
-//! values around an edge, x the part of that interval (0 to 1) that lies inside the span. gamma, unresolved and
-//! angular are what the samples tell about power between them: see [`crate::variability`].
+//! values around an edge, x the part of that interval (0 to 1) that lies inside the span, s the time for which a value may
+//! have been standing in the sensor. gamma, u (unresolved), a (angular) and spread are what the samples tell about power
+//! between them: see [`crate::variability`]. *Means* are readings that leave out nothing of what power did between them:
+//! counters, means over a window, and what comes out of a low-pass slower than it is read.
 //!
 //! | term | formula | why |
 //! |---|---|---|
 //! | gain | g E | one gain for all samples: it does not average out |
 //! | offset | sqrt(sum of (o_i T)²) | constant per rail over the span, independent between rails |
 //! | resolution | sqrt(sum of (q run)²/12), at most q T/sqrt(12); counters q/sqrt(6) | rounding is new whenever the reading changes, and the same as long as it does not; two reads of a counter |
-//! | sampling | sqrt(sum of gamma h² (u + (1 - u) a / 6)), u unresolved, a angular; 0 for counters | a sample that is nothing but news stands for its interval with its own variance; a step somewhere in the interval makes the trapezoid wrong by d²h²/12 |
-//! | edges | power: gamma h² (u x + (1 - u) a 2 (x³/3 - x⁴/4)); means: gamma h² x (1 - x); both edges within h: T² gamma (u + (1 - u) a / 2), gamma h T (1 - T/h) | variance of a random walk between two known values (a Brownian bridge), or of the energy between two counter readings |
+//! | sampling | sqrt(sum of gamma h² (1.5 u + (1 - u) a / 6)); counters and windows 0; behind a low-pass also the same between its conversions, c apart: gamma (h c u + (1 - u) a c²/6) | a sample that is nothing but news stands for its interval with its own variance; a step somewhere in the interval makes the trapezoid wrong by d²h²/12 |
+//! | edges | each: gamma h² (u x + (1 - u) a 2 (x³/3 - x⁴/4)) + spread h²; means: gamma h² x (1 - x) (behind a low-pass + 0.15 spread h²). T < h: T² max(gamma (u + (1 - u) a / 2), (1 - x) spread); means: gamma h² x (1 - x), x = T/h | variance of a random walk between two known values (a Brownian bridge), or of the energy between two readings of a counter; a load nearly in step with the sampling shows less than it does |
 //! | gaps | as sampling, gamma growing with the gap up to (range/2)²; T_outside P_peak/sqrt(3) | power may wander further; outside the samples anything up to the highest power seen |
 //! | lag | sqrt((u_tau (P_end - P_begin))² + 2 (tau q)²/12), E corrected by tau (P_end - P_begin) | a first-order low-pass still owes, or carries over, this much; pulses far shorter than tau show in P, as far as its step q allows |
-//! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: abs(P_end - P_begin) sqrt(c² + s²/12) | a value may have been standing in the sensor for up to s, its update period (the mean of it is corrected), and its moment is known to c |
+//! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: sqrt(max((P_end - P_begin)², 2 gamma)(c² + s²/12)) | a value is as old as it has been standing (the mean of it, s/2, is corrected), and its moment is known to c |
+//!
+//! [`crate::synthetic`] holds these formulas against power of known energy.
+
+use crate::integrator::{RailPoint, Variances};
+use crate::sensor::Accuracy;
+use crate::units::{Joules, Seconds, Watts};
+use serde::Serialize;
 
 /// Variance, as a share of `spread` x interval², that each edge may add when the load is nearly in step with the sampling.
 const IN_STEP: f64 = 1.0;
 
 /// The same behind a low-pass, which leaves out only what lies between the sensor's own conversions.
 const IN_STEP_SMOOTHED: f64 = 0.15;
-
-use crate::integrator::{RailPoint, Variances};
-use crate::sensor::Accuracy;
-use crate::units::{Joules, Seconds, Watts};
-use serde::Serialize;
 
 /// An energy and its standard uncertainty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -171,10 +175,10 @@ fn between_samples(interval: &Interval) -> (f64, f64) {
     let Interval { begin, end, .. } = interval;
     let sampling = interval.between.sampling.max(0.0);
     let edges = begin.variance(interval.standing) + end.variance(interval.standing);
-    let longest = begin.point.interval.0.max(end.point.interval.0);
+    let longest = begin.interval().max(end.interval());
     if interval.is_within_one {
         (0.0, within_one(interval))
-    } else if interval.duration.0 < longest {
+    } else if interval.duration.0 <= longest {
         let bound = within_one(interval);
         (sampling.min(bound), edges.min(bound))
     } else {
@@ -185,25 +189,40 @@ fn between_samples(interval: &Interval) -> (f64, f64) {
 /// Variance of a span that is shorter than the time between two new values.
 fn within_one(interval: &Interval) -> f64 {
     let variance = |edge: &Edge| {
-        let (t, h, roughness) = (interval.duration.0, edge.point.interval.0, edge.point.roughness);
-        if edge.point.is_mean {
-            let x = (t / h).clamp(0.0, 1.0);
-            let in_step = if edge.point.is_complete {
-                0.0
-            } else {
-                x * x * roughness.spread
-            };
-            h * h * (roughness.gamma * x * (1.0 - x)).max(in_step)
-        } else {
-            t * t * (roughness.gamma * roughness.blend(1.0, 0.5)).max(roughness.spread)
+        let (t, h, roughness) = (interval.duration.0, edge.interval(), edge.point.roughness);
+        if h == 0.0 {
+            return 0.0;
         }
+        let x = (t / h).clamp(0.0, 1.0);
+        if !edge.point.is_mean {
+            let resolved = roughness.gamma * roughness.blend(1.0, 0.5);
+            return t * t * resolved.max((1.0 - x) * roughness.spread);
+        }
+        let in_step = if edge.point.is_complete {
+            0.0
+        } else {
+            x * x * roughness.spread
+        };
+        h * h * (roughness.gamma * x * (1.0 - x)).max(in_step)
     };
     variance(&interval.begin).max(variance(&interval.end))
 }
 
 impl Edge {
+    /// Length of the sample interval that the edge cuts; zero if it lies on a sample.
+    fn interval(&self) -> f64 {
+        if self.inside > 0.0 {
+            self.point.interval.0
+        } else {
+            0.0
+        }
+    }
+
     /// Variance of the part of the sample interval that lies inside.
     fn variance(&self, standing: Seconds) -> f64 {
+        if self.inside == 0.0 {
+            return 0.0;
+        }
         let RailPoint {
             roughness,
             interval,
@@ -301,6 +320,7 @@ mod tests {
         let mut short = interval(0.001, 0.001);
         short.is_within_one = true;
         short.end.point.interval = Seconds(0.01);
+        short.end.inside = 0.5;
         short.end.point.roughness = Roughness {
             gamma: 9.0,
             unresolved: 1.0,

@@ -21,6 +21,9 @@ const SCARCITY: f64 = 3.0;
 /// With n intervals, `rho` is the mean of theirs and of so many that know nothing (-1/2).
 const PRIOR_INTERVALS: f64 = 2.0;
 
+/// Shorter intervals count as this share of the usual one.
+const SHORTEST_STRETCH: f64 = 0.5;
+
 /// How much more than its variance a sample that is nothing but news is taken to err, because a periodic load that is
 /// nearly in step with the sampling errs in the same direction for a while.
 const IN_STEP: f64 = 1.5;
@@ -78,6 +81,8 @@ impl Variability {
             self.mean = power;
             return Roughness::default();
         };
+        // A sample taken right after another one tells little of how power varies from tick to tick.
+        let stretch = stretch.max(SHORTEST_STRETCH);
         // On a straight line differences grow with the interval, on a random walk their squares do.
         let difference = (power - last) / stretch;
         let square = difference * difference * stretch;

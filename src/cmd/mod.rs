@@ -1,6 +1,7 @@
 //! One file per subcommand: wiring only.
 
 pub mod calibrate;
+pub mod frequencies;
 pub mod link;
 pub mod mark;
 pub mod measure;

@@ -1,148 +1,73 @@
-//! Made-up boards: directory trees that `--root` takes, with constant power unless a test changes it.
+//! The made-up boards of the hardware crate's tests, for tests of the program: `--root` takes their directory. One
+//! helper builds them all (`hw/tests/common/boards/`).
 #![allow(clippy::unwrap_used, dead_code)]
+
+#[path = "../../hw/tests/common/boards/mod.rs"]
+mod made_up;
+#[path = "../../hw/tests/common/tree.rs"]
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tree::Tree;
 
 /// A tree in a temporary directory.
-pub struct Board {
-    dir: tempfile::TempDir,
-}
+pub struct Board(Tree);
 
 impl Board {
-    /// An empty machine: nothing but `/proc/stat`, two cores.
-    pub fn empty() -> Self {
-        let board = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        board.file("/proc/stat", &stat(0, 0));
-        board
-    }
-
+    /// What `--root` takes.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        self.0.dir()
     }
 
     /// The real place of a path of the made-up system.
     pub fn place(&self, system_path: &str) -> PathBuf {
-        self.path().join(system_path.trim_start_matches('/'))
+        self.0.path(system_path)
     }
 
     /// Writes a file and the directories above it.
     pub fn file(&self, system_path: &str, content: &str) -> &Self {
-        let path = self.place(system_path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        self.0.write(system_path, content);
         self
     }
 
-    fn device_tree(&self, compatible: &str, model: &str) -> &Self {
-        self.file("/proc/device-tree/compatible", compatible)
-            .file("/proc/device-tree/model", model)
+    /// Takes every right to a file away.
+    pub fn lock(&self, system_path: &str) -> &Self {
+        self.0.lock(system_path);
+        self
     }
 
     /// reComputer J1010: 2.247 W in, of which CPU 0.275 W and GPU 0.078 W.
     pub fn jetson_nano() -> Self {
-        let board = Self::empty();
-        board.device_tree(
-            "nvidia,p3449-0000-b00+p3448-0002-b00\0nvidia,jetson-nano\0nvidia,tegra210\0",
-            "NVIDIA Jetson Nano Developer Kit\0",
-        );
-        let chip = "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0";
-        for (n, (name, mw)) in [("POM_5V_IN", 2247), ("POM_5V_GPU", 78), ("POM_5V_CPU", 275)]
-            .iter()
-            .enumerate()
-        {
-            board
-                .file(&format!("{chip}/rail_name_{n}"), &format!("{name}\n"))
-                .file(&format!("{chip}/in_power{n}_input"), &format!("{mw}\n"))
-                .file(&format!("{chip}/in_power{n}_trigger_input"), "0\n")
-                .file(&format!("{chip}/crit_power_limit_{n}"), "32760 mw\n");
-        }
-        board.file("/sys/bus/i2c/drivers/ina3221x/module/in_power0_input", "999999\n");
-        board
+        Self(made_up::nano())
     }
 
     /// AGX Orin: 4.0 + 1.0 + 5.0 W make the board; memory's 0.5 W are not added.
     pub fn agx_orin() -> Self {
-        let board = Self::empty();
-        board.device_tree(
-            "nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0",
-            "NVIDIA Jetson AGX Orin Developer Kit\0",
-        );
-        let first = "/sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3";
-        let rails = [
-            ("VDD_GPU_SOC", 20_000, 200),
-            ("VDD_CPU_CV", 20_000, 50),
-            ("VIN_SYS_5V0", 5_000, 1000),
-        ];
-        for (i, (label, mv, ma)) in rails.iter().enumerate() {
-            board.ina3221_channel(first, i + 1, label, *mv, *ma, 2000);
-        }
-        let second = "/sys/bus/i2c/drivers/ina3221/1-0041/hwmon/hwmon4";
-        board.ina3221_channel(second, 1, "NC", 0, 0, 2000);
-        board.ina3221_channel(second, 2, "VDDQ_VDD2_1V8AO", 5_000, 100, 2000);
-        board.ina3221_channel(second, 3, "NC", 0, 0, 2000);
-        for chip in [first, second] {
-            board
-                .file(&format!("{chip}/name"), "ina3221\n")
-                .file(&format!("{chip}/samples"), "1\n");
-            board.file(&format!("{chip}/update_interval"), "7\n");
-            for n in 4..=6 {
-                board.file(&format!("{chip}/in{n}_input"), "4000\n");
-            }
-            board.file(&format!("{chip}/in7_label"), "sum of shunt voltages\n");
-        }
-        board
-    }
-
-    fn ina3221_channel(&self, dir: &str, n: usize, label: &str, mv: i32, ma: i32, shunt_uohm: u32) {
-        self.file(&format!("{dir}/in{n}_label"), &format!("{label}\n"))
-            .file(&format!("{dir}/in{n}_enable"), "1\n")
-            .file(&format!("{dir}/in{n}_input"), &format!("{mv}\n"))
-            .file(&format!("{dir}/curr{n}_input"), &format!("{ma}\n"))
-            .file(&format!("{dir}/shunt{n}_resistor"), &format!("{shunt_uohm}\n"));
+        Self(made_up::agx_orin())
     }
 
     /// Raspberry Pi 4, revision 1.2, 64-bit.
     pub fn raspberry_pi_4() -> Self {
-        let board = Self::empty();
-        board.device_tree(
-            "raspberrypi,4-model-b\0brcm,bcm2711\0",
-            "Raspberry Pi 4 Model B Rev 1.2\0",
-        );
-        board.file(
-            "/proc/cpuinfo",
-            "processor\t: 0\nCPU implementer\t: 0x41\nRevision\t: c03112\n",
-        );
-        board
+        Self(made_up::pi4())
     }
 
-    /// An x86 machine with RAPL: package, its cores, and memory.
+    /// Raspberry Pi 5, without its mailbox.
+    pub fn raspberry_pi_5() -> Self {
+        Self(made_up::pi5())
+    }
+
+    /// An x86 machine with RAPL: package, its cores, graphics, and memory.
     pub fn rapl() -> Self {
-        let board = Self::empty();
-        board.file(
-            "/proc/cpuinfo",
-            "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Example CPU\n",
-        );
-        for (zone, name) in [
-            ("intel-rapl:0", "package-0"),
-            ("intel-rapl:0:0", "core"),
-            ("intel-rapl:0:1", "dram"),
-            ("intel-rapl-mmio:0", "package-0"),
-        ] {
-            board
-                .file(&format!("/sys/class/powercap/{zone}/name"), &format!("{name}\n"))
-                .file(
-                    &format!("/sys/class/powercap/{zone}/max_energy_range_uj"),
-                    "262143328850\n",
-                )
-                .file(&format!("/sys/class/powercap/{zone}/energy_uj"), "0\n");
-        }
-        board
+        Self(made_up::x86_rapl())
+    }
+
+    /// A virtual machine: a load and nothing that measures.
+    pub fn plain_vm() -> Self {
+        Self(made_up::plain_vm())
     }
 }
 

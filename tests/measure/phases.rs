@@ -26,9 +26,9 @@ fn assert_phases(measured: &Value) {
     for (phase, watts) in phases[1..].iter().zip([2.0, 6.0, 4.0]) {
         let mean = number(&phase["total"]["mean_watts"]);
         assert!((mean - watts).abs() < 0.08 * watts, "{watts} W: {phase:#}");
-        assert!(number(&phase["duration_s"]) >= 0.5, "{phase:#}");
+        assert!(number(&phase["duration_s"]) >= 0.45, "{phase:#}");
         assert!(
-            number(&phase["coverage"]) > 0.9 && number(&phase["samples"]) > 30.0,
+            number(&phase["coverage"]) > 0.7 && number(&phase["samples"]) > 20.0,
             "{phase:#}"
         );
         assert!(number(&phase["total"]["uncertainty_joules"]) > 0.0);
@@ -36,7 +36,7 @@ fn assert_phases(measured: &Value) {
     }
     let sum: f64 = phases.iter().map(|phase| number(&phase["total"]["joules"])).sum();
     let total = number(&measured["total"]["joules"]);
-    assert!((sum - total).abs() < 0.01 * total, "{sum} {total}");
+    assert!((sum - total).abs() < 1e-6 * total, "{sum} {total}");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn thousands_of_marks_lose_none() {
     assert_eq!(phases.len(), 3001);
     let sum: f64 = phases.iter().map(|phase| number(&phase["duration_s"])).sum();
     let seconds = number(&measured["duration_s"]);
-    assert!((sum - seconds).abs() < 0.1 * seconds, "{sum} {seconds}");
+    assert!((sum - seconds).abs() < 1e-6, "{sum} {seconds}");
     let shown = text(&output(&board, &["measure", "--", "sh", "-c", script]).stderr);
     assert!(shown.lines().count() < 24, "one screen: {shown}");
 }

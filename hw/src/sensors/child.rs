@@ -3,13 +3,12 @@
 //! The child dies with us whatever happens: it is killed by its id and reaped when the [`LineChild`] is dropped, and
 //! the kernel kills it (`PR_SET_PDEATHSIG`) if this process ends without dropping anything.
 
+use super::program::{Reaped, spawn_with_us};
 use crate::error::{Error, Result};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -116,7 +115,7 @@ impl Reader {
         let mut wait = FIRST_WAIT;
         loop {
             let (ended, had_lines) = match self.spawn() {
-                Ok(child) => match self.follow(Reaped(child)) {
+                Ok(child) => match self.follow(child) {
                     Some(outcome) => outcome,
                     None => return,
                 },
@@ -139,26 +138,8 @@ impl Reader {
     }
 
     /// The child is started on the thread that follows it: the kernel's parent-death signal is about that thread.
-    fn spawn(&self) -> io::Result<Child> {
-        let parent = std::process::id();
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        // SAFETY: between fork and exec only prctl and getppid run, both async-signal-safe, and no memory is allocated.
-        unsafe {
-            command.pre_exec(move || {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, 0, 0, 0);
-                // The parent may have died before the line above; then nobody would ever send the signal.
-                if libc::getppid() as u32 != parent {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                Ok(())
-            });
-        }
-        command.spawn()
+    fn spawn(&self) -> io::Result<Reaped> {
+        spawn_with_us(&self.program, &self.arguments)
     }
 
     /// Reads until the child ends: why it did, and whether it sent a good line. `None`: told to stop.
@@ -220,17 +201,6 @@ impl Reader {
         } else {
             Event::Timeout
         }
-    }
-}
-
-/// A child that is killed and reaped however the scope is left.
-struct Reaped(Child);
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        // Both fail only if it has ended and been reaped already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -18,7 +18,11 @@ pub const DRIVER: Driver = Driver {
     kind: Kind::Modelled,
     open: |context, _| Ok(Some(Box::new(CpuModel::open(context)?))),
     expected: |_| true,
-    hint: |context, _| format!("{} must be readable", context.root.path("/proc/stat").display()),
+    place: "/proc/stat",
+    hint: |context, _| {
+        let path = context.root.path("/proc/stat");
+        format!("ls -l {}  # must be there and readable", path.display())
+    },
 };
 
 /// Relative standard uncertainty of the guessed constants: they may well be wrong by a factor of two.

@@ -11,7 +11,7 @@
 
 use super::hwmon_rails::{role_of_channel, total};
 use super::ina3221_iio::is_i2c_device;
-use super::{Driver, read_channels};
+use super::{Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -26,10 +26,11 @@ pub const DRIVER: Driver = Driver {
         Ok(Hwmon::open(&context.root, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |_| false,
+    place: "/sys/class/hwmon/hwmon*/{power,energy}*_input",
     hint: |context, error| match error.and_then(crate::Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "load the chip's driver (for example `sudo modprobe ina238` or `acpi_power_meter`), then look for power*_input in {}",
+            "sudo modprobe ina238  # or the driver of your chip, such as acpi_power_meter; then look for power*_input in {}",
             context.root.path(CLASS_DIR).join("hwmon*").display()
         ),
     },
@@ -125,12 +126,11 @@ impl Hwmon {
             return Ok(None);
         }
         let (total, note) = total(&rails, &chip_of_rail);
-        let id = instance.map_or("hwmon".to_owned(), |chip| format!("hwmon:{chip}"));
         let info = SensorInfo {
             total,
             note,
             accuracy: accuracy(interval),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }
@@ -151,7 +151,7 @@ impl Channel {
         match self.quantity {
             Quantity::Power => {
                 let microwatts = self.node.read_number::<i64>()?;
-                Ok(Value::Power(Watts::from_micro(microwatts as f64)))
+                plausible(Watts::from_micro(microwatts as f64), &mut self.node)
             }
             Quantity::Energy => {
                 let microjoules = self.node.read_number::<u64>()?;

@@ -6,7 +6,7 @@
 //! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
 
 use super::ina3221_iio::{i2c_devices, is_i2c_device, is_not_connected};
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -24,10 +24,11 @@ pub const DRIVER: Driver = Driver {
     expected: |context| {
         context.board.kind.is_jetson() && !context.root.exists("/sys/bus/i2c/drivers/ina3221x")
     },
+    place: "/sys/bus/i2c/drivers/ina3221/*-00*/hwmon/hwmon*",
     hint: |context, error| match error.and_then(crate::Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "sudo modprobe ina3221, then look for chips in {}",
+            "sudo modprobe ina3221  # then look for chips in {}",
             context.root.path(DRIVER_DIR).display()
         ),
     },
@@ -75,15 +76,11 @@ impl Ina3221Hwmon {
         if channels.is_empty() {
             return Ok(None);
         }
-        let id = match instance {
-            Some(chip) => format!("ina3221-hwmon:{chip}"),
-            None => "ina3221-hwmon".to_owned(),
-        };
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
             accuracy: accuracy(timing),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }
@@ -103,9 +100,8 @@ impl Channel {
     fn read(&mut self) -> Result<Value> {
         let millivolts = self.voltage.read_number::<i32>()?;
         let milliamps = self.current.read_number::<i32>()?;
-        Ok(Value::Power(
-            Volts::from_milli(millivolts.into()) * Amps::from_milli(milliamps.into()),
-        ))
+        let power = Volts::from_milli(millivolts.into()) * Amps::from_milli(milliamps.into());
+        plausible(power, &mut self.current)
     }
 }
 

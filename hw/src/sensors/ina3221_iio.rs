@@ -7,7 +7,7 @@
 //!
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
@@ -25,6 +25,7 @@ pub const DRIVER: Driver = Driver {
     expected: |context| {
         context.board.kind.is_jetson() && context.root.exists("/sys/bus/i2c/drivers/ina3221x")
     },
+    place: "/sys/bus/i2c/drivers/ina3221x/*-00*/iio:device*",
     hint: |context, _| {
         let mode = context.root.path("/sys/bus/i2c/drivers/ina3221x/*/iio*");
         let mode = mode.display();
@@ -70,15 +71,11 @@ impl Ina3221Iio {
         if channels.is_empty() {
             return Ok(None);
         }
-        let id = match instance {
-            Some(chip) => format!("ina3221-iio:{chip}"),
-            None => "ina3221-iio".to_owned(),
-        };
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
             accuracy: accuracy(),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
     }
@@ -103,7 +100,7 @@ impl Channel {
                 .map(|mw| Watts::from_milli(mw as f64)),
             Format::VoltageAndCurrent => self.read_pair(),
         };
-        power.map(Value::Power)
+        plausible(power?, &mut self.node)
     }
 
     fn read_pair(&mut self) -> Result<Watts> {

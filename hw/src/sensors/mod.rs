@@ -31,8 +31,9 @@ pub mod tegrastats_parse;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::root::Root;
+use crate::root::{Node, Root};
 use crate::sensor::{Kind, Reading, Sensor, Value};
+use crate::units::Watts;
 use std::sync::Arc;
 
 /// What a driver needs to find and open its hardware.
@@ -68,7 +69,10 @@ pub struct Driver {
     pub open: Open,
     /// Whether a board of this kind normally has it, so that its absence is worth a word.
     pub expected: fn(&Context) -> bool,
-    /// What to do about an error or an absence, as a sentence or a command.
+    /// Where it stands if it is there: paths, programs.
+    pub place: &'static str,
+    /// What to do about an error or an absence: a line that can be pasted into a shell as it is, explanations behind a
+    /// `#`. One that begins with `#` is an explanation alone, where no command helps.
     pub hint: fn(&Context, Option<&Error>) -> String,
 }
 
@@ -86,6 +90,26 @@ pub const DRIVERS: &[&Driver] = &[
     &rpi_model::DRIVER,
     &cpu_model::DRIVER,
 ];
+
+/// How a sensor is named: its driver alone, or one chip, zone or card of it.
+fn sensor_id(driver: &Driver, instance: Option<&str>) -> String {
+    match instance {
+        Some(instance) => format!("{}:{instance}", driver.name),
+        None => driver.name.to_owned(),
+    }
+}
+
+/// No machine that this program runs on takes as much: beyond it a driver has read an overflow or a dead bus.
+const HIGHEST: Watts = Watts(1e6);
+
+/// The power, if it is one that can be; `node` is the file that was read last.
+fn plausible(power: Watts, node: &mut Node) -> Result<Value> {
+    if power.0.abs() <= HIGHEST.0 {
+        Ok(Value::Power(power))
+    } else {
+        Err(node.malformed("a power of less than a megawatt"))
+    }
+}
 
 /// A reading of one value per channel. A channel that has none just now (`ENODATA`, `EAGAIN`) is missing and the
 /// others stand; when no channel has one, the sample is lost for the reason the last of them gave.

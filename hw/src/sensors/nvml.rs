@@ -5,7 +5,7 @@
 //! (JetPack 4, 5), or it starts and then answers every call about power with `NotSupported` (JetPack 6, 7): both mean
 //! that there is no such sensor here, and nothing is wrong.
 
-use super::{Context, Driver, read_channels};
+use super::{Context, Driver, read_channels, sensor_id};
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -14,6 +14,7 @@ use nvml_wrapper::Nvml as Library;
 use nvml_wrapper::error::NvmlError;
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// How it is found.
@@ -24,17 +25,22 @@ pub const DRIVER: Driver = Driver {
         Ok(Nvml::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| !context.board.kind.is_jetson() && context.root.exists("/dev/nvidiactl"),
+    place: "libnvidia-ml.so.1",
     hint: |_, _| {
         if gpu::is_hidden() {
-            return "--gpu off keeps every GPU untouched, its sensor too; measure it from another process"
+            return "hwmeter measure --sensor nvml --duration 10s  # from another shell: --gpu off leaves the card alone"
                 .to_owned();
         }
-        "install the NVIDIA driver with its library libnvidia-ml.so.1; `nvidia-smi` must work".to_owned()
+        "nvidia-smi  # must list the card; else install NVIDIA's driver with its library libnvidia-ml.so.1"
+            .to_owned()
     },
 };
 
 /// The library's name: the one without a version belongs to development packages.
 const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// No card takes as much; a driver that has lost its card may answer with all bits set.
+const HIGHEST_W: f64 = 10_000.0;
 
 /// All cards that tell energy or power.
 pub struct Nvml {
@@ -99,11 +105,10 @@ impl Nvml {
         if cards.is_empty() {
             return Ok(None);
         }
-        let id = instance.map_or("nvml".to_owned(), |card| format!("nvml:{card}"));
         let info = SensorInfo {
             accuracy: accuracy(),
             note: Some("covers the graphics cards, not the rest of the machine".to_owned()),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { cards, info }))
     }
@@ -121,8 +126,19 @@ impl Sensor for Nvml {
 
 impl Card {
     fn read(&mut self) -> Result<Value> {
-        read(&self.library, self.index, self.quantity)
-            .map_err(|e| failed(&format!("reading gpu{}", self.index), e))
+        let value = read(&self.library, self.index, self.quantity)
+            .map_err(|e| failed(&format!("reading gpu{}", self.index), e))?;
+        match value {
+            Value::Power(power) if power.0 > HIGHEST_W => {
+                let (card, found) = (format!("gpu{}", self.index), power.to_string());
+                Err(Error::malformed(
+                    Path::new(&card),
+                    found.as_bytes(),
+                    "a power below 10 kW",
+                ))
+            }
+            value => Ok(value),
+        }
     }
 }
 

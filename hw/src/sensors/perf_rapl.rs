@@ -21,13 +21,19 @@ pub const DRIVER: Driver = Driver {
     kind: Kind::Measured,
     open: |context, _| Ok(PerfRapl::open(context)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>)),
     expected: |_| false,
+    place: "/sys/bus/event_source/devices/power",
     hint: |_, error| match error {
         Some(_) => {
-            "sudo setcap cap_perfmon=ep $(command -v hwmeter), or sudo sysctl kernel.perf_event_paranoid=0"
+            let program = std::env::current_exe().unwrap_or_else(|_| "hwmeter".into());
+            format!(
+                "sudo setcap cap_perfmon=ep {}  # before Linux 5.8: sudo sysctl kernel.perf_event_paranoid=0",
+                program.display()
+            )
+        }
+        None => {
+            "sudo modprobe rapl  # kernel option PERF_EVENTS_INTEL_RAPL; virtual machines rarely offer it"
                 .to_owned()
         }
-        None => "sudo modprobe rapl (kernel option PERF_EVENTS_INTEL_RAPL); virtual machines rarely offer it"
-            .to_owned(),
     },
 };
 
@@ -69,7 +75,12 @@ impl PerfRapl {
         if !context.root.is_real() {
             return Ok(None);
         }
-        let Some(pmu) = read_pmu(&context.root)? else {
+        Self::open_unit(&context.root)
+    }
+
+    /// Opens the events of the unit that stands below `root`, in this machine's kernel whatever `root` is.
+    pub fn open_unit(root: &Root) -> Result<Option<Self>> {
+        let Some(pmu) = read_pmu(root)? else {
             return Ok(None);
         };
         let mut counters = Vec::new();

@@ -6,7 +6,7 @@
 //! positive, power that charges it negative. `scope` `Device` is the battery of a mouse or a headset; it is left out, as
 //! are `ucsi-source-psy-*`, which show what a USB-C port has negotiated and not what flows.
 
-use super::{Driver, read_channels};
+use super::{Driver, plausible, read_channels, sensor_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -21,10 +21,11 @@ pub const DRIVER: Driver = Driver {
         Ok(PowerSupply::open(&context.root, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |_| false,
+    place: "/sys/class/power_supply/*",
     hint: |context, error| match error.and_then(Error::path) {
         Some(path) => format!("sudo chmod a+r {}", path.display()),
         None => format!(
-            "load the driver of the battery or UPS, then look into {}",
+            "ls {}  # empty until the driver of the battery or UPS is loaded",
             context.root.path(CLASS_DIR).display()
         ),
     },
@@ -75,7 +76,6 @@ impl PowerSupply {
         } else {
             "supplies in, minus what charges the battery; a supply that does not tell its power is not in it"
         };
-        let id = instance.map_or("power-supply".to_owned(), |name| format!("power-supply:{name}"));
         let info = SensorInfo {
             accuracy: Accuracy {
                 gain: 0.05,
@@ -84,7 +84,7 @@ impl PowerSupply {
                 ..Accuracy::default()
             },
             note: Some(note.to_owned()),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { supplies, info }))
     }
@@ -102,15 +102,17 @@ impl Sensor for PowerSupply {
 
 impl Supply {
     fn read(&mut self) -> Result<Value> {
-        let power = match &mut self.measure {
-            Measure::Power(node) => Watts::from_micro(node.read_number::<i64>()? as f64),
+        let (power, node) = match &mut self.measure {
+            Measure::Power(node) => (Watts::from_micro(node.read_number::<i64>()? as f64), node),
             Measure::VoltageAndCurrent(voltage, current) => {
                 let volts = Volts::from_micro(voltage.read_number::<i64>()? as f64);
-                volts * Amps::from_micro(current.read_number::<i64>()? as f64)
+                let amps = Amps::from_micro(current.read_number::<i64>()? as f64);
+                (volts * amps, current)
             }
         };
+        let value = plausible(power, node)?;
         let Some(status) = &mut self.status else {
-            return Ok(Value::Power(power));
+            return Ok(value);
         };
         match signed(power, status.read()?) {
             Some(power) => Ok(Value::Power(power)),

@@ -7,8 +7,8 @@
 //!
 //! Since kernel 5.10 `energy_uj` belongs to root (CVE-2020-8694).
 
-use super::{Driver, read_channels};
-use crate::board::BoardKind;
+use super::{Driver, read_channels, sensor_id};
+use crate::board::{BoardKind, cpuinfo_field};
 use crate::error::Result;
 use crate::root::{Node, Root};
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
@@ -23,19 +23,28 @@ pub const DRIVER: Driver = Driver {
         Ok(Powercap::open(&context.root, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| context.board.kind == BoardKind::GenericX86,
+    place: "/sys/class/powercap/intel-rapl:*",
     hint: |context, error| {
         match error {
         Some(_) => format!(
             "sudo chmod a+r {}",
             context.root.path("/sys/class/powercap/intel-rapl*/energy_uj").display()
         ),
-        None => "sudo modprobe intel_rapl_msr; virtual machines rarely offer RAPL: then measure on the host or with a wall meter"
+        None if is_virtual(&context.root) => "# no command helps: this is a virtual machine, and its host keeps RAPL to itself; measure there or with a wall meter"
             .to_owned(),
+        None => "sudo modprobe intel_rapl_msr  # RAPL of Intel since Sandy Bridge and of AMD since Zen".to_owned(),
     }
     },
 };
 
 const CLASS_DIR: &str = "/sys/class/powercap";
+
+/// Hypervisors set a flag for their guests.
+fn is_virtual(root: &Root) -> bool {
+    let cpuinfo = root.read_text("/proc/cpuinfo").unwrap_or_default();
+    cpuinfo_field(&cpuinfo, "flags")
+        .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"))
+}
 
 /// All RAPL domains.
 #[derive(Debug)]
@@ -75,7 +84,6 @@ impl Powercap {
         if zones.is_empty() {
             return Ok(None);
         }
-        let id = instance.map_or("powercap".to_owned(), |zone| format!("powercap:{zone}"));
         let total = total_zones(&rails);
         let info = SensorInfo {
             total,
@@ -83,7 +91,7 @@ impl Powercap {
             note: Some(
                 "covers the processor (and memory, where there is a dram rail), not the whole machine".into(),
             ),
-            ..SensorInfo::new(id, Kind::Measured, rails)
+            ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { zones, info }))
     }
@@ -102,8 +110,12 @@ impl Sensor for Powercap {
 impl Zone {
     fn read(&mut self) -> Result<Value> {
         let microjoules = self.energy.read_number::<u64>()?;
+        let counter = Joules::from_micro(microjoules as f64);
+        if self.wraps_at.is_some_and(|range| counter > range) {
+            return Err(self.energy.malformed("a count within max_energy_range_uj"));
+        }
         Ok(Value::Energy {
-            counter: Joules::from_micro(microjoules as f64),
+            counter,
             wraps_at: self.wraps_at,
         })
     }

@@ -35,7 +35,7 @@ impl Replay {
     pub fn open(context: &Context, file: &str) -> Result<Self> {
         let path = PathBuf::from(file);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        let tracks = parse(&path, &text)?;
+        let (tracks, is_cut) = parse(&path, &text)?;
         let rails: Vec<Rail> = tracks
             .iter()
             .map(|t| Rail::new(&t.rail, role_of(&t.rail)))
@@ -47,7 +47,7 @@ impl Replay {
                 source: "rows of the trace taken as exact".into(),
                 ..Accuracy::default()
             },
-            note: Some(format!("played back from {file}; not a measurement of this run")),
+            note: Some(note(file, is_cut)),
             ..SensorInfo::new(format!("replay:{file}"), Kind::Simulated, rails)
         };
         Ok(Self {
@@ -97,17 +97,38 @@ impl Track {
     }
 }
 
-/// All rails of the first sensor in a trace. The line number in an error counts from 1, the header included.
-fn parse(path: &Path, text: &str) -> Result<Vec<Track>> {
-    let malformed = |line: &str, expected| Error::malformed(path, line.as_bytes(), expected);
-    let mut lines = text.lines();
-    let header = lines.next().unwrap_or_default();
+fn note(file: &str, is_cut: bool) -> String {
+    let cut = if is_cut {
+        "; its last row was cut short and is left out"
+    } else {
+        ""
+    };
+    format!("played back from {file}; not a measurement of this run{cut}")
+}
+
+/// All rails of the first sensor in a trace, and whether its last row was cut short, as a program that is killed leaves
+/// it. The line number in an error counts from 1, the header included.
+fn parse(path: &Path, text: &str) -> Result<(Vec<Track>, bool)> {
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    match parse_rows(path, text) {
+        Err(_) if whole < text.len() && whole > 0 => Ok((parse_rows(path, &text[..whole])?, true)),
+        outcome => Ok((outcome?, false)),
+    }
+}
+
+fn parse_rows(path: &Path, text: &str) -> Result<Vec<Track>> {
+    let malformed_at = |number: usize, line: &str, expected| {
+        Error::malformed(path, format!("line {number}: {line}").as_bytes(), expected)
+    };
+    let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
+    let (_, header) = lines.next().unwrap_or_default();
     let columns: Vec<&str> = header.trim().split(',').collect();
     let is_two_column = match columns[..] {
         ["t_s", "power_w"] => true,
         ["t_s", "sensor", "rail", "power_w", "energy_j"] => false,
         _ => {
-            return Err(malformed(
+            return Err(malformed_at(
+                1,
                 header,
                 "the header t_s,power_w or t_s,sensor,rail,power_w,energy_j",
             ));
@@ -116,12 +137,13 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Track>> {
     let mut tracks: Vec<Track> = Vec::new();
     let mut sensor = None;
     let mut last_power = 0.0;
-    for line in lines.filter(|line| !line.trim().is_empty()) {
+    for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let malformed = |expected| malformed_at(at, line, expected);
         let cells: Vec<&str> = line.trim().split(',').collect();
         let number = |i: usize| -> Result<f64> {
             let cell: Option<f64> = cells.get(i).and_then(|cell| cell.parse().ok());
             cell.filter(|x| x.is_finite())
-                .ok_or_else(|| malformed(line, "a row as in the header"))
+                .ok_or_else(|| malformed("a row as in the header"))
         };
         let t = number(0)?;
         let (rail, energy) = if is_two_column {
@@ -143,16 +165,16 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Track>> {
                     rail: rail.to_owned(),
                     points: Vec::new(),
                 });
-                tracks.last_mut().ok_or_else(|| malformed(line, "a rail"))?
+                tracks.last_mut().ok_or_else(|| malformed("a rail"))?
             }
         };
         if track.points.last().is_some_and(|&(t0, _)| t <= t0) {
-            return Err(malformed(line, "a later time than the row before"));
+            return Err(malformed("a later time than the row before"));
         }
         track.points.push((t, energy));
     }
     if tracks.is_empty() {
-        return Err(malformed(header, "at least one row below the header"));
+        return Err(malformed_at(1, header, "at least one row below the header"));
     }
     let begin = tracks
         .iter()
@@ -171,7 +193,7 @@ mod tests {
 
     #[test]
     fn two_columns_are_integrated_by_trapezoids() {
-        let tracks = parse(Path::new("t.csv"), "t_s,power_w\n10,1\n12,3\n13,3\n").unwrap();
+        let (tracks, _) = parse(Path::new("t.csv"), "t_s,power_w\n10,1\n12,3\n13,3\n").unwrap();
         assert_eq!(tracks[0].points, [(0.0, 0.0), (2.0, 4.0), (3.0, 7.0)]);
         assert_eq!(tracks[0].at(1.0), Some(2.0));
         assert_eq!(tracks[0].at(3.0), Some(7.0));
@@ -183,7 +205,7 @@ mod tests {
         let text = "t_s,sensor,rail,power_w,energy_j\n\
             0.0,ina3221-iio,POM_5V_IN,2.0,0.0\n0.0,ina3221-iio,POM_5V_CPU,,0.0\n\
             1.0,ina3221-iio,POM_5V_IN,2.0,2.0\n1.0,ina3221-iio,POM_5V_CPU,0.5,0.5\n";
-        let tracks = parse(Path::new("energy.csv"), text).unwrap();
+        let (tracks, _) = parse(Path::new("energy.csv"), text).unwrap();
         assert_eq!(tracks.len(), 2);
         assert_eq!(tracks[1].at(0.5), Some(0.25));
     }

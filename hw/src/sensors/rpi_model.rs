@@ -19,7 +19,11 @@ pub const DRIVER: Driver = Driver {
     kind: Kind::Modelled,
     open: |context, _| Ok(RpiModel::open(context)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>)),
     expected: |context| model_for(&context.board).is_some(),
-    hint: |context, _| format!("{} must be readable", context.root.path("/proc/stat").display()),
+    place: "/proc/stat",
+    hint: |context, _| {
+        let path = context.root.path("/proc/stat");
+        format!("ls -l {}  # must be there and readable", path.display())
+    },
 };
 
 /// Relative standard uncertainty of a model on the revision it was fitted on: one unit was measured, and units
@@ -263,6 +267,7 @@ mod tests {
             soc: String::new(),
             revision: Some(revision),
             is_64_bit,
+            variant: None,
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::mailbox::Message;
 use super::pmic_parse::rails;
-use super::program::find_program;
+use super::program::{answer_of, find_program};
 use super::{Context, Driver};
 use crate::board::BoardKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Val
 use crate::units::{Seconds, Watts};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 /// How it is found.
 pub const DRIVER: Driver = Driver {
@@ -29,15 +29,19 @@ pub const DRIVER: Driver = Driver {
         Ok(RpiPmic::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| context.board.kind == BoardKind::RaspberryPi5,
-    hint: |_, error| match error {
-        Some(_) => "sudo usermod -aG video $USER, then log in again".to_owned(),
-        None => "install vcgencmd: sudo apt install raspi-utils".to_owned(),
+    place: "/dev/vcio, /dev/vcio_gencmd, vcgencmd in PATH",
+    hint: |_, error| match error.map(Error::kind) {
+        Some(ErrorKind::Denied) => "sudo usermod -aG video $USER  # then log out and in again".to_owned(),
+        Some(_) => "vcgencmd pmic_read_adc  # must list currents and volts of twelve rails".to_owned(),
+        None => "sudo apt install raspi-utils  # the package with vcgencmd".to_owned(),
     },
 };
 
 /// The second is a node of newer kernels that takes this kind of message only.
 const DEVICES: [&str; 2] = ["/dev/vcio", "/dev/vcio_gencmd"];
 const COMMAND: &str = "pmic_read_adc";
+/// How long `vcgencmd` may take: it takes some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Relative standard uncertainty of a rail's power: the chip's converter is not specified in public (assumed).
 const GAIN: f64 = 0.03;
@@ -215,18 +219,10 @@ impl Source {
                     .ok_or_else(|| Error::malformed(path, message.text(), "an answer to pmic_read_adc"))
             }
             Self::Vcgencmd(program) => {
-                let output = Command::new(&*program)
-                    .arg(COMMAND)
-                    .output()
-                    .map_err(|e| Error::io("run", program, e))?;
-                let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                match output.status.success() {
-                    true => Ok(text),
-                    false => Err(Error::malformed(
-                        program,
-                        text.as_bytes(),
-                        "an answer to pmic_read_adc",
-                    )),
+                let (text, status) = answer_of(program, COMMAND, PATIENCE)?;
+                match status.success() {
+                    true => Ok(String::from_utf8_lossy(&text).into_owned()),
+                    false => Err(Error::malformed(program, &text, "an answer to pmic_read_adc")),
                 }
             }
         }

@@ -29,11 +29,13 @@ pub const DRIVER: Driver = Driver {
         Ok(Tegrastats::open(context, instance)?.map(|sensor| Box::new(sensor) as Box<dyn Sensor>))
     },
     expected: |context| context.board.kind.is_jetson(),
-    hint: |_, error| {
-        match error {
-        Some(_) => "run `tegrastats` by hand and look for rails such as VDD_IN; where it shows none, try `sudo tegrastats`".to_owned(),
-        None => "tegrastats is part of the package nvidia-l4t-tools: sudo apt install nvidia-l4t-tools".to_owned(),
-    }
+    place: "tegrastats in PATH",
+    hint: |_, error| match error {
+        Some(_) => {
+            "sudo tegrastats  # where it shows rails such as VDD_IN for root only, run hwmeter with sudo too"
+                .to_owned()
+        }
+        None => "sudo apt install nvidia-l4t-tools  # NVIDIA's package with tegrastats".to_owned(),
     },
 };
 

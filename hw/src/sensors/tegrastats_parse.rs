@@ -75,9 +75,13 @@ impl<'a> Words<'a> {
         self.rest.split_whitespace().next().unwrap_or_default()
     }
 
-    /// Skips up to and including `end`; a line cut before it is skipped whole.
+    /// Skips up to and including the word with `end` in it; a line cut before that is skipped whole.
     fn skip_past(&mut self, end: char) {
-        self.rest = self.rest.split_once(end).map_or("", |(_, rest)| rest);
+        let after = self.rest.split_once(end).map_or("", |(_, rest)| rest);
+        // What is glued to it, such as the clock of `CPU [..]@2601`, belongs to it and begins no word.
+        self.rest = after
+            .find(char::is_whitespace)
+            .map_or("", |space| &after[space..]);
     }
 
     fn next_token(&mut self) -> Option<Token<'a>> {
@@ -94,9 +98,6 @@ impl<'a> Words<'a> {
         }
         if word == "CPU" && next.starts_with('[') {
             self.skip_past(']');
-            if self.rest.starts_with('@') {
-                self.next();
-            }
             return Some(Token::Other(word));
         }
         if word == "MTS" && next == "fg" {

@@ -55,11 +55,7 @@ pub struct Row {
 impl Row {
     /// Every sensor read on time, and the main kinds read late or with one read in ten failing.
     pub fn all() -> Vec<Self> {
-        let on_time = SensorModel::ALL.map(|sensor| Self {
-            sensor,
-            ticks: Ticks::Exact,
-            severity: Severity::SPECIFIED,
-        });
+        let on_time = SensorModel::ALL.map(Self::on_time);
         let disturbed = [
             SensorModel::Ina3221(1),
             SensorModel::Ina3221(512),
@@ -67,19 +63,26 @@ impl Row {
             SensorModel::Tegrastats,
         ];
         let late = disturbed.map(|sensor| Self {
-            sensor,
             ticks: Ticks::Late,
-            severity: Severity::SPECIFIED,
+            ..Self::on_time(sensor)
         });
         let dropped = disturbed.map(|sensor| Self {
-            sensor,
-            ticks: Ticks::Exact,
             severity: Severity {
                 dropped: 0.1,
                 ..Severity::SPECIFIED
             },
+            ..Self::on_time(sensor)
         });
         on_time.into_iter().chain(late).chain(dropped).collect()
+    }
+
+    /// Within its specification, read on time.
+    pub fn on_time(sensor: SensorModel) -> Self {
+        Self {
+            sensor,
+            ticks: Ticks::Exact,
+            severity: Severity::SPECIFIED,
+        }
     }
 
     /// The name in the table.

@@ -28,7 +28,15 @@ fn the_rules_open_what_measuring_needs_and_nothing_else() {
     let mut links = Vec::new();
     for device in DEVICES {
         let outcome = apply(content("rules.d"), device, dir.path());
-        let is_foreign = ["intel-rapl", "iio:device1", "hwmon0", "ttyS0", "ttyACM0"].contains(&device.kernel);
+        let is_foreign = [
+            "intel-rapl",
+            "iio:device1",
+            "hwmon0",
+            "ttyS0",
+            "ttyACM0",
+            "vcio_crypto",
+        ]
+        .contains(&device.kernel);
         assert_eq!(
             outcome.run.is_empty(),
             is_foreign,
@@ -43,7 +51,7 @@ fn the_rules_open_what_measuring_needs_and_nothing_else() {
         links,
         ["ch340", "cp210x", "ftdi"].map(|chip| format!("hwmeter/{chip}-usb-0:1.2:1.0"))
     );
-    for node in ["ttyUSB0", "ttyUSB1", "ttyUSB2", "vcio"] {
+    for node in ["ttyUSB0", "ttyUSB1", "ttyUSB2", "vcio", "vcio_gencmd"] {
         // By an access list or by the group: the group class of the mode shows either.
         assert_eq!(mode(&dir.path().join("dev").join(node)) & 0o070, 0o060, "{node}");
     }
@@ -96,6 +104,23 @@ fn the_boot_time_file_opens_the_same() {
             assert_minimal(dir.path(), &opened, group());
         }
         _ => eprintln!("skipped: needs root and systemd-tmpfiles (apt install systemd)"),
+    }
+}
+
+#[test]
+fn what_is_installed_is_what_stands_in_the_repository() {
+    // The crate holds links to these, so that it builds alone; a checkout without links would hold their paths.
+    let udev = Path::new(env!("CARGO_MANIFEST_DIR")).join("../udev");
+    for (name, file) in [
+        ("hwmeter.sysusers.conf", "sysusers.d"),
+        ("60-hwmeter.rules", "rules.d"),
+        ("hwmeter.tmpfiles.conf", "tmpfiles.d"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(udev.join(name)).unwrap(),
+            content(file),
+            "{name}"
+        );
     }
 }
 

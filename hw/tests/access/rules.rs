@@ -114,10 +114,13 @@ fn matches(key: &str, pattern: &str, device: &Device, root: &Path, env: &BTreeMa
         ("ENV", name) => Some(env.get(name).cloned().unwrap_or_default()),
         other => panic!("the test does not know {other:?}"),
     };
-    value.is_some_and(|value| match pattern.strip_suffix('*') {
-        Some(beginning) => value.trim().starts_with(beginning),
-        None => value.trim() == pattern,
-    })
+    let fits = |value: &str| {
+        pattern.split('|').any(|one| match one.strip_suffix('*') {
+            Some(beginning) => value.starts_with(beginning),
+            None => value == one,
+        })
+    };
+    value.is_some_and(|value| fits(value.trim()))
 }
 
 fn sys_dir(device: &Device, root: &Path) -> PathBuf {

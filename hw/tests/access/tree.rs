@@ -20,6 +20,8 @@ pub const DEVICES: &[Device] = &[
     device("hwmon", "hwmon3", ORIN),
     device("hwmon", "hwmon0", "/devices/virtual/thermal/hwmon0"),
     device("vcio", "vcio", "/devices/virtual/vcio/vcio"),
+    device("vcio", "vcio_gencmd", "/devices/virtual/vcio/vcio_gencmd"),
+    device("vcio", "vcio_crypto", "/devices/virtual/vcio/vcio_crypto"),
     device("tty", "ttyS0", "/devices/ttyS0"),
     Device {
         usb: &[("idVendor", "1a86"), ("idProduct", "7523")],
@@ -105,7 +107,14 @@ pub fn fake_tree() -> tempfile::TempDir {
     ] {
         file(&format!("sys{path}/name"), &format!("{name}\n"), 0o444);
     }
-    for node in ["ttyUSB0", "ttyUSB1", "ttyUSB2", "vcio"] {
+    for node in [
+        "ttyUSB0",
+        "ttyUSB1",
+        "ttyUSB2",
+        "vcio",
+        "vcio_gencmd",
+        "vcio_crypto",
+    ] {
         file(&format!("dev/{node}"), "", 0o600);
     }
     for (link, goal) in [

@@ -6,11 +6,12 @@
 mod common;
 
 use common::{Tree, boards};
-use hwmeter_hw::clock::{ManualClock, Moment};
+use hwmeter_hw::clock::{Clock, ManualClock, Moment};
 use hwmeter_hw::discover;
 use hwmeter_hw::integrator::Integrator;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::sensors::Context;
 use hwmeter_hw::units::Seconds;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -79,14 +80,16 @@ fn battery() -> Tree {
 
 type MakeTree = fn() -> Tree;
 
-/// Every sensor that reads numbers from files.
-const SENSORS: [(&str, MakeTree); 6] = [
+/// Every sensor that reads files.
+const SENSORS: [(&str, MakeTree); 8] = [
     ("ina3221-hwmon", boards::agx_orin),
     ("ina3221-iio", boards::nano),
     ("ina3221-iio", nano_with_pairs),
     ("hwmon", boards::thor),
     ("powercap", boards::x86_rapl),
     ("power-supply", battery),
+    ("cpu-model", boards::plain_vm),
+    ("rpi-model", boards::pi4),
 ];
 
 /// More samples than an integrator keeps, so that the steady state is reached.
@@ -103,10 +106,18 @@ fn the_counter_counts() {
 fn reading_and_integrating_allocate_nothing() {
     for (name, tree) in SENSORS {
         let tree = tree();
-        let mut sensor = discover::open(&tree.context(), name).unwrap();
+        let clock = Arc::new(ManualClock::new());
+        let context = Context {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..tree.context()
+        };
+        let mut sensor = discover::open(&context, name).unwrap();
         let mut integrator = Integrator::new(&sensor.info(), Seconds(0.001));
         let mut sample = |t: u64| {
+            // More than an update period of the models, so that each read looks at the file.
+            clock.advance(Duration::from_millis(100));
             let reading = sensor.read().unwrap();
+            assert!(!reading.is_unchanged(), "{name}");
             integrator.push(Moment(t * 1_000_000), &reading);
         };
         (0..WARM_UP).for_each(&mut sample);
@@ -121,7 +132,7 @@ fn a_tick_of_the_meter_allocates_nothing() {
     let sensor = discover::open(&tree.context(), "ina3221-hwmon").unwrap();
     let clock = Arc::new(ManualClock::new());
     let options = MeterOptions {
-        clock: Arc::clone(&clock) as Arc<dyn hwmeter_hw::clock::Clock>,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
         ..MeterOptions::at(1000.0)
     };
     let meter = Meter::start_manual(sensor, options).unwrap();

@@ -24,9 +24,19 @@ pub fn without_rights<T: Send>(f: impl FnOnce() -> T + Send) -> T {
 /// Runs `f` on a thread of its own on which reads of the open file `path` fail with `errno`, until the thread ends.
 /// The kernel refuses them (a seccomp filter on the descriptor), so nothing in the program knows of it.
 pub fn failing_reads<T: Send>(path: &Path, errno: i32, f: impl FnOnce() -> T + Send) -> T {
-    let fd = descriptor_of(path);
+    let fd = descriptor_of(&path.canonicalize().unwrap());
+    failing_calls(libc::SYS_pread64, Some(fd), errno, f)
+}
+
+/// The same for another system call whose first argument is a descriptor; `None` is every descriptor.
+pub fn failing_calls<T: Send>(
+    call: libc::c_long,
+    fd: Option<u32>,
+    errno: i32,
+    f: impl FnOnce() -> T + Send,
+) -> T {
     on_a_thread(move || {
-        refuse_reads(fd, errno);
+        refuse(call, fd, errno);
         f()
     })
 }
@@ -40,12 +50,12 @@ fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// The descriptor under which this process holds `path` open.
-fn descriptor_of(path: &Path) -> u32 {
-    let path = path.canonicalize().unwrap();
+/// The descriptor under which this process holds `target` open: a path, or what `/proc/self/fd` calls a thing that
+/// has none.
+pub fn descriptor_of(target: &Path) -> u32 {
     let open = Root::default().list("/proc/self/fd").unwrap();
     let is_it =
-        |fd: &&String| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|target| target == path);
+        |fd: &&String| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|found| found == target);
     open.iter()
         .find(is_it)
         .expect("the file is open")
@@ -53,7 +63,7 @@ fn descriptor_of(path: &Path) -> u32 {
         .unwrap()
 }
 
-fn refuse_reads(fd: u32, errno: i32) {
+fn refuse(call: libc::c_long, fd: Option<u32>, errno: i32) {
     let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
         code: code as u16,
         jt,
@@ -67,9 +77,10 @@ fn refuse_reads(fd: u32, errno: i32) {
     let first_argument = if cfg!(target_endian = "little") { 16 } else { 20 };
     let mut steps = [
         step(load, 0, 0, 0),
-        step(equal, libc::SYS_pread64 as u32, 0, 3),
+        step(equal, call as u32, 0, 3),
         step(load, first_argument, 0, 0),
-        step(equal, fd, 0, 1),
+        // Jumps by 0 either way where any descriptor will do.
+        step(equal, fd.unwrap_or(0), 0, u8::from(fd.is_some())),
         step(give, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
         step(give, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];

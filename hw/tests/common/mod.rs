@@ -3,6 +3,7 @@
 
 pub mod boards;
 pub mod faults;
+pub mod program;
 pub mod tree;
 
 pub use tree::Tree;

@@ -29,6 +29,11 @@ impl Tree {
         Context::new(self.root(), Arc::new(MonotonicClock))
     }
 
+    /// The directory itself: what `--root` takes.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The place of a system path.
     pub fn path(&self, system_path: &str) -> PathBuf {
         self.root().path(system_path)

@@ -1,4 +1,8 @@
 //! Servers that misbehave: whatever they send, a read is an error in time, and the next good answer counts again.
+//!
+//! A meter answers with registers of fixed width: of the kinds of bad input, text is another protocol's answer, an empty
+//! one is silence, a number too large a phantom (`main.rs`), and a line end has no meaning. A negative number is export. A
+//! port that is missing, denied, or pulled out is in `main.rs`.
 
 use super::tools::{free_port, open_below, open_tcp, wait_until, watts};
 use hwmeter_hw::ErrorKind;

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)] // clippy.toml excuses test functions, not their helpers
 
 mod faults;
+#[path = "../common/faults.rs"]
+#[allow(dead_code)] // each test program uses a part
+mod faults_of_users;
 mod tools;
 
 use hwmeter_hw::ErrorKind;
@@ -216,6 +219,26 @@ fn serial_meters_are_read_over_a_pair_of_ports() {
         .read()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+#[test]
+fn a_serial_port_that_belongs_to_others_is_denied() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("dev")).unwrap();
+    let port = dir.path().join("dev/ttyUSB0");
+    std::fs::write(&port, "").unwrap();
+    let url = "rtu:///dev/ttyUSB0?meter=pzem-017&unit=8";
+    for path in [dir.path(), &port] {
+        let mode = if path == port { 0o000 } else { 0o755 };
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let error = faults_of_users::without_rights(|| open_below(dir.path(), url).read().unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("dev/ttyUSB0"), "{error}");
+    // What is no serial port at all is told too.
+    std::fs::set_permissions(&port, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let error = open_below(dir.path(), url).read().unwrap_err();
+    assert!(error.to_string().contains("dev/ttyUSB0"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,8 @@
 //! What every sensor that reads sysfs does with bad input: no panic and no silent zero.
+//!
+//! The same for the sensors that read something else stands in `load_models.rs` (`/proc/stat`), `tegrastats.rs`,
+//! `rpi_pmic.rs`, `nvml.rs`, `perf_rapl.rs`, `replay.rs` and `modbus/faults.rs`; each says which kinds of bad input
+//! cannot occur there. A read that blocks is the meter's concern and the same for all: `blocking.rs`.
 
 use crate::common::{Tree, boards, faults};
 use hwmeter_hw::ErrorKind;
@@ -121,6 +125,7 @@ fn junk_in_a_file_loses_the_sample_and_the_next_good_one_counts() {
             "12 34\n",
             "0x10\n",
             "99999999999999999999999999\n",
+            "9223372036854775807\n", // fits the type, and is no power and no count
             "nan\n",
             "inf\n",
             "5 ma\n",

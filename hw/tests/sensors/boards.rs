@@ -53,7 +53,24 @@ const fn counted(
 
 use BoardKind::*;
 
-const BOARDS: [Expected; 13] = [
+const BOARDS: [Expected; 23] = [
+    counted(boards::pi1, RaspberryPi1, "rpi-model", 1, &["total"]),
+    counted(boards::pi2, RaspberryPi2, "rpi-model", 1, &["total"]),
+    counted(boards::pi_zero, RaspberryPiZero, "rpi-model", 1, &["total"]),
+    counted(boards::pi_zero_2, RaspberryPiZero2, "cpu-model", 1, &["total"]),
+    counted(boards::pi400, RaspberryPi400, "rpi-model", 1, &["total"]),
+    counted(boards::tinker_board, AsusTinkerBoard, "rpi-model", 1, &["total"]),
+    counted(boards::generic_arm, GenericArm, "cpu-model", 1, &["total"]),
+    measured(
+        boards::nano_kit,
+        JetsonNano,
+        "ina3221-iio",
+        3,
+        &["POM_5V_IN"],
+        2.247,
+    ),
+    measured(boards::tx1, JetsonTx1, "ina3221-iio", 6, &["VDD_IN"], 2.111),
+    measured(boards::tx2_nx, JetsonTx2Nx, "ina3221-iio", 3, &["VDD_IN"], 2.76),
     counted(boards::pi3, RaspberryPi3, "rpi-model", 1, &["total"]),
     counted(boards::pi4, RaspberryPi4, "rpi-model", 1, &["total"]),
     counted(boards::pi5, RaspberryPi5, "rpi-model", 1, &["total"]),
@@ -97,7 +114,7 @@ const BOARDS: [Expected; 13] = [
         "ina3221-hwmon",
         4,
         &["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
-        9.5,
+        10.0,
     ),
     measured(boards::thor, JetsonThor, "hwmon", 1, &["VIN"], 43.85),
     counted(
@@ -146,17 +163,44 @@ fn every_board_has_its_default_sensor_and_total() {
 }
 
 #[test]
+fn every_kind_of_board_has_a_tree() {
+    let has_tree = |kind: &BoardKind| BOARDS.iter().any(|board| board.kind == *kind);
+    // `Generic` is what is neither x86 nor ARM.
+    let without: Vec<&BoardKind> = BoardKind::ALL.iter().filter(|kind| !has_tree(kind)).collect();
+    assert_eq!(without, [&Generic]);
+}
+
+#[test]
+fn a_j1010_and_a_developer_kit_differ_in_their_module() {
+    let variant = |tree: Tree| tree.context().board.variant.unwrap();
+    assert!(variant(boards::nano()).contains("J1010"));
+    assert!(variant(boards::nano_kit()).starts_with("developer kit"));
+    assert_eq!(boards::orin_nano().context().board.variant, None);
+}
+
+/// A machine that is no guest of another and has loaded no driver.
+fn bare_x86() -> Tree {
+    boards::plain_vm().with("/proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t: fpu tsc\n")
+}
+
+#[test]
 fn a_board_without_its_sensor_says_what_to_do() {
     for (tree, name, word) in [
         (boards::pi5(), "rpi-pmic", "apt install"),
-        (boards::plain_vm(), "powercap", "modprobe"),
+        (boards::plain_vm(), "powercap", "wall meter"),
+        (bare_x86(), "powercap", "sudo modprobe intel_rapl_msr"),
+        (boards::nano(), "tegrastats", "sudo apt install nvidia-l4t-tools"),
     ] {
         let found = discover::discover(&tree.context());
         let found = found.iter().find(|found| found.name == name).expect(name);
-        let Status::Unusable { hint, .. } = &found.status else {
+        let Status::Unusable { hint, reason, .. } = &found.status else {
             panic!("{found:?}")
         };
         assert!(hint.contains(word), "{hint}");
+        assert!(
+            reason.starts_with("no driver or no device: nothing at "),
+            "{reason}"
+        );
     }
 }
 

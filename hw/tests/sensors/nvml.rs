@@ -1,5 +1,9 @@
 //! NVML against a stub library that the test compiles: the calls and their errors are NVML's, the card is not.
+//!
+//! The library hands over numbers of fixed width: text, an empty answer and a negative number cannot occur. A missing
+//! file is a missing library or driver, and a failing read is one of NVML's error codes.
 
+use hwmeter_hw::ErrorKind;
 use hwmeter_hw::sensor::{Sensor, Value};
 use hwmeter_hw::sensors::nvml::Nvml;
 use hwmeter_hw::units::{Joules, Watts};
@@ -7,15 +11,24 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `nvml.h`: 0 success, 3 not supported, 9 driver not loaded. Card 0 counts energy, card 1 has power only.
+/// `nvml.h`: 0 success, 3 not supported, 9 driver not loaded. Card 0 counts energy, card 1 has power only. What a read
+/// of card 1 returns, and its milliwatts, stand in a file, where there is one.
 const STUB: &str = "
+#include <stdio.h>
 typedef struct card *device;
+static int power(unsigned *mw) {
+    int code = POWER;
+    FILE *file = fopen(CONTROL, \"r\");
+    *mw = 75500;
+    if (file) { if (fscanf(file, \"%d %u\", &code, mw) < 1) code = 999; fclose(file); }
+    return code;
+}
 int nvmlInit_v2(void) { return INIT; }
 int nvmlShutdown(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned *n) { *n = 2; return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, device *d) { *d = (device)(long)(i + 1); return 0; }
 int nvmlDeviceGetTotalEnergyConsumption(device d, unsigned long long *mj) { *mj = 123456; return d == (device)1 ? ENERGY : 3; }
-int nvmlDeviceGetPowerUsage(device d, unsigned *mw) { *mw = 75500; return POWER; }
+int nvmlDeviceGetPowerUsage(device d, unsigned *mw) { return power(mw); }
 ";
 
 fn stub(dir: &Path, init: u32, energy: u32, power: u32) -> Option<PathBuf> {
@@ -24,10 +37,12 @@ fn stub(dir: &Path, init: u32, energy: u32, power: u32) -> Option<PathBuf> {
     std::fs::write(&source, STUB).unwrap();
     let values = [("INIT", init), ("ENERGY", energy), ("POWER", power)];
     let defines = values.map(|(name, value)| format!("-D{name}={value}"));
+    let control = format!("-DCONTROL=\"{}\"", dir.join("control").display());
     let done = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .arg(&library)
         .args(defines)
+        .arg(control)
         .arg(&source)
         .status();
     match done {
@@ -96,5 +111,47 @@ fn missing_rights_are_an_error_that_says_so() {
         return;
     };
     let error = Nvml::load(library.as_os_str(), None).err().unwrap();
-    assert_eq!(error.kind(), hwmeter_hw::ErrorKind::Denied, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+}
+
+#[test]
+fn an_error_while_reading_loses_the_sample_for_its_reason_and_it_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = stub(dir.path(), 0, 0, 0) else {
+        return;
+    };
+    let mut sensor = Nvml::load(library.as_os_str(), None).unwrap().unwrap();
+    let good = sensor.read().unwrap();
+    let control = dir.path().join("control");
+    // `nvml.h`: no permission, not found, lost, in use, timeout, not supported any more, unknown.
+    for (code, kind) in [
+        ("4", Some(ErrorKind::Denied)),
+        ("15", Some(ErrorKind::Gone)),
+        ("3", Some(ErrorKind::Unsupported)),
+        ("999", Some(ErrorKind::Failed)),
+        ("19", None),
+        ("10", None),
+    ] {
+        std::fs::write(&control, format!("{code} 0")).unwrap();
+        match kind {
+            Some(kind) => assert_eq!(sensor.read().unwrap_err().kind(), kind, "{code}"),
+            // Busy: this card alone has no value just now.
+            None => assert_eq!(
+                sensor.read().unwrap().values[..],
+                [good.values[0], Value::Missing]
+            ),
+        }
+        std::fs::remove_file(&control).unwrap();
+        assert_eq!(sensor.read().unwrap(), good, "{code}: it recovers");
+    }
+    // 4.29 MW: all bits set is no power.
+    std::fs::write(&control, format!("0 {}", u32::MAX)).unwrap();
+    let error = sensor.read().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+    std::fs::write(&control, "0 0").unwrap();
+    assert_eq!(
+        sensor.read().unwrap().values[1],
+        Value::Power(Watts(0.0)),
+        "an idle card may say so"
+    );
 }

@@ -1,5 +1,10 @@
-//! A script that prints what tegrastats prints.
+//! A script that prints what tegrastats prints, and worse.
+//!
+//! It has no file that could hold a bad number: a bad number is a word in a line, a missing file is a missing program,
+//! and a failing read is a program that ends. `EAGAIN`, `EIO` and `ENODATA` meet tegrastats itself, which leaves the rail
+//! out.
 
+use crate::common::program::script;
 use hwmeter_hw::board::BoardKind;
 use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::meter::{Meter, MeterOptions};
@@ -17,8 +22,7 @@ const LINE: &str = "RAM 1/2MB (lfb 1x4MB) CPU [1%@729,off] GR3D_FREQ 0% cpu@42C 
 
 fn program(dir: &Path, body: &str) -> PathBuf {
     let file = dir.join("tegrastats");
-    std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script(&file, body);
     file
 }
 
@@ -141,14 +145,16 @@ fn a_child_that_dies_comes_back_and_the_gap_shows() {
          while echo '{LINE}'; do sleep 0.05; done"
     );
     let body = body.replace("DIR", dir.path().to_str().unwrap());
-    let sensor = start(&program(dir.path(), &body), 50).unwrap();
+    // Lines come faster than named, so that a busy machine is not taken for silence.
+    let sensor = start(&program(dir.path(), &body), 200).unwrap();
     let meter = Meter::start(sensor, MeterOptions::at(40.0)).unwrap();
     let span = meter.span("life, death, life");
     std::thread::sleep(Duration::from_millis(2000));
     let energy = span.end().wait();
     let stats = meter.stop();
     assert!(stats.lost_samples() > 0, "{stats:?}");
-    assert!(stats.last_error.unwrap().contains("exit status: 7"));
+    let error = stats.last_error.unwrap();
+    assert!(error.contains("exit status: 7"), "{error}");
     assert!(
         energy.coverage < 0.95 && energy.coverage > 0.2,
         "the gap is half a second or more: {}",
@@ -165,4 +171,114 @@ fn a_program_without_rails_or_that_fails_is_an_error_that_says_so() {
         .to_string();
     assert!(error.contains("exit status: 4"), "{error}");
     assert!(start(Path::new("/nonexistent/tegrastats"), 10).is_err());
+}
+
+/// Prints the file `line` beside it, over and over.
+fn parrot(dir: &Path) -> PathBuf {
+    let file = dir.join("line");
+    std::fs::write(&file, format!("{LINE}\n")).unwrap();
+    let place = file.display();
+    program(
+        dir,
+        &format!("while :; do [ -e {place} ] && cat {place}; sleep 0.02; done"),
+    )
+}
+
+/// Puts new text in front of the parrot, whole from one moment to the next.
+fn say(dir: &Path, text: &[u8]) {
+    std::fs::write(dir.join("next"), text).unwrap();
+    std::fs::rename(dir.join("next"), dir.join("line")).unwrap();
+}
+
+/// Readings until one is as wanted; panics at what is never right: a rail of 0 W that no line has told.
+fn wait_for(sensor: &mut Tegrastats, what: &str, is_it: impl Fn(&hwmeter_hw::Result<Reading>) -> bool) {
+    let begin = Instant::now();
+    loop {
+        let outcome = sensor.read();
+        if let Ok(reading) = &outcome {
+            let zero = Value::Power(Watts(0.0));
+            assert!(!reading.values.contains(&zero), "{what}: {reading:?}");
+        }
+        if is_it(&outcome) {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_bad_word_in_a_line_loses_its_rail_and_the_next_good_line_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sensor = start(&parrot(dir.path()), 20).unwrap();
+    let good = next(&mut sensor).unwrap();
+    for junk in [
+        "",
+        "abc/1",
+        "-5000mW/1mW",
+        "99999999999999999999mW/1mW",
+        "nan/nan",
+        "5000",
+        "5000mW",
+    ] {
+        say(
+            dir.path(),
+            format!("VDD_IN {junk} VDD_SOC 1500mW/1mW\n").as_bytes(),
+        );
+        let only_soc = [Value::Missing, Value::Power(Watts(1.5))];
+        wait_for(&mut sensor, junk, |outcome| {
+            outcome
+                .as_ref()
+                .is_ok_and(|reading| reading.values[..] == only_soc)
+        });
+        say(dir.path(), format!("{LINE}\n").as_bytes());
+        wait_for(&mut sensor, "good again", |outcome| {
+            outcome
+                .as_ref()
+                .is_ok_and(|reading| reading.values == good.values)
+        });
+    }
+}
+
+#[test]
+fn lines_without_rails_are_silence_and_silence_is_an_error_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sensor = start(&parrot(dir.path()), 20).unwrap();
+    let good = next(&mut sensor).unwrap();
+    // The file disappears, is empty, holds noise, or a line that never ends.
+    for noise in [
+        None,
+        Some(&b""[..]),
+        Some(b"\xff\xfe\0\x01\n"),
+        Some(b"VDD_IN 5000mW/1mW"),
+    ] {
+        match noise {
+            Some(noise) => say(dir.path(), noise),
+            None => std::fs::remove_file(dir.path().join("line")).unwrap(),
+        }
+        wait_for(&mut sensor, "an error", |outcome| {
+            outcome
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("nothing for"))
+        });
+        // The first line end closes the line that had none.
+        say(dir.path(), format!("\n{LINE}\n").as_bytes());
+        wait_for(&mut sensor, "good again", |outcome| {
+            outcome
+                .as_ref()
+                .is_ok_and(|reading| reading.values == good.values)
+        });
+    }
+}
+
+#[test]
+fn a_program_that_may_not_be_run_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = program(dir.path(), "exec sleep 60");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = start(&file, 20).err().unwrap().to_string();
+    assert!(
+        error.contains("ermission denied") && error.contains("tegrastats"),
+        "{error}"
+    );
 }

@@ -17,7 +17,7 @@ use hwmeter::marks::pipe::MarksPipe;
 use hwmeter::trace::TraceWriter;
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
-use hwmeter_hw::clock::{Clock, SuspendWatch};
+use hwmeter_hw::clock::{Clock, Moment, SuspendWatch};
 use hwmeter_hw::combine::Terms;
 use hwmeter_hw::cpu_tree::TreeRoot;
 use hwmeter_hw::idle::IdlePower;
@@ -26,7 +26,7 @@ use hwmeter_hw::sensor::SensorInfo;
 use hwmeter_hw::span::{PendingSpan, Span, SpanEnergy};
 use hwmeter_hw::units::Seconds;
 use instrument::{Instrument, Starter};
-use phases::{PhaseLog, Refused};
+use phases::{PhaseLog, PhasesOfSensors, Refused};
 use signals::Interrupts;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -149,21 +149,17 @@ impl Bench<'_> {
     fn measure_once(&self) -> anyhow::Result<Run> {
         let awake = SuspendWatch::begin(&*self.clock);
         let before: Vec<MeterStats> = self.meters().map(Meter::stats).collect();
-        let (ended, phases, exit_status) = match self.args.duration {
+        let (ended, (phases, refused), exit_status) = match self.args.duration {
             Some(duration) => {
-                let spans = self.begin_spans();
+                let spans = self.begin_spans(self.clock.now());
                 self.interrupts.sleep(duration);
-                let ended = end_spans(spans);
+                let ended = end_spans(spans, self.clock.now());
                 self.sample();
-                (
-                    ended,
-                    (vec![Vec::new(); self.instruments.len()], Refused::default()),
-                    0,
-                )
+                let no_phases = vec![Vec::new(); self.instruments.len()];
+                (ended, (no_phases, Refused::default()), 0)
             }
             None => self.run_command()?,
         };
-        let (phases, refused) = phases;
         let of_sensors = self.instruments.iter().zip(&ended).zip(phases).zip(&before);
         let sensors = of_sensors
             .map(|(((instrument, span), phases), before)| {
@@ -179,44 +175,45 @@ impl Bench<'_> {
     }
 
     /// Runs the command to its end while marks cut it into phases.
-    fn run_command(&self) -> anyhow::Result<(Vec<PendingSpan>, (phases::PhasesOfSensors, Refused), i32)> {
+    fn run_command(&self) -> anyhow::Result<(Vec<PendingSpan>, (PhasesOfSensors, Refused), i32)> {
         let pipe = MarksPipe::create()
             .inspect_err(|error| tracing::warn!("marks cannot be taken: {error:#}"))
             .ok();
-        let path = pipe.as_ref().map(MarksPipe::path);
-        std::thread::scope(|scope| {
-            let log = Arc::new(PhaseLog::new(&self.instruments));
+        let log = PhaseLog::new(&self.instruments);
+        let (ended, outcome) = std::thread::scope(|scope| {
             if let Some(pipe) = &pipe {
-                let log = Arc::clone(&log);
-                scope.spawn(move || pipe.read(|arrived, mark| log.take(arrived, mark)));
+                scope.spawn(|| pipe.read(|arrived, mark| log.take(arrived, mark)));
             }
-            log.open();
-            let spans = self.begin_spans();
+            let begin = self.clock.now();
+            log.open(begin);
+            let spans = self.begin_spans(begin);
+            let path = pipe.as_ref().map(MarksPipe::path);
             let outcome = Running::start(self.args, path, self.interrupts).and_then(|running| {
                 self.tree.set(running.pid());
                 running.wait().map(|()| running)
             });
-            let ended = end_spans(spans);
-            log.close();
-            if let Some(pipe) = &pipe {
-                pipe.end()?;
-            }
-            self.sample();
-            let exit_status = outcome?.reap()?;
-            Ok((ended, log, exit_status))
-        })
-        .map(|(ended, log, exit_status)| {
-            let phases = Arc::into_inner(log).map(PhaseLog::finish).unwrap_or_default();
-            (ended, phases, exit_status)
-        })
+            let end = self.clock.now();
+            log.limit(end);
+            let ended = end_spans(spans, end);
+            // The reader returns, and with it the scope, once it has read the marks made up to now.
+            let told = pipe.as_ref().map_or(Ok(()), MarksPipe::end);
+            (ended, outcome.and_then(|running| Ok(told.map(|()| running)?)))
+        });
+        log.close();
+        // Before the command is waited for: until then its CPU time can be read.
+        self.sample();
+        let exit_status = outcome?.reap()?;
+        Ok((ended, log.finish(), exit_status))
     }
 
     fn meters(&self) -> impl Iterator<Item = &Meter> {
         self.instruments.iter().map(|instrument| &instrument.meter)
     }
 
-    fn begin_spans(&self) -> Vec<Span> {
-        self.meters().map(|meter| meter.span("measured")).collect()
+    fn begin_spans(&self, begin: Moment) -> Vec<Span> {
+        self.meters()
+            .map(|meter| meter.span_from("measured", begin))
+            .collect()
     }
 
     /// Lets every sensor see the end, so that nobody has to wait for the next tick.
@@ -225,8 +222,8 @@ impl Bench<'_> {
     }
 }
 
-fn end_spans(spans: Vec<Span>) -> Vec<PendingSpan> {
-    spans.into_iter().map(Span::end).collect()
+fn end_spans(spans: Vec<Span>, end: Moment) -> Vec<PendingSpan> {
+    spans.into_iter().map(|span| span.end_at(end)).collect()
 }
 
 impl Measurement {

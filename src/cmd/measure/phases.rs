@@ -13,6 +13,9 @@ pub const START: &str = "(start)";
 const MOST_PHASES: usize = 20_000;
 
 /// Cuts a run into phases while it goes on. Marks come from another thread than the one that ends it.
+///
+/// A mark tells its own moment, or counts from its arrival; a meter can begin and end a span at a moment that is just
+/// past. So one phase ends exactly where the next begins, and all together are the run.
 pub struct PhaseLog<'m> {
     instruments: &'m [Instrument],
     state: Mutex<State>,
@@ -20,15 +23,23 @@ pub struct PhaseLog<'m> {
 
 #[derive(Default)]
 struct State {
-    running: Option<Phase<Span>>,
-    ended: Vec<Phase<PendingSpan>>,
+    running: Option<Running>,
+    ended: Vec<Ended>,
+    /// When the run ended: marks that were on their way by then come no later.
+    limit: Option<Moment>,
     refused: Refused,
 }
 
 /// A phase as each sensor sees it.
-struct Phase<T> {
+struct Running {
     name: String,
-    spans: Vec<T>,
+    begin: Moment,
+    spans: Vec<Span>,
+}
+
+struct Ended {
+    name: String,
+    spans: Vec<PendingSpan>,
 }
 
 /// Marks that began no phase.
@@ -52,9 +63,9 @@ impl<'m> PhaseLog<'m> {
         }
     }
 
-    /// The run begins, and with it the first phase.
-    pub fn open(&self) {
-        self.state().running = Some(self.begin_phase(START));
+    /// The run began at `begin`, and with it the first phase.
+    pub fn open(&self, begin: Moment) {
+        self.state().running = Some(self.begin_phase(START, begin));
     }
 
     /// A mark has arrived.
@@ -71,47 +82,42 @@ impl<'m> PhaseLog<'m> {
         }
     }
 
-    /// Ends the phase that runs and begins the next one.
-    ///
-    /// A mark tells its own moment, a little before it arrived. A meter can begin a span only now, so this is the
-    /// place that costs a phase its exact edge: the time between the two, and between two looks at the clock.
+    /// Ends the phase that runs and begins the next one. A mark of another process may have overtaken this one, and a
+    /// moment may be made up: time never goes back, nor past the arrival.
     fn cut(&self, state: &mut State, mark: &Mark, arrived: Moment) {
-        let late = mark.at.map_or(0.0, |at| (arrived - at).0);
-        tracing::debug!("phase {} begins {late:.6} s after its mark", mark.name);
-        match state.running.take() {
-            Some(before) => {
-                let (ended, next) = self.hand_over(before, mark.name.as_str());
-                state.ended.push(ended);
-                state.running = Some(next);
-            }
-            // The run has ended and this mark is one of its last words: a phase of no length.
-            None => state.ended.push(self.begin_phase(mark.name.as_str()).end()),
-        }
+        let Some(before) = state.running.take() else {
+            return;
+        };
+        let latest = state.limit.map_or(arrived, |limit| limit.min(arrived));
+        let at = mark.at.unwrap_or(arrived).min(latest).max(before.begin);
+        state.ended.push(before.end(at));
+        state.running = Some(self.begin_phase(mark.name.as_str(), at));
     }
 
-    fn hand_over(&self, before: Phase<Span>, name: &str) -> (Phase<PendingSpan>, Phase<Span>) {
-        let mut next = Phase::named(name);
-        let mut ended = Phase::named(&before.name);
-        for (span, instrument) in before.spans.into_iter().zip(self.instruments) {
-            ended.spans.push(span.end());
-            next.spans.push(instrument.meter.span(""));
-        }
-        (ended, next)
-    }
-
-    fn begin_phase(&self, name: &str) -> Phase<Span> {
-        let spans = self.instruments.iter().map(|i| i.meter.span(""));
-        Phase {
+    fn begin_phase(&self, name: &str, begin: Moment) -> Running {
+        let spans = self.instruments.iter().map(|i| i.meter.span_from("", begin));
+        Running {
+            name: name.to_owned(),
+            begin,
             spans: spans.collect(),
-            ..Phase::named(name)
         }
     }
 
-    /// The run has ended.
+    /// The run ended at `end`; marks may still come.
+    pub fn limit(&self, end: Moment) {
+        self.state().limit = Some(end);
+    }
+
+    /// No mark comes any more.
     pub fn close(&self) {
         let mut state = self.state();
-        let last = state.running.take().map(Phase::end);
-        state.ended.extend(last);
+        let end = state.limit;
+        let last = state.running.take();
+        let ended = last.map(|last| {
+            let at = end.unwrap_or(last.begin);
+            last.end(at)
+        });
+        state.ended.extend(ended);
     }
 
     /// Energies of all phases; none where there was no mark. Waits for the sensors.
@@ -137,20 +143,11 @@ impl<'m> PhaseLog<'m> {
     }
 }
 
-impl<T> Phase<T> {
-    fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            spans: Vec::new(),
-        }
-    }
-}
-
-impl Phase<Span> {
-    fn end(self) -> Phase<PendingSpan> {
-        Phase {
+impl Running {
+    fn end(self, at: Moment) -> Ended {
+        Ended {
             name: self.name,
-            spans: self.spans.into_iter().map(Span::end).collect(),
+            spans: self.spans.into_iter().map(|span| span.end_at(at)).collect(),
         }
     }
 }

@@ -47,7 +47,7 @@ const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
 pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-    check_gpu(args)?;
+    check_gpu(args, root)?;
     let stop = watch_for_end()?;
     let name = args.learner.to_string();
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
@@ -218,14 +218,23 @@ fn build_learner(args: &RunAgentArgs) -> anyhow::Result<Box<dyn Learner>> {
     )?)
 }
 
-fn check_gpu(args: &RunAgentArgs) -> anyhow::Result<()> {
-    if args.gpu == Switch::On {
-        anyhow::bail!(
-            "--gpu on needs the torch engine, and this build lacks the cargo feature `torch`; \
-             use --gpu off, or a build with that feature"
-        );
+fn check_gpu(args: &RunAgentArgs, root: &Root) -> anyhow::Result<()> {
+    if args.gpu == Switch::Off {
+        return Ok(());
     }
-    Ok(())
+    let usable: Vec<String> = gpu::gpus(root)?
+        .iter()
+        .filter(|gpu| gpu.kind.has_cuda())
+        .map(gpu::Gpu::to_string)
+        .collect();
+    let found = match usable.as_slice() {
+        [] => "no GPU with CUDA was found".to_owned(),
+        names => format!("found {}", names.join(", ")),
+    };
+    anyhow::bail!(
+        "--gpu on needs the torch engine, and this build lacks the cargo feature `torch` ({found}); \
+         use --gpu off, or a build with that feature"
+    )
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.

@@ -1,62 +1,9 @@
-//! One made-up tree per kind of board, with the nodes that its kernel shows.
+//! Jetsons with their INA3221 chips, under either driver.
 
-use super::Tree;
+use super::{Tree, device_tree, machine};
 
 const IIO: &str = "/sys/bus/i2c/drivers/ina3221x";
 const INA3221: &str = "/sys/bus/i2c/drivers/ina3221";
-
-/// A machine with a load, whatever it is.
-fn machine(cpuinfo: &str) -> Tree {
-    Tree::new()
-        .with("/proc/cpuinfo", cpuinfo)
-        .with(
-            "/proc/stat",
-            "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n",
-        )
-        .with(
-            "/proc/meminfo",
-            "MemTotal: 4000000 kB\nMemFree: 1000000 kB\nMemAvailable: 2000000 kB\n",
-        )
-        .with("/sys/devices/system/cpu/online", "0-3\n")
-}
-
-fn device_tree(tree: Tree, model: &str, compatible: &[&str]) -> Tree {
-    tree.with("/proc/device-tree/model", format!("{model}\0")).with(
-        "/proc/device-tree/compatible",
-        format!("{}\0", compatible.join("\0")),
-    )
-}
-
-fn raspberry_pi(model: &str, compatible: &[&str], revision: &str) -> Tree {
-    let cpuinfo =
-        format!("processor\t: 0\nCPU implementer\t: 0x41\nRevision\t: {revision}\nModel\t\t: {model}\n");
-    device_tree(machine(&cpuinfo), model, compatible)
-}
-
-pub fn pi3() -> Tree {
-    raspberry_pi(
-        "Raspberry Pi 3 Model B Plus Rev 1.3",
-        &["raspberrypi,3-model-b-plus", "brcm,bcm2837"],
-        "a020d3",
-    )
-}
-
-pub fn pi4() -> Tree {
-    raspberry_pi(
-        "Raspberry Pi 4 Model B Rev 1.2",
-        &["raspberrypi,4-model-b", "brcm,bcm2711"],
-        "c03112",
-    )
-}
-
-/// Without its mailbox: a device cannot be made up in a directory.
-pub fn pi5() -> Tree {
-    raspberry_pi(
-        "Raspberry Pi 5 Model B Rev 1.0",
-        &["raspberrypi,5-model-b", "brcm,bcm2712"],
-        "c04170",
-    )
-}
 
 fn jetson(model: &str, compatible: &[&str]) -> Tree {
     device_tree(
@@ -127,13 +74,70 @@ pub fn nano() -> Tree {
         "nvidia,tegra210",
     ];
     let tree = jetson("NVIDIA Jetson Nano Developer Kit", &compatible)
+        .with("/sys/devices/57000000.gpu/load", "0\n")
+        .with_all(
+            "/sys/class/devfreq/57000000.gpu",
+            &[
+                ("governor", "nvhost_podgov\n"),
+                ("cur_freq", "76800000\n"),
+                ("min_freq", "76800000\n"),
+                ("max_freq", "921600000\n"),
+            ],
+        )
         .with("/sys/bus/i2c/drivers/ina3221x/bind", "")
-        .with_link("/sys/bus/i2c/drivers/ina3221x/module", "/sys/module");
+        .with_all(
+            "/sys/module/ina3221x/iio:device9",
+            &[
+                ("rail_name_0", "BEHIND_MODULE\n"),
+                ("in_power0_input", "999999\n"),
+            ],
+        )
+        .with_link(
+            "/sys/bus/i2c/drivers/ina3221x/module",
+            "../../../../module/ina3221x",
+        );
     iio_chip(
         tree,
         "6-0040",
         "iio:device0",
         &[("POM_5V_IN", 2247), ("POM_5V_GPU", 78), ("POM_5V_CPU", 275)],
+    )
+}
+
+/// The developer kit, which has the same rails.
+pub fn nano_kit() -> Tree {
+    let tree = nano();
+    tree.write(
+        "/proc/device-tree/compatible",
+        "nvidia,p3449-0000-b00+p3448-0000-b00\0nvidia,jetson-nano\0nvidia,tegra210\0",
+    );
+    tree
+}
+
+/// Module and carrier are on chips of their own, in the older spelling of the driver.
+pub fn tx1() -> Tree {
+    let tree = jetson("jetson_tx1", &["nvidia,p2371-2180", "nvidia,tegra210"]);
+    let tree = iio_chip(
+        tree,
+        "1-0040",
+        "iio_device",
+        &[("VDD_IN", 2111), ("VDD_GPU", 40), ("VDD_CPU", 330)],
+    );
+    iio_chip(
+        tree,
+        "1-0042",
+        "iio_device",
+        &[("VDD_MUX", 4400), ("VDD_5V0_IO_SYS", 1200), ("VDD_3V3_SYS", 700)],
+    )
+}
+
+pub fn tx2_nx() -> Tree {
+    let compatible = ["nvidia,p3509-0000+p3636-0001", "nvidia,tegra186"];
+    iio_chip(
+        jetson("NVIDIA Jetson TX2 NX Developer Kit", &compatible),
+        "7-0040",
+        "iio:device0",
+        &[("VDD_IN", 2760), ("VDD_CPU_GPU_CV", 420), ("VDD_SOC", 810)],
     )
 }
 
@@ -230,10 +234,10 @@ pub fn agx_orin() -> Tree {
     let rails = [
         ("VDD_GPU_SOC", 20000, 200),
         ("VDD_CPU_CV", 20000, 50),
-        ("VIN_SYS_5V0", 5000, 900),
+        ("VIN_SYS_5V0", 5000, 1000),
     ];
     let tree = hwmon_chip(tree, "1-0040", "hwmon3", "2000", &rails);
-    let rails = [("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 200), ("NC", 0, 0)];
+    let rails = [("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 100), ("NC", 0, 0)];
     hwmon_chip(tree, "1-0041", "hwmon4", "2000", &rails)
 }
 
@@ -268,31 +272,4 @@ pub fn thor() -> Tree {
                 ("in1_input", "20000\n"),
             ],
         )
-}
-
-/// A desktop processor with RAPL.
-pub fn x86_rapl() -> Tree {
-    let mut tree = plain_vm();
-    for (zone, name, energy) in [
-        ("intel-rapl:0", "package-0", "1000000\n"),
-        ("intel-rapl:0/intel-rapl:0:0", "core", "400000\n"),
-        ("intel-rapl:0/intel-rapl:0:1", "uncore", "100000\n"),
-        ("intel-rapl:0/intel-rapl:0:2", "dram", "300000\n"),
-        ("intel-rapl-mmio:0", "package-0", "1000000\n"),
-    ] {
-        tree = tree.with_all(
-            &format!("/sys/class/powercap/{zone}"),
-            &[
-                ("name", name),
-                ("energy_uj", energy),
-                ("max_energy_range_uj", "262143328850\n"),
-            ],
-        );
-    }
-    tree
-}
-
-/// A virtual machine: a load and nothing that measures.
-pub fn plain_vm() -> Tree {
-    machine("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some CPU\n")
 }
