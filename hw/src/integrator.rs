@@ -151,19 +151,27 @@ impl Integrator {
         let samples = last.map_or(0, |last| last.samples) + 1;
         let last_total = last.map_or(RailPoint::default(), |last| last.total);
         let total = self.total_at(t, last_total, has_changed);
-        if self.points.len() == HISTORY {
-            self.points.pop_front();
+        if self.points.len() < HISTORY {
+            self.points.push_back(Point::default());
+        } else {
+            // The oldest point becomes the newest, in place: a point is large.
+            self.points.rotate_left(1);
         }
-        self.points.push_back(Point {
-            t,
-            rails: self.tracks.iter().map(|track| track.now).collect(),
-            total,
-            covered,
-            samples,
-        });
+        let Some(point) = self.points.back_mut() else { return };
+        point.t = t;
+        point.rails.clear();
+        point.rails.extend(self.tracks.iter().map(|track| track.now));
+        point.total = total;
+        point.covered = covered;
+        point.samples = samples;
     }
 
     fn total_at(&mut self, t: Moment, last: RailPoint, has_changed: bool) -> RailPoint {
+        if let [only] = self.total_rails[..]
+            && let Some(track) = self.tracks.get(only)
+        {
+            return track.now;
+        }
         let parts = || {
             self.total_rails
                 .iter()

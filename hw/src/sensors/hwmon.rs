@@ -279,9 +279,12 @@ fn rail(name: String, role: Role, quantity: Quantity) -> Rail {
 }
 
 fn accuracy(interval_ms: Option<u64>) -> Accuracy {
+    let interval = interval_ms.map(|ms| Seconds(ms as f64 * 1e-3));
     Accuracy {
         gain: GAIN,
-        update_period: interval_ms.map(|ms| Seconds(ms as f64 * 1e-3)),
+        // powerN_average is the mean of this interval.
+        update_period: interval,
+        window: interval,
         source: "2 % gain assumed: hwmon does not tell a chip's accuracy".to_owned(),
         ..Accuracy::default()
     }

@@ -5,13 +5,14 @@
 //! mV) and `currN_input` (mA, signed). There is no power file: P = V x I from two reads. `in4` to `in7` are shunt
 //! voltages in µV and `curr4` their sum; none of them is a rail. A disabled channel answers `ENODATA`.
 
+use super::ina3221::{Timing, with_steps};
 use super::ina3221_iio::{i2c_devices, is_i2c_device, is_not_connected};
 use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
-use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
-use crate::units::{Amps, Seconds, Volts};
+use crate::sensor::{Kind, Rail, Reading, Sensor, SensorInfo, Value};
+use crate::units::{Amps, Volts};
 use std::path::{Path, PathBuf};
 
 /// How it is found.
@@ -36,10 +37,6 @@ pub const DRIVER: Driver = Driver {
 
 const DRIVER_DIR: &str = "/sys/bus/i2c/drivers/ina3221";
 const CLASS_DIR: &str = "/sys/class/hwmon";
-
-/// Bus voltage step and offset (typical), shunt voltage step and offset of the INA3221 (SBOS576A).
-const SHUNT_STEP_V: f64 = 40e-6;
-const SHUNT_OFFSET_MAX_V: f64 = 80e-6;
 
 /// All channels of all INA3221 chips under the hwmon driver.
 #[derive(Debug)]
@@ -70,7 +67,7 @@ impl Ina3221Hwmon {
         for chip in chips(root)? {
             if instance.is_none_or(|wanted| wanted == chip.instance) {
                 open_chip(root, &chip.dir, &mut channels, &mut rails)?;
-                timing = timing.slower(Timing::read(root, &chip.dir));
+                timing = timing.slower(self::timing(root, &chip.dir));
             }
         }
         if channels.is_empty() {
@@ -79,7 +76,7 @@ impl Ina3221Hwmon {
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
-            accuracy: accuracy(timing),
+            accuracy: timing.accuracy("shunt, samples and update interval from sysfs"),
             ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
@@ -185,70 +182,24 @@ fn shunt_ohms(root: &Root, dir: &Path, n: usize) -> Option<f64> {
 /// Offset and step of the shunt voltage become watts at this rail's voltage and shunt.
 fn rail(name: String, volts: Volts, shunt_ohms: Option<f64>) -> Rail {
     let role = role_of(&name);
-    let shunt = shunt_ohms.unwrap_or(0.005);
-    let watts = |shunt_volts: f64| volts * Amps(shunt_volts / shunt);
-    Rail::new(name, role)
-        .with_offset(watts(SHUNT_OFFSET_MAX_V) / 3f64.sqrt())
-        .with_power_step(watts(SHUNT_STEP_V))
+    with_steps(Rail::new(name, role), volts, shunt_ohms.unwrap_or(0.005))
 }
 
-/// How often a chip has a new value, and how much it smooths.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Timing {
-    scan_s: Option<f64>,
-    samples: Option<f64>,
+/// The timing of the slowest chip on this board; unknown where the driver is not there.
+pub(super) fn slowest_timing(root: &Root) -> Timing {
+    let chips = chips(root).unwrap_or_default();
+    let timings = chips.iter().map(|chip| timing(root, &chip.dir));
+    timings.fold(Timing::default(), Timing::slower)
 }
 
-impl Timing {
-    /// `update_interval` is one scan of all channels in ms (kernel 5.14 and later; before, it was multiplied by
-    /// `samples`). The kernel rounds: after `430` with 512 samples it reads 1.
-    fn read(root: &Root, dir: &Path) -> Self {
-        let number = |name: &str| {
-            root.read_number::<f64>(dir.join(name))
-                .ok()
-                .filter(|&x| x > 0.0 && x.is_finite())
-        };
-        let samples = number("samples");
-        let scan_s = number("update_interval").map(|ms| {
-            let scan = ms * 1e-3;
-            // 3 channels x 2 conversions take at most 0.1 s even at the slowest setting, so a longer interval
-            // is one that an older kernel multiplied by the number of samples.
-            if scan > 0.1 {
-                scan / samples.unwrap_or(1.0)
-            } else {
-                scan
-            }
-        });
-        Self { scan_s, samples }
-    }
-
-    fn slower(self, other: Self) -> Self {
-        let max = |a: Option<f64>, b: Option<f64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        };
-        Self {
-            scan_s: max(self.scan_s, other.scan_s),
-            samples: max(self.samples, other.samples),
-        }
-    }
-
-    /// On-chip averaging is a first-order filter: each scan moves the output by 1/N of the difference.
-    fn lag(self) -> Option<Seconds> {
-        let (scan, samples) = (self.scan_s?, self.samples?);
-        (samples > 1.0).then_some(Seconds(scan * samples))
-    }
-}
-
-fn accuracy(timing: Timing) -> Accuracy {
-    Accuracy {
-        gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
-        lag: timing.lag(),
-        update_period: timing.scan_s.map(Seconds),
-        source: "INA3221 datasheet SBOS576A; shunt, samples and update interval from sysfs; 1 % shunt tolerance assumed"
-            .to_owned(),
-        ..Accuracy::default()
-    }
+/// The timing of the chip at `dir`, as far as its knobs tell.
+fn timing(root: &Root, dir: &Path) -> Timing {
+    let number = |name: &str| {
+        root.read_number::<f64>(dir.join(name))
+            .ok()
+            .filter(|&x| x > 0.0 && x.is_finite())
+    };
+    Timing::of_hwmon(number("update_interval"), number("samples"))
 }
 
 #[cfg(test)]
@@ -260,22 +211,5 @@ mod tests {
         let rail = rail("VDD_IN".into(), Volts(5.0), Some(0.005));
         assert!((rail.power_step.0 - 0.040).abs() < 1e-9, "{rail:?}");
         assert!((rail.offset.0 - 0.080 / 3f64.sqrt()).abs() < 1e-9);
-    }
-
-    #[test]
-    fn averaging_is_a_lag() {
-        let nvidia = Timing {
-            scan_s: Some(0.00084),
-            samples: Some(512.0),
-        };
-        assert!((nvidia.lag().unwrap().0 - 0.43).abs() < 0.001);
-        assert_eq!(
-            Timing {
-                scan_s: Some(0.007),
-                samples: Some(1.0)
-            }
-            .lag(),
-            None
-        );
     }
 }

@@ -7,11 +7,12 @@
 //!
 //! Since R32.5 the files belong to root (CVE-2021-1070, CVE-2021-1071).
 
+use super::ina3221::{Timing, with_usual_steps};
 use super::{Context, Driver, plausible, read_channels, sensor_id};
 use crate::error::{ErrorKind, Result};
 use crate::rails::{role_of, total_rails};
 use crate::root::{Node, Root};
-use crate::sensor::{Accuracy, Kind, Rail, Reading, Sensor, SensorInfo, Value};
+use crate::sensor::{Kind, Rail, Reading, Sensor, SensorInfo, Value};
 use crate::units::{Amps, Volts, Watts};
 use std::path::{Path, PathBuf};
 
@@ -63,9 +64,11 @@ impl Ina3221Iio {
     pub fn open(context: &Context, instance: Option<&str>) -> Result<Option<Self>> {
         let mut channels = Vec::new();
         let mut rails = Vec::new();
+        let mut timing = Timing::default();
         for chip in i2c_devices(&context.root, DRIVER_DIR, "ina3221x")? {
             if instance.is_none_or(|wanted| chip.ends_with(wanted)) {
-                open_chip(&context.root, &chip, &mut channels, &mut rails)?;
+                let dir = open_chip(&context.root, &chip, &mut channels, &mut rails)?;
+                timing = dir.map_or(timing, |dir| timing.slower(self::timing(&context.root, &dir)));
             }
         }
         if channels.is_empty() {
@@ -74,7 +77,7 @@ impl Ina3221Iio {
         let total = total_rails(context.board.kind, &rails);
         let info = SensorInfo {
             total,
-            accuracy: accuracy(),
+            accuracy: timing.accuracy("5 mΩ shunt inferred, averaging from running_mode"),
             ..SensorInfo::new(sensor_id(&DRIVER, instance), Kind::Measured, rails)
         };
         Ok(Some(Self { channels, info }))
@@ -156,7 +159,13 @@ pub(super) fn is_i2c_device(name: &str) -> bool {
     })
 }
 
-fn open_chip(root: &Root, chip_dir: &Path, channels: &mut Vec<Channel>, rails: &mut Vec<Rail>) -> Result<()> {
+/// Adds the channels of a chip; the directory they are in, if it has any.
+fn open_chip(
+    root: &Root,
+    chip_dir: &Path,
+    channels: &mut Vec<Channel>,
+    rails: &mut Vec<Rail>,
+) -> Result<Option<PathBuf>> {
     // Both spellings may exist side by side and show the same channels: the first that has any is enough.
     for device in root
         .list(chip_dir)?
@@ -178,10 +187,10 @@ fn open_chip(root: &Root, chip_dir: &Path, channels: &mut Vec<Channel>, rails: &
             }
         }
         if channels.len() > before {
-            break;
+            return Ok(Some(dir));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn rail_name(root: &Root, dir: &Path, n: usize) -> Result<Option<String>> {
@@ -210,22 +219,21 @@ fn open_channel(root: &Root, dir: &Path, n: usize) -> Result<Option<Channel>> {
     Ok(None)
 }
 
-/// Datasheet SBOS576A at 5 V over the Nano's 5 mΩ shunts: offset at most 80 µV (16 mA, 80 mW; taken as a
-/// rectangular distribution), step 40 µV (8 mA, 40 mW).
 fn rail(name: String) -> Rail {
     let role = role_of(&name);
-    Rail::new(name, role)
-        .with_offset(Watts(0.080 / 3f64.sqrt()))
-        .with_power_step(Watts(0.040))
+    with_usual_steps(Rail::new(name, role))
 }
 
-fn accuracy() -> Accuracy {
-    Accuracy {
-        // Chip 0.25 % at most and shunt 1 % (tolerance assumed), both rectangular.
-        gain: (0.0025f64.powi(2) + 0.01f64.powi(2)).sqrt() / 3f64.sqrt(),
-        update_period: None, // triggered mode: every read is a conversion of its own
-        source: "INA3221 datasheet SBOS576A; 5 mΩ shunt inferred, its 1 % tolerance assumed".to_owned(),
-        ..Accuracy::default()
+/// In triggered mode every read is a conversion of its own; in continuous mode the chip averages 64 of them at 1.1 ms
+/// (configuration 0x7727 of NVIDIA's driver).
+fn timing(root: &Root, dir: &Path) -> Timing {
+    let is_continuous = root
+        .read_number::<u8>(dir.join("running_mode"))
+        .is_ok_and(|mode| mode == 1);
+    if is_continuous {
+        Timing::of_hwmon(Some(7.0), Some(64.0))
+    } else {
+        Timing::default()
     }
 }
 

@@ -66,6 +66,6 @@ impl LoadCounter {
             self.energy += power * (now - then);
         }
         self.last = Some((now, times));
-        Ok(Reading::of_energy(self.energy))
+        Ok(Reading::of_energy(self.energy).taken_at(now))
     }
 }

@@ -7,6 +7,7 @@ mod child;
 pub mod cpu_model;
 pub mod hwmon;
 mod hwmon_rails;
+pub(crate) mod ina3221;
 pub mod ina3221_hwmon;
 pub mod ina3221_iio;
 mod load;

@@ -3,7 +3,9 @@
 use super::{Random, Waveform};
 use crate::clock::{Clock, ManualClock, Moment};
 use crate::error::{Error, Result};
+use crate::root::Root;
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo, Value};
+use crate::sensors::ina3221;
 use crate::units::{Joules, Seconds, Watts};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,18 +58,16 @@ impl SensorModel {
     /// What the meter is told about it. The 5 mΩ shunt at 5 V is that of a Jetson Nano.
     pub fn info(self) -> SensorInfo {
         let total = Rail::new("total", Role::Total);
-        let ina_rail = total.clone().with_offset(Watts(INA_OFFSET_W / 3f64.sqrt()));
-        let ina_gain = 0.0025f64.hypot(0.01) / 3f64.sqrt();
+        let ina_rail = ina3221::with_usual_steps(total.clone());
         let (rail, accuracy) = match self {
             Self::Ina3221(samples) => (
-                ina_rail.with_power_step(Watts(INA_STEP_W)),
-                Accuracy {
-                    gain: ina_gain,
-                    lag: (samples > 1).then(|| Seconds(SCAN_S * (f64::from(samples) - 0.5))),
-                    lag_uncertainty: SCAN_TOLERANCE / 3f64.sqrt(),
-                    update_period: Some(Seconds(SCAN_S)),
-                    ..Accuracy::default()
-                },
+                ina_rail,
+                ina3221::Timing {
+                    scan_s: Some(SCAN_S),
+                    scan_uncertainty: ina3221::CONVERSION_TOLERANCE / 3f64.sqrt(),
+                    samples: Some(f64::from(samples)),
+                }
+                .accuracy("a Nano's shunt"),
             ),
             Self::Rapl => (
                 total.with_energy_step(Joules(RAPL_STEP_J)),
@@ -78,13 +78,8 @@ impl SensorModel {
                 },
             ),
             Self::Tegrastats => (
-                ina_rail.with_power_step(Watts(INA_STEP_W)),
-                Accuracy {
-                    gain: ina_gain,
-                    update_period: Some(Seconds(0.1)),
-                    clock: Seconds(0.005 / 3f64.sqrt()),
-                    ..Accuracy::default()
-                },
+                ina_rail,
+                crate::sensors::tegrastats::accuracy(&Root::new("/nonexistent"), Seconds(0.1)),
             ),
             Self::ModbusMean | Self::ModbusSparse => (
                 total.with_power_step(Watts(0.1)),
@@ -108,7 +103,7 @@ impl SensorModel {
 const INA_OFFSET_W: f64 = 0.08;
 const INA_STEP_W: f64 = 0.04;
 /// The chip's oscillator: conversions take up to 10 % longer or shorter.
-const SCAN_TOLERANCE: f64 = 0.1;
+const SCAN_TOLERANCE: f64 = ina3221::CONVERSION_TOLERANCE;
 
 /// How wrong one particular sensor is.
 #[derive(Clone, Copy, Debug)]
@@ -169,8 +164,14 @@ impl SimulatedSensor {
         mut random: Random,
     ) -> Self {
         let (gain, clock_tolerance) = match model {
-            SensorModel::Ina3221(_) => (random.within(0.0025) + random.within(0.01), SCAN_TOLERANCE),
-            SensorModel::Tegrastats => (random.within(0.0025) + random.within(0.01), 0.001),
+            SensorModel::Ina3221(_) => (
+                random.within(ina3221::GAIN_MAX) + random.within(ina3221::SHUNT_TOLERANCE),
+                SCAN_TOLERANCE,
+            ),
+            SensorModel::Tegrastats => (
+                random.within(ina3221::GAIN_MAX) + random.within(ina3221::SHUNT_TOLERANCE),
+                0.001,
+            ),
             SensorModel::Rapl => (random.within(0.05 * 3f64.sqrt()), 0.001),
             SensorModel::ModbusMean | SensorModel::ModbusSparse => (random.within(0.01), 0.001),
         };

@@ -117,9 +117,9 @@ fn resolution_and_lag_come_from_shunt_samples_and_interval() {
         .map(|rail| (rail.power_step.0 * 1e6).round() / 1e6)
         .collect();
     assert_eq!(steps, [0.4, 0.4, 0.1, 0.1]);
-    // 512 samples, an interval that reads 1 ms.
-    assert!((info.accuracy.lag.unwrap().0 - 0.512).abs() < 1e-9);
-    assert_eq!(info.accuracy.update_period, Some(Seconds(0.001)));
+    // 512 samples, an interval that reads 1 ms and stands for 0.84 ms.
+    assert!((info.accuracy.lag.unwrap().0 - 0.00084 * 511.5).abs() < 1e-9);
+    assert!((info.accuracy.update_period.unwrap().0 - 0.00084).abs() < 1e-9);
     // Junk in the knobs says nothing, and is not taken for a figure.
     let tree = boards::agx_orin();
     for knob in ["samples", "update_interval", "shunt1_resistor"] {
@@ -134,4 +134,26 @@ fn resolution_and_lag_come_from_shunt_samples_and_interval() {
             .iter()
             .all(|rail| rail.offset.0 > 0.0 && rail.offset.0.is_finite())
     );
+}
+
+#[test]
+fn the_iio_driver_averages_in_continuous_mode_only() {
+    let tree = boards::nano();
+    let lag = |tree: &Tree| open(tree, "ina3221-iio").info().accuracy.lag;
+    assert_eq!(lag(&tree), None);
+    let mode = "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/running_mode";
+    tree.write(mode, "0\n");
+    assert_eq!(lag(&tree), None);
+    tree.write(mode, "1\n");
+    assert!((lag(&tree).unwrap().0 - 0.0066 * 63.5).abs() < 1e-9);
+}
+
+#[test]
+fn tegrastats_smooths_as_the_chip_below_it_does() {
+    use hwmeter_hw::sensors::tegrastats::accuracy;
+    let interval = Seconds(0.1);
+    let orin = accuracy(&boards::agx_orin().root(), interval);
+    assert!((orin.lag.unwrap().0 - 0.00084 * 511.5).abs() < 1e-9);
+    assert_eq!(orin.update_period, Some(interval));
+    assert_eq!(accuracy(&boards::nano().root(), interval).lag, None);
 }
