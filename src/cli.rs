@@ -35,6 +35,10 @@ pub struct Global {
         hide_default_value = true
     )]
     pub root: PathBuf,
+    /// What you know about your sensors: accuracy, idle power [default: ~/.config/hwmeter/calibration.toml,
+    /// else /etc/hwmeter/calibration.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// Say more on stderr (-vv: everything)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -58,7 +62,9 @@ pub enum Command {
     /// Show the board and every sensor: its rails, its accuracy, and why one cannot be used
     Probe(ProbeArgs),
     /// Joules of a command, or of a duration
-    Measure(MeasureArgs),
+    Measure(Box<MeasureArgs>),
+    /// Inside a measured command: a new phase begins
+    Mark(MarkArgs),
     /// Joules of any interval of a recorded trace
     Integrate(IntegrateArgs),
     /// Matrix products per second and per joule of this board
@@ -133,6 +139,12 @@ pub struct MeasureArgs {
     /// Measure for this long (such as 10s) instead of a command
     #[arg(long, value_name = "T", value_parser = values::duration, required_unless_present = "command")]
     pub duration: Option<Duration>,
+    /// Measure idle power for this long before anything runs, and show joules without it too
+    #[arg(long, value_name = "T", value_parser = values::duration)]
+    pub idle: Option<Duration>,
+    /// Only the command's own share of the board's joules, by CPU time of it and all it starts (modelled)
+    #[arg(long, conflicts_with = "duration")]
+    pub share: bool,
     /// Measure this many times
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -168,6 +180,13 @@ pub struct IntegrateArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct MarkArgs {
+    /// The phase's name: up to 100 bytes on one line
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
 pub struct CalibrateArgs {
     /// Smaller matrices and less time: under 30 s
     #[arg(long)]
@@ -177,6 +196,9 @@ pub struct CalibrateArgs {
     /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,
+    /// Write the idle power to this calibration file; what else it says stays
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod bundle;
 pub mod integrate;
 pub mod learn;
+pub mod marks;
 pub mod offload;
 pub mod record;
 pub mod run_dir;

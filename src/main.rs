@@ -7,33 +7,37 @@ mod ui;
 use clap::Parser;
 use cli::{Cli, Command, Global, Switch};
 use hwmeter_hw::Root;
+use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
+    // A mark tells this moment: the closest to the one at which its caller decided to make it.
+    let began = MonotonicClock.now();
     let cli = Cli::parse();
     hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);
     let root = Root::new(&cli.global.root);
-    match run(&cli.command, &root) {
+    match run(&cli, &root, began) {
         Ok(code) => code,
         Err(error) => {
-            let prefix = ui::paint(ui::BAD, "error:");
-            anstream::eprintln!("{prefix} {error:#}");
+            ui::print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: &Command, root: &Root) -> anyhow::Result<ExitCode> {
-    let _put_back_at_the_end = cmd::frequencies::set(command, root)?;
-    match command {
-        Command::Probe(args) => cmd::probe::run(args, root),
-        Command::Measure(args) => cmd::measure::run(args, root),
+fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
+    let calibration = || cmd::calibration(cli.global.calibration.as_deref(), root);
+    let _put_back_at_the_end = cmd::frequencies::set(&cli.command, root)?;
+    match &cli.command {
+        Command::Probe(args) => cmd::probe::run(args, root, &calibration()?),
+        Command::Measure(args) => cmd::measure::run(args, root, &calibration()?),
+        Command::Mark(args) => cmd::mark::run(args, began).map(|()| ExitCode::SUCCESS),
         Command::Integrate(args) => cmd::integrate::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Calibrate(args) => cmd::calibrate::run(args, root),
-        Command::RunAgent(args) => cmd::run_agent::run(args, root),
+        Command::Calibrate(args) => cmd::calibrate::run(args, root, &calibration()?),
+        Command::RunAgent(args) => cmd::run_agent::run(args, root, &calibration()?),
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
         Command::Setup(args) => cmd::setup::run(args, root),
         Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use hwmeter_hw::sensor::Kind;
 use hwmeter_hw::uncertainty::Energy;
+use hwmeter_hw::units::Seconds;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,6 +41,12 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// An error and what led to it, on stderr.
+pub fn print_error(error: &anyhow::Error) {
+    let prefix = paint(BAD, "error:");
+    anstream::eprintln!("{prefix} {error:#}");
+}
+
 /// A table with aligned columns and no frame; an empty header is none.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -54,13 +61,31 @@ pub fn table(header: &[&str]) -> Table {
 
 /// `1.234 J ± 0.056 J (k=2)`: the printed interval is twice the standard uncertainty.
 pub fn joules(energy: &Energy) -> String {
-    let expanded = 2.0 * energy.uncertainty.0;
+    with_uncertainty(energy.joules.0, energy.uncertainty.0, "J")
+}
+
+/// The same for a number of any unit.
+pub fn with_uncertainty(value: f64, uncertainty: f64, unit: &str) -> String {
+    let expanded = 2.0 * uncertainty;
     let digits = decimals(expanded);
-    format!("{:.digits$} J ± {expanded:.digits$} J", energy.joules.0)
+    let number = format!("{value:.digits$}");
+    let is_zero = number.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'));
+    let number = if is_zero {
+        number.trim_start_matches('-')
+    } else {
+        &number
+    };
+    format!("{number} {unit} ± {expanded:.digits$} {unit}")
+}
+
+/// A number without digits that say nothing: `100`, `0.5`, `33.3`.
+pub fn short(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.trim_end_matches(".0").to_owned()
 }
 
 /// As many decimals as leave two significant digits of the uncertainty.
-fn decimals(uncertainty: f64) -> usize {
+pub fn decimals(uncertainty: f64) -> usize {
     if uncertainty > 0.0 && uncertainty.is_finite() {
         (1.0 - uncertainty.log10().floor()).clamp(0.0, 9.0) as usize
     } else {
@@ -76,6 +101,16 @@ pub fn seconds(s: f64) -> String {
         x if x >= 1e-6 => format!("{:.1} µs", s * 1e6),
         _ => format!("{:.0} ns", s * 1e9),
     }
+}
+
+/// What to say where the machine slept meanwhile; `None` where it did not.
+pub fn suspended_sentence(suspended: Seconds) -> Option<String> {
+    (suspended > Seconds::ZERO).then(|| {
+        format!(
+            "The machine was suspended for {}: neither that time nor its joules are in these figures.",
+            seconds(suspended.0)
+        )
+    })
 }
 
 /// One plain sentence for joules that no sensor measured; `None` for measured ones.
@@ -109,6 +144,16 @@ mod tests {
             "1235 J ± 120 J".replace("1235", "1234")
         );
         assert_eq!(joules(&energy(1.0, 0.0)), "1.000 J ± 0.000 J");
+        assert_eq!(joules(&energy(-0.0004, 0.012)), "0.000 J ± 0.024 J");
+        assert_eq!(joules(&energy(-0.5, 0.012)), "-0.500 J ± 0.024 J");
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        assert_eq!(
+            (short(100.0), short(0.5), short(33.33)),
+            ("100".into(), "0.5".into(), "33.3".into())
+        );
     }
 
     #[test]
@@ -117,5 +162,12 @@ mod tests {
         assert_eq!(seconds(0.0123), "12.30 ms");
         assert_eq!(seconds(4.2e-5), "42.0 µs");
         assert_eq!(seconds(3e-8), "30 ns");
+    }
+
+    #[test]
+    fn only_a_machine_that_slept_is_told_of() {
+        assert_eq!(suspended_sentence(Seconds::ZERO), None);
+        let said = suspended_sentence(Seconds(90.0)).unwrap_or_default();
+        assert!(said.contains("90.00 s"), "{said}");
     }
 }

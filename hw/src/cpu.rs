@@ -9,7 +9,7 @@ use procfs_core::{FromBufRead, Meminfo};
 use std::path::Path;
 
 /// Unit of `/proc/stat`: the kernel's `USER_HZ`, 100 on every architecture Linux boards use.
-const TICKS_PER_SECOND: u64 = 100;
+pub(crate) const TICKS_PER_SECOND: u64 = 100;
 
 /// Cumulative CPU time of the whole machine since boot, summed over all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// Something whose CPU time can be told.
+pub trait CpuTimeSource: Send {
+    /// CPU time used so far; never goes back.
+    fn read(&mut self) -> Result<Seconds>;
+}
+
 /// The CPU time of a process and the children it is told about.
 #[derive(Debug)]
 pub struct ProcessCpuTime {
@@ -71,9 +77,11 @@ impl ProcessCpuTime {
         self.listed = Some(Instant::now());
         Ok(())
     }
+}
 
+impl CpuTimeSource for ProcessCpuTime {
     /// CPU time used so far by all threads, those that ended included (up to their last look).
-    pub fn read(&mut self) -> Result<Seconds> {
+    fn read(&mut self) -> Result<Seconds> {
         let all = self.listed.is_none_or(|listed| listed.elapsed() >= LIST_PERIOD);
         if all {
             self.list_threads()?;

@@ -68,7 +68,7 @@ impl PowerEnvelope {
 }
 
 /// Mean of the sensor's total over `hold`.
-fn mean_power(sensor: &mut dyn Sensor, clock: &dyn Clock, hold: Duration) -> Result<Watts> {
+pub fn mean_power(sensor: &mut dyn Sensor, clock: &dyn Clock, hold: Duration) -> Result<Watts> {
     let mut integrator = Integrator::new(&sensor.info(), Seconds::from(READ_PERIOD));
     let begin = clock.now();
     let end: Moment = begin.after(hold);

@@ -11,8 +11,10 @@
 //! - [`meter`]: samples in the background; [`integrator`]: from samples to cumulative energy, pure
 //! - [`rate`]: the highest sampling rate that makes sense for a sensor
 //! - [`span`]: begin and end; [`uncertainty`]: how sure the energy is
+//! - [`calibration`]: what a user knows better about a sensor, from a file
+//! - [`idle`]: idle power and joules without it; [`combine`], [`repeat`]: sums of phases, means of runs
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
-//! - [`cpu`], [`cpu_time`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
+//! - [`cpu`], [`cpu_time`], [`cpu_tree`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
 //! - [`trace`]: rows of a recorded trace, with line numbers
@@ -42,15 +44,19 @@ pub mod access;
 pub mod blas;
 pub mod board;
 mod board_kind;
+pub mod calibration;
 pub mod clock;
 pub mod clock_rate;
+pub mod combine;
 pub mod cpu;
 pub mod cpu_time;
+pub mod cpu_tree;
 pub mod cpufreq;
 pub mod discover;
 pub mod envelope;
 pub mod error;
 pub mod gpu;
+pub mod idle;
 pub mod integrator;
 mod mark;
 pub mod meter;
@@ -58,6 +64,7 @@ pub mod net;
 pub mod rails;
 pub mod rate;
 mod realtime;
+pub mod repeat;
 pub mod root;
 mod sampler;
 pub mod schedule;

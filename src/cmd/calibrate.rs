@@ -8,14 +8,18 @@ use hwmeter_hw::blas::bench::{GemmTiming, Precision, time};
 use hwmeter_hw::blas::builtin::Builtin;
 use hwmeter_hw::blas::openblas::OpenBlas;
 use hwmeter_hw::blas::{self, Gemm};
+use hwmeter_hw::calibration::Calibration;
+use hwmeter_hw::idle::IdlePower;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::SensorInfo;
 use hwmeter_hw::span::SpanEnergy;
 use hwmeter_hw::{Error, Root};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use toml_edit::{DocumentMut, Item, value};
 
 /// Order of the matrices: large enough to leave the caches, small enough for a Raspberry Pi.
 const N: usize = 1024;
@@ -24,6 +28,9 @@ const N_QUICK: usize = 512;
 const BUDGET: Duration = Duration::from_secs(3);
 const BUDGET_QUICK: Duration = Duration::from_millis(700);
 
+/// How long idle power is watched.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// One timing and what it cost.
 struct Row {
     timing: GemmTiming,
@@ -31,16 +38,20 @@ struct Row {
 }
 
 /// Times every engine found, prints the table.
-pub fn run(args: &CalibrateArgs, root: &Root) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CalibrateArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
     let context = context(root);
-    let sensor = open_sensor(&context, args.sensor.as_deref())?;
+    let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
     let rate = sensor.info().default_rate_hz();
     let meter = Meter::start(sensor, MeterOptions::at(rate)).context("the sensor cannot be read")?;
-    let idle = idle_watts(&meter);
+    let idle = idle_power(&meter);
     let (engines, missing) = engines();
     let rows = time_all(&engines, &meter, args.quick)?;
     let info = meter.info().clone();
     meter.stop();
+    if let Some(file) = &args.out {
+        write_idle(file, &info.id, idle.as_ref())?;
+    }
+    let idle = idle.map(|idle| idle.watts().0);
     if args.json {
         println!("{:#}", document(&rows, idle, &info, &missing));
     } else {
@@ -68,10 +79,45 @@ fn engines() -> (Vec<Box<dyn Gemm>>, Vec<Error>) {
 }
 
 /// Power while nothing of ours runs.
-fn idle_watts(meter: &Meter) -> Option<f64> {
-    let span = meter.span("idle");
-    std::thread::sleep(Duration::from_secs(1));
-    span.end().wait().mean_power().map(|power| power.0)
+fn idle_power(meter: &Meter) -> Option<IdlePower> {
+    IdlePower::measure(meter, IDLE, std::thread::sleep)
+}
+
+/// Puts the idle power into a calibration file; everything else in it, comments included, stays.
+fn write_idle(file: &Path, id: &str, idle: Option<&IdlePower>) -> anyhow::Result<()> {
+    let idle = idle.context("idle power is unknown (no sample came meanwhile): nothing to write")?;
+    let old = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    Calibration::parse(file, &old)?;
+    let mut document: DocumentMut = old
+        .parse()
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let sensors = document.entry("sensor").or_insert(implicit_table());
+    let section = sensors[id].or_insert(toml_edit::table());
+    section["idle_watts"] = value(rounded(idle.watts().0));
+    section["idle_uncertainty_watts"] = value(rounded(idle.uncertainty().0));
+    let draft = file.with_extension("tmp");
+    let written = std::fs::write(&draft, document.to_string()).and_then(|()| std::fs::rename(&draft, file));
+    written.with_context(|| {
+        format!(
+            "cannot write {}; is its directory there and writable?",
+            file.display()
+        )
+    })
+}
+
+/// A table whose own line `[sensor]` is not written.
+fn implicit_table() -> Item {
+    let mut table = toml_edit::Table::new();
+    table.set_implicit(true);
+    Item::Table(table)
+}
+
+/// Microwatts are enough for a person to read.
+fn rounded(watts: f64) -> f64 {
+    (watts * 1e6).round() * 1e-6
 }
 
 fn time_all(engines: &[Box<dyn Gemm>], meter: &Meter, is_quick: bool) -> anyhow::Result<Vec<Row>> {

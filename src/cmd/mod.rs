@@ -4,6 +4,7 @@ pub mod calibrate;
 pub mod frequencies;
 pub mod integrate;
 pub mod link;
+pub mod mark;
 pub mod measure;
 pub mod probe;
 pub mod run_agent;
@@ -14,17 +15,49 @@ pub mod values;
 
 use anyhow::Context as _;
 use hwmeter_hw::Root;
+use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::radio::{Radio, WithRadio};
 use hwmeter_hw::total::WithTotal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What sensors need: the root given on the command line, real time, the board.
 pub fn context(root: &Root) -> Context {
     Context::new(root.clone(), Arc::new(MonotonicClock))
+}
+
+/// The calibration file named, else the first one found; empty where there is none.
+///
+/// The user's own file describes this machine and not a board whose files were copied to another root: there, only the
+/// root's `/etc` counts.
+pub fn calibration(named: Option<&Path>, root: &Root) -> anyhow::Result<Calibration> {
+    const FILE: &str = "hwmeter/calibration.toml";
+    let own = root
+        .is_real()
+        .then(config_dir)
+        .flatten()
+        .map(|dir| dir.join(FILE));
+    let system = root.path(Path::new("/etc").join(FILE));
+    let file = match named {
+        Some(named) => Some(named.to_owned()),
+        None => own.into_iter().chain([system]).find(|file| file.exists()),
+    };
+    match file {
+        Some(file) => Ok(Calibration::read(&file)?),
+        None => Ok(Calibration::default()),
+    }
+}
+
+/// `$XDG_CONFIG_HOME`, else `~/.config`. The standard says that a path that is not absolute counts as unset.
+fn config_dir() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    path("XDG_CONFIG_HOME")
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| Some(path("HOME")?.join(".config")))
 }
 
 /// The same sensor with these rails as its total, if any are given.
@@ -48,8 +81,16 @@ pub fn with_radio(
     Ok(Box::new(sensor))
 }
 
-/// Opens the sensor named, or the best one found.
-pub fn open_sensor(context: &Context, name: Option<&str>) -> anyhow::Result<Box<dyn Sensor>> {
+/// Opens the sensor named, or the best one found, with what the calibration says about it.
+pub fn open_sensor(
+    context: &Context,
+    calibration: &Calibration,
+    name: Option<&str>,
+) -> anyhow::Result<Box<dyn Sensor>> {
+    Ok(calibration.applied_to(open_as_is(context, name)?)?)
+}
+
+fn open_as_is(context: &Context, name: Option<&str>) -> anyhow::Result<Box<dyn Sensor>> {
     if let Some(name) = name {
         return discover::open(context, name).with_context(|| format!("cannot use sensor {name}"));
     }

@@ -5,6 +5,7 @@ mod text;
 use super::context;
 use crate::cli::ProbeArgs;
 use hwmeter::bundle;
+use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::cpu::CpuInfo;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::error::ErrorKind;
@@ -18,22 +19,38 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Looks, then prints.
-pub fn run(args: &ProbeArgs, root: &Root) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ProbeArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.bundle {
         return pack(file, root);
     }
     let context = context(root);
-    let found = discover::discover(&context);
+    let mut found = discover::discover(&context);
+    let used = apply(calibration, &mut found)?;
     let cpu = CpuInfo::read(root);
     let gpus = gpu::gpus(root).unwrap_or_default();
     if args.json {
-        println!("{:#}", document(&context, &cpu, &gpus, &found));
+        println!("{:#}", document(&context, &cpu, &gpus, &found, used));
     } else {
         text::print_machine(root, &context.board, &cpu, &gpus);
         text::print_sensors(&context, &found);
+        if let Some(file) = used {
+            anstream::println!("Calibration used: {}", file.display());
+        }
         text::print_advice(&found);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Overrides what a calibration says better; the file, if it says anything about a sensor that is there.
+fn apply<'a>(calibration: &'a Calibration, found: &mut [Found]) -> anyhow::Result<Option<&'a Path>> {
+    let mut used = None;
+    for found in found {
+        if let Status::Ok(info) = &mut found.status {
+            calibration.apply(info)?;
+            used = used.or(calibration.path_for(&info.id));
+        }
+    }
+    Ok(used)
 }
 
 /// Packs what discovery looks at into a tar file.
@@ -52,11 +69,18 @@ fn pack(file: &Path, root: &Root) -> anyhow::Result<ExitCode> {
 }
 
 /// The document of `probe --json`.
-fn document(context: &Context, cpu: &CpuInfo, gpus: &[Gpu], found: &[Found]) -> Value {
+fn document(
+    context: &Context,
+    cpu: &CpuInfo,
+    gpus: &[Gpu],
+    found: &[Found],
+    calibration: Option<&Path>,
+) -> Value {
     json!({
         "board": context.board,
         "cpu": cpu,
         "gpu": { "present": !gpus.is_empty(), "devices": gpus },
+        "calibration": calibration,
         "default_sensor": discover::default_sensor(found).map(|info| &info.id),
         "sensors": found.iter().map(|found| sensor(context, found)).collect::<Vec<_>>(),
     })
@@ -74,10 +98,16 @@ fn sensor(context: &Context, found: &Found) -> Value {
             "rails": info.rails.iter().map(rail).collect::<Vec<_>>(),
             "total": info.total.iter().filter_map(|&i| info.rails.get(i)).map(|r| &r.name).collect::<Vec<_>>(),
             "update_period_s": info.accuracy.update_period,
+            "idle_watts": info.idle,
+            "full_watts": info.full,
             "highest_rate_hz": highest_rate(context, &info.id),
             "accuracy": {
                 "gain": info.accuracy.gain,
                 "lag_s": info.accuracy.lag,
+                "lag_uncertainty": info.accuracy.lag_uncertainty,
+                "window_s": info.accuracy.window,
+                "update_period_s": info.accuracy.update_period,
+                "clock_s": info.accuracy.clock,
                 "offset_watts": total_offset(info),
                 "source": info.accuracy.source,
             },

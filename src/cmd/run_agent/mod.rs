@@ -6,6 +6,7 @@ mod servers;
 
 use super::{context, open_sensor, with_radio};
 use crate::cli::{RunAgentArgs, Switch};
+use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
 use hwmeter::agent::executor::Executor;
@@ -20,9 +21,11 @@ use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
-use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
+use hwmeter_hw::calibration::Calibration;
+use hwmeter_hw::clock::{Clock, Moment, MonotonicClock, SuspendWatch};
 use hwmeter_hw::clock_rate::clock_hz;
 use hwmeter_hw::cpu::{Affinity, core_count, parse_cpu_list};
+use hwmeter_hw::cpu_time::ProcessCpuTime;
 use hwmeter_hw::envelope::PowerEnvelope;
 use hwmeter_hw::gpu;
 use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
@@ -43,14 +46,14 @@ use std::time::Duration;
 const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
-pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
     check_gpu(args, root)?;
     let stop = watch_for_end()?;
     let name = args.learner.to_string();
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
-    let setup = Setup::new(args, root, &trace)?;
+    let setup = Setup::new(args, root, calibration, &trace)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
     let mut agent = setup.agent(args, root, &stop)?;
@@ -63,9 +66,11 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         meter,
         manifest,
         tasks,
+        awake,
         ..
     } = setup;
     let stats = meter.stop();
+    let suspended = awake.elapsed(&MonotonicClock);
     let saved = learner
         .save()
         .write(&dir.learner())
@@ -85,6 +90,7 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         "summary": summary,
         "audit": found,
         "meter": meter_stats(&stats),
+        "suspended_s": suspended,
         "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
@@ -93,6 +99,9 @@ pub fn run(args: &RunAgentArgs, root: &Root) -> anyhow::Result<ExitCode> {
         println!("{:#}", with(&result, place));
     } else {
         report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
+        if let Some(sentence) = ui::suspended_sentence(suspended) {
+            anstream::println!("{sentence}");
+        }
     }
     saved?;
     written?;
@@ -113,6 +122,7 @@ struct Setup {
     cost: CostModel,
     meter: Meter,
     origin: Moment,
+    awake: SuspendWatch,
     reward: RewardRule,
     /// `run.json` as far as it is known.
     manifest: Value,
@@ -121,9 +131,14 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(args: &RunAgentArgs, root: &Root, trace: &TraceWriter) -> anyhow::Result<Self> {
+    fn new(
+        args: &RunAgentArgs,
+        root: &Root,
+        calibration: &Calibration,
+        trace: &TraceWriter,
+    ) -> anyhow::Result<Self> {
         let context = context(root);
-        let sensor = open_sensor(&context, args.sensor.as_deref())?;
+        let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
         let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
         let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
@@ -133,6 +148,7 @@ impl Setup {
         let clock_rate = clock_hz(root);
         let cost = CostModel::calibrate(clock_rate.hz);
         let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
+        let awake = SuspendWatch::begin(&MonotonicClock);
         let reward = reward_rule(args, &envelope);
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
@@ -162,6 +178,7 @@ impl Setup {
             cost,
             meter,
             origin,
+            awake,
             reward,
             manifest,
             _pinned: pinned,
@@ -274,7 +291,7 @@ fn start_meter(
             sensor,
             &context.root,
             Arc::clone(&context.clock),
-            std::process::id(),
+            ProcessCpuTime::open(Root::default(), std::process::id())?,
             envelope.idle_watts,
             price,
         )?)
