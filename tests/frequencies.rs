@@ -89,7 +89,7 @@ fn they_hold_while_a_command_runs_and_not_longer() {
         .args(["--", "/no/such/program"])
         .status()
         .unwrap();
-    assert_eq!(failed.code(), Some(1));
+    assert_eq!(failed.code(), Some(127));
     assert_eq!(state(&board), before);
 }
 

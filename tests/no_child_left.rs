@@ -146,7 +146,7 @@ fn a_failure_leaves_none_behind() {
     let jetson = Machine::jetson("0");
     // It fails once the sensor is open.
     let failed = jetson.run(&["measure", "--sensor", "tegrastats", "--", "/no/such/program"]);
-    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(failed.status.code(), Some(127));
     let failed = jetson.run(&[
         "measure",
         "--sensor",

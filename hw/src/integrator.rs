@@ -6,8 +6,8 @@
 //!   bridged, but it is not *covered*. A look that finds nothing new is a look.
 
 use crate::clock::Moment;
-use crate::sensor::{Reading, SensorInfo};
-pub use crate::track::{CounterStep, RailPoint, Variances, counter_step};
+use crate::sensor::{Accuracy, Reading, SensorInfo};
+pub use crate::track::{CounterStep, RailPoint, Read, Variances, counter_step};
 use crate::track::{GAP_INTERVALS, Optics, Taken, Track, Watch};
 use crate::units::{Joules, Seconds, Watts};
 use smallvec::SmallVec;
@@ -46,7 +46,8 @@ pub struct Integrator {
     points: VecDeque<Point>,
     /// When the sensor was last looked at, and the time backed by looks since the newest point.
     last_look: Option<Moment>,
-    backed: Seconds,
+    backed: Duration,
+    covered: Duration,
     has_missed: bool,
     resets: u64,
 }
@@ -84,21 +85,29 @@ impl Integrator {
             tells_moments: false,
             points: VecDeque::with_capacity(HISTORY),
             last_look: None,
-            backed: Seconds::ZERO,
+            backed: Duration::ZERO,
+            covered: Duration::ZERO,
             has_missed: false,
             resets: 0,
+        }
+    }
+
+    /// The same for a recorded trace, whose times are already those at which its values were true.
+    pub fn of_trace(info: &SensorInfo, period: Seconds) -> Self {
+        Self {
+            delay: Delay::default(),
+            ..Self::new(info, period)
         }
     }
 
     /// Takes in a reading made at `t` (unless the reading itself tells a moment). False if there was nothing in it,
     /// or it does not fit the sensor.
     pub fn push(&mut self, t: Moment, reading: &Reading) -> bool {
-        let too_early = self.last_look.is_some_and(|last| t <= last);
         let fits = reading.is_unchanged() || reading.values.len() == self.tracks.len();
-        if too_early || !fits {
+        if !fits {
             return false;
         }
-        self.look(t);
+        self.look(reading.at.unwrap_or(t));
         if reading.is_unchanged() {
             return false;
         }
@@ -129,10 +138,15 @@ impl Integrator {
     /// A look that finds nothing new backs the time since the look before as well as a sample does.
     fn look(&mut self, t: Moment) {
         if let Some(last) = self.last_look {
-            let elapsed = t - last;
-            let is_gap = std::mem::take(&mut self.has_missed) || elapsed.0 > GAP_INTERVALS * self.period.0;
-            self.backed += if is_gap {
-                Seconds(elapsed.0.min(self.period.0))
+            // A value that tells an earlier moment than that of a look which found nothing new.
+            if t <= last {
+                return;
+            }
+            let elapsed = Duration::from_nanos(t.0 - last.0);
+            let limit = elapsed.as_secs_f64() / self.period.0;
+            let is_gap = std::mem::take(&mut self.has_missed) || limit > GAP_INTERVALS;
+            self.backed += if is_gap && limit > 1.0 {
+                Duration::from_secs_f64(self.period.0)
             } else {
                 elapsed
             };
@@ -141,13 +155,15 @@ impl Integrator {
     }
 
     fn add_point(&mut self, t: Moment, is_complete: bool, has_changed: bool) {
-        let backed = std::mem::take(&mut self.backed);
         let last = self.points.back();
-        let covered = match last {
-            Some(last) if is_complete => last.covered + backed,
-            Some(last) => last.covered,
-            None => Seconds::ZERO,
-        };
+        // In whole nanoseconds, so that no rounding adds up over a long run. Looks later than this value back the next.
+        let reached = last.map_or(Duration::ZERO, |last| Duration::from_nanos(t.0 - last.t.0));
+        let backed = self.backed.min(reached);
+        self.backed -= backed;
+        if is_complete {
+            self.covered += backed;
+        }
+        let covered = Seconds::from(self.covered);
         let samples = last.map_or(0, |last| last.samples) + 1;
         let last_total = last.map_or(RailPoint::default(), |last| last.total);
         let total = self.total_at(t, last_total, has_changed);
@@ -189,6 +205,14 @@ impl Integrator {
             power: parts().map(|part| part.power).sum::<Watts>(),
             is_mean: parts().all(|part| part.is_mean),
             is_complete: parts().all(|part| part.is_complete),
+            read: if is_counter {
+                Read::Counter { first: false }
+            } else if parts().all(|part| part.read == Read::Power) {
+                Read::Power
+            } else {
+                Read::Nothing
+            },
+            values: last.values + 1,
             variance: Variances {
                 resolution: parts().map(|part| part.variance.resolution).sum(),
                 ..last.variance
@@ -228,6 +252,18 @@ impl Integrator {
     pub fn resets(&self) -> u64 {
         self.resets
     }
+}
+
+/// Energy between two power readings `dt` apart, as the integrator counts it for a sensor of this accuracy that is read
+/// every `period` seconds.
+pub fn energy_between(
+    accuracy: &Accuracy,
+    period: Seconds,
+    before: Watts,
+    power: Watts,
+    dt: Seconds,
+) -> Joules {
+    Optics::new(accuracy, period).energy(before, power, dt)
 }
 
 impl Delay {

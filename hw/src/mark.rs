@@ -1,7 +1,7 @@
 //! What is known at one moment between samples, and the energy between two such moments.
 
 use crate::clock::Moment;
-use crate::integrator::{Integrator, Point, RailPoint, Variances};
+use crate::integrator::{Integrator, Point, RailPoint, Read, Variances};
 use crate::sensor::SensorInfo;
 use crate::span::SpanEnergy;
 use crate::uncertainty::{Budget, Edge, Energy, Interval, Steps, budget};
@@ -33,6 +33,8 @@ struct At {
     after: Variances,
     /// Place between these two samples, 0 to 1.
     place: f64,
+    /// Values that the rail has had up to the sample before and up to the one after.
+    values: (u64, u64),
 }
 
 impl Mark {
@@ -48,7 +50,6 @@ impl Mark {
                 standing,
                 ..Self::between(before, next, t, integrator.lag())
             },
-            (None, Some(first)) if first.t == t => Self::outside(first, t, first.samples),
             // Before the first sample no sample has been counted yet.
             (None, Some(first)) => Self::outside(first, t, first.samples - 1),
             (Some(last), None) => Self::outside(last, t, last.samples),
@@ -62,6 +63,7 @@ impl Mark {
             before: point.variance,
             after: point.variance,
             place: 0.0,
+            values: (point.values, point.values),
         };
         Self {
             t,
@@ -83,6 +85,7 @@ impl Mark {
             before: a.variance,
             after: b.variance,
             place,
+            values: (a.values, b.values),
         };
         Self {
             t,
@@ -115,7 +118,7 @@ impl Mark {
         span.total = Some(total);
         span.budget = budget;
         span.rails = (self.rails.iter().zip(&end.rails).enumerate())
-            .map(|(i, (begin, end))| energy(begin, end, &[i]).0)
+            .map(|(i, (begin, end))| has_values(begin, end).then(|| energy(begin, end, &[i]).0))
             .collect();
     }
 
@@ -147,6 +150,12 @@ impl Mark {
     }
 }
 
+/// Whether the rail had a value on both sides of any part of the time between the two.
+fn has_values(begin: &At, end: &At) -> bool {
+    // Where there was none before, two are needed.
+    end.values.1 > begin.values.0.max(1)
+}
+
 /// Offsets and steps of the rails that make up a rail or a total.
 fn steps(info: &SensorInfo, rails: &[usize]) -> Steps {
     let root_of_squares = |of: fn(&crate::sensor::Rail) -> f64| {
@@ -165,8 +174,7 @@ fn steps(info: &SensorInfo, rails: &[usize]) -> Steps {
 fn interpolate(a: &RailPoint, b: &RailPoint, place: f64, dt: Seconds, lag: Seconds) -> RailPoint {
     let linear = |x: f64, y: f64| x + (y - x) * place;
     let whole = (b.energy - a.energy).0;
-    let trapezoid = 0.5 * (a.power.0 + b.power.0) * dt.0 + lag.0 * (b.power - a.power).0;
-    let is_trapezoid = (whole - trapezoid).abs() <= 1e-9 * whole.abs().max(trapezoid.abs());
+    let is_trapezoid = a.read == Read::Power && b.read == Read::Power && !b.is_complete;
     let (part, power) = if is_trapezoid {
         let power = linear(a.power.0, b.power.0);
         let area = 0.5 * (a.power.0 + power) * dt.0 * place;

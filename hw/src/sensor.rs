@@ -156,6 +156,7 @@ impl Rail {
 /// How good a sensor's readings are: all as standard uncertainties (k = 1). A bound `±a` of a datasheet within which
 /// everything is equally likely is one of a/sqrt(3). Offsets and steps stand with each [`Rail`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Accuracy {
     /// Relative uncertainty of the gain (a model's error included): 0.01 is 1 %.
     pub gain: f64,

@@ -22,8 +22,8 @@ pub struct SpanEnergy {
     pub end: Moment,
     /// The sensor's total; `None` if no sample backs any part of the span.
     pub total: Option<Energy>,
-    /// Per rail, in the sensor's order; empty if `total` is `None`.
-    pub rails: Vec<Energy>,
+    /// Per rail, in the sensor's order: `None` where the rail had no value around the span. Empty if `total` is `None`.
+    pub rails: Vec<Option<Energy>>,
     /// The terms of the total's uncertainty.
     pub budget: Budget,
     /// Share of the span that is backed by samples, 0 to 1.

@@ -22,6 +22,21 @@ const LAG_SHARE: f64 = 0.125;
 /// otherwise it was reset.
 const WRAP_SHARE: f64 = 0.5;
 
+/// What a sample had for a rail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Read {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Power.
+    Power,
+    /// A counter of energy; `first` where there was none to compare with, so that no power is known yet.
+    Counter {
+        /// Whether it was the first, or the first after a reset.
+        first: bool,
+    },
+}
+
 /// Cumulative figures of one rail, or of the total, at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RailPoint {
@@ -41,6 +56,10 @@ pub struct RailPoint {
     pub is_complete: bool,
     /// Highest power seen so far, as an absolute value.
     pub peak: Watts,
+    /// What this sample had for the rail.
+    pub read: Read,
+    /// How many samples so far had something for it.
+    pub values: u64,
 }
 
 /// Variances of an energy, in J².
@@ -124,6 +143,15 @@ impl Optics {
         }
     }
 
+    /// Energy between two power readings `dt` apart: their trapezoid, and what a low-pass has held back; of means over a
+    /// window, the later one's.
+    pub fn energy(&self, before: Watts, power: Watts, dt: Seconds) -> Joules {
+        if self.is_windowed {
+            return power * dt;
+        }
+        (before + power) / 2.0 * dt + (power - before) * Seconds(self.lag)
+    }
+
     /// Whether all that power did is in the readings: a low-pass slower than we look, or windows without gaps.
     fn remembers(&self) -> bool {
         self.is_windowed || self.lag >= self.period.max(self.update)
@@ -169,6 +197,7 @@ impl Track {
 
     /// Takes in a value; what became of it, and whether it differs from the one before.
     pub fn push(&mut self, t: Moment, value: Value) -> (Taken, bool) {
+        self.now.read = Read::Nothing;
         if value == Value::Missing {
             return (Taken::No, false);
         }
@@ -198,6 +227,13 @@ impl Track {
         let is_counter = matches!(value, Value::Energy { .. });
         self.now.is_mean = is_counter || self.optics.remembers();
         self.now.is_complete = is_counter || self.optics.is_windowed;
+        self.now.values += 1;
+        self.now.read = match is_counter {
+            true => Read::Counter {
+                first: last.is_none() || taken == Taken::Reset,
+            },
+            false => Read::Power,
+        };
         self.watch
             .look(t, &mut self.now, &self.optics, is_counter, has_changed);
         (taken, has_changed)
@@ -209,12 +245,7 @@ impl Track {
     }
 
     fn add_power(&mut self, before: Watts, power: Watts, dt: f64) {
-        let height = if self.optics.is_windowed {
-            power.0
-        } else {
-            0.5 * (before.0 + power.0)
-        };
-        self.now.energy += Joules(height * dt + self.optics.lag * (power.0 - before.0));
+        self.now.energy += self.optics.energy(before, power, Seconds(dt));
         self.now.power = power;
         // Rounding to a step is a rectangular distribution of variance step²/12. As long as the reading does not
         // change it is the same rounding, and its error grows with time, not with the root of it.

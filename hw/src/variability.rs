@@ -7,7 +7,7 @@
 //! - `rho`, the correlation of neighbouring differences: -1/2 if every sample is news (power changes faster than it is
 //!   sampled), 0 if power goes in steps or as a random walk, 1 if it moves smoothly
 //!
-//! Both are means over the last [`MEMORY`] intervals or so, because the few samples of a short span cannot tell.
+//! All are means over the last 64 intervals or so, because the few samples of a short span cannot tell.
 
 /// Intervals over which the means reach back: each weighs e times less than the one `MEMORY` intervals younger.
 const MEMORY: f64 = 64.0;

@@ -7,8 +7,9 @@
 
 use crate::trace::TracedSensor;
 use hwmeter_hw::clock::Moment;
+use hwmeter_hw::integrator::energy_between;
 use hwmeter_hw::rails::role_of;
-use hwmeter_hw::sensor::{Kind, Rail, Role, SensorInfo, Value};
+use hwmeter_hw::sensor::{Accuracy, Kind, Rail, Role, SensorInfo, Value};
 use hwmeter_hw::units::{Joules, Seconds, Watts};
 
 /// One rail in one sample.
@@ -40,7 +41,7 @@ pub enum Source {
 
 impl Source {
     /// Judges from the first samples of a rail.
-    pub fn of(rail: &Rail, index: usize, head: &[Sample]) -> Self {
+    pub fn of(rail: &Rail, index: usize, accuracy: &Accuracy, period: Seconds, head: &[Sample]) -> Self {
         let cells = || {
             head.iter()
                 .filter_map(move |sample| Some((sample.t, (*sample.cells.get(index)?)?)))
@@ -58,9 +59,9 @@ impl Source {
             .collect();
         let verdicts: Vec<bool> = rows
             .windows(2)
-            .filter_map(|pair| is_trapezoid(&pair[0], &pair[1]))
+            .filter_map(|pair| is_integral(&pair[0], &pair[1], accuracy, period))
             .collect();
-        match verdicts.iter().all(|&is_trapezoid| is_trapezoid) && !verdicts.is_empty() {
+        match verdicts.iter().all(|&is_integral| is_integral) && !verdicts.is_empty() {
             true => Self::Power,
             false => Self::Counter,
         }
@@ -80,17 +81,23 @@ impl Source {
     }
 }
 
-/// Whether the energy between two rows is the trapezoid of their powers; `None` where that cannot be told: no energy
+/// Whether the energy between two rows is what the integrator makes of their powers (a trapezoid, corrected for a
+/// low-pass); `None` where that cannot be told: no energy
 /// at all, or a counter that began again.
-fn is_trapezoid(a: &(Moment, Watts, Joules), b: &(Moment, Watts, Joules)) -> Option<bool> {
-    let trapezoid = ((a.1 + b.1) / 2.0 * (b.0 - a.0)).0;
+fn is_integral(
+    a: &(Moment, Watts, Joules),
+    b: &(Moment, Watts, Joules),
+    accuracy: &Accuracy,
+    period: Seconds,
+) -> Option<bool> {
+    let integral = energy_between(accuracy, period, a.1, b.1, b.0 - a.0).0;
     let energy = (b.2 - a.2).0;
-    if energy < 0.0 && trapezoid >= 0.0 || energy == 0.0 && trapezoid == 0.0 {
+    if energy < 0.0 && integral >= 0.0 || energy == 0.0 && integral == 0.0 {
         return None;
     }
     // What rounding leaves of a difference of large numbers, and of rows written with six digits.
-    let rounding = 4.0 * f64::EPSILON * b.2.0.abs() + 1e-6 * trapezoid.abs();
-    Some((energy - trapezoid).abs() <= rounding)
+    let rounding = 4.0 * f64::EPSILON * b.2.0.abs() + 1e-6 * integral.abs();
+    Some((energy - integral).abs() <= rounding)
 }
 
 /// How far apart two samples may be expected to be at most.
@@ -146,7 +153,34 @@ mod tests {
     }
 
     fn source(rows: &[(f64, Option<f64>, Option<f64>)]) -> Source {
-        Source::of(&Rail::new("a", Role::Other), 0, &head(rows))
+        source_behind(None, rows)
+    }
+
+    fn source_behind(lag: Option<Seconds>, rows: &[(f64, Option<f64>, Option<f64>)]) -> Source {
+        let accuracy = Accuracy {
+            lag,
+            ..Accuracy::default()
+        };
+        Source::of(
+            &Rail::new("a", Role::Other),
+            0,
+            &accuracy,
+            Seconds(1.0),
+            &head(rows),
+        )
+    }
+
+    #[test]
+    fn energy_corrected_for_a_low_pass_is_power_too() {
+        let p = Some;
+        // Trapezoids of 2 J and 3 J, and 0.5 s of the rise of 2 W.
+        let rows = [
+            (0.0, p(1.0), p(0.0)),
+            (1.0, p(3.0), p(3.0)),
+            (2.0, p(3.0), p(6.0)),
+        ];
+        assert_eq!(source_behind(Some(Seconds(0.5)), &rows), Source::Power);
+        assert_eq!(source_behind(None, &rows), Source::Counter);
     }
 
     #[test]
@@ -183,7 +217,7 @@ mod tests {
         );
         let rail = Rail::new("a", Role::Other).with_energy_step(Joules(1e-6));
         assert_eq!(
-            Source::of(&rail, 0, &head(&power)),
+            Source::of(&rail, 0, &Accuracy::default(), Seconds(1.0), &head(&power)),
             Source::Counter,
             "it says so itself"
         );

@@ -27,21 +27,20 @@ pub struct Running {
 
 struct RailState {
     source: Source,
-    /// From its first to its last value.
-    seen: Option<(Moment, Moment)>,
+    is_begun: bool,
 }
 
 impl Running {
     /// `head` are the first samples; they are not pushed yet.
     pub fn new(info: SensorInfo, has_total: bool, period: Seconds, head: &[Sample], plan: &Plan<'_>) -> Self {
         let rails = info.rails.iter().enumerate().map(|(i, rail)| RailState {
-            source: Source::of(rail, i, head),
-            seen: None,
+            source: Source::of(rail, i, &info.accuracy, period, head),
+            is_begun: false,
         });
         let first = head.first().map_or(Moment(0), |sample| sample.t);
         Self {
             rails: rails.collect(),
-            integrator: Integrator::new(&info, period),
+            integrator: Integrator::of_trace(&info, period),
             info,
             has_total,
             first,
@@ -57,10 +56,8 @@ impl Running {
         let t = sample.t;
         let mut reading = Reading::default();
         for (rail, &cell) in self.rails.iter_mut().zip(&sample.cells) {
-            let value = rail.source.value(cell, rail.seen.is_none());
-            if value != Value::Missing {
-                rail.seen = Some((rail.seen.map_or(t, |(first, _)| first), t));
-            }
+            let value = rail.source.value(cell, !rail.is_begun);
+            rail.is_begun |= value != Value::Missing;
             reading.values.push(value);
         }
         self.integrator.push(t, &reading);
@@ -134,11 +131,8 @@ impl Running {
         if self.has_total {
             span.total = energy.total.map(|total| (figures(total), energy.budget));
         }
-        for ((slot, rail), &of_rail) in span.rails.iter_mut().zip(&self.rails).zip(&energy.rails) {
-            let has_value = rail
-                .seen
-                .is_some_and(|(from, to)| from < energy.end && to > energy.begin);
-            *slot = has_value.then(|| figures(of_rail));
+        for (slot, &of_rail) in span.rails.iter_mut().zip(&energy.rails) {
+            *slot = of_rail.map(figures);
         }
         span
     }

@@ -4,7 +4,7 @@
 //! leaves at the latest [`LONGEST_STAY`] after the one before.
 
 use hwmeter_hw::clock::Moment;
-use hwmeter_hw::integrator::{Point, RailPoint};
+use hwmeter_hw::integrator::{Point, Read};
 use hwmeter_hw::sensor::SensorInfo;
 use hwmeter_hw::units::{Joules, Seconds, Watts};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,6 @@ pub(super) struct Feed {
     /// An empty batch that was not needed after all.
     reserve: Option<Batch>,
     last_sent: Option<Moment>,
-    before: Vec<RailPoint>,
 }
 
 impl Feed {
@@ -53,7 +52,6 @@ impl Feed {
         let sensor = Arc::new(info.clone());
         Self {
             batch: Batch::new(&sensor),
-            before: Vec::with_capacity(sensor.rails.len()),
             sensor,
             origin,
             queue,
@@ -78,24 +76,11 @@ impl Feed {
 
     fn add(&mut self, point: &Point) {
         self.batch.times.push(point.t - self.origin);
-        for (i, now) in point.rails.iter().enumerate() {
-            let power = self.has_value(i, now).then_some(now.power);
-            self.batch.values.push((power, now.energy));
-        }
-        self.before.clear();
-        self.before.extend_from_slice(&point.rails);
-    }
-
-    /// A rail without a value leaves its figures as they were, which power of zero does as well. A counter has no power
-    /// before its second reading.
-    fn has_value(&self, rail: usize, now: &RailPoint) -> bool {
-        match self.before.get(rail) {
-            Some(before) => before != now || now.power == Watts::ZERO,
-            None => self
-                .sensor
-                .rails
-                .get(rail)
-                .is_some_and(|rail| rail.energy_step == Joules::ZERO),
+        for now in &point.rails {
+            let has_power = matches!(now.read, Read::Power | Read::Counter { first: false });
+            self.batch
+                .values
+                .push((has_power.then_some(now.power), now.energy));
         }
     }
 

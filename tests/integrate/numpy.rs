@@ -92,7 +92,7 @@ fn compare(python: &str, trace: &Path, rail: &str, kind: &str) {
         let joules: Vec<f64> = joules.as_array().unwrap().iter().map(number).collect();
         assert_eq!(joules.len(), ours.len());
         for (ours, theirs) in ours.iter().zip(joules) {
-            assert!(*ours > 0.0);
+            assert!(*ours > 0.0, "{rail}");
             assert!(
                 (ours - theirs).abs() <= 1e-9 * ours,
                 "{library}, {rail}: {theirs}, not {ours}"
@@ -126,8 +126,8 @@ fn numpy_interpolates_a_counter_to_the_same_joules() {
     let board = Board::rapl();
     let zones = [
         "intel-rapl:0",
-        "intel-rapl:0:0",
-        "intel-rapl:0:1",
+        "intel-rapl:0/intel-rapl:0:0",
+        "intel-rapl:0/intel-rapl:0:2",
         "intel-rapl-mmio:0",
     ];
     let files = zones.map(|zone| board.place(&format!("/sys/class/powercap/{zone}/energy_uj")));

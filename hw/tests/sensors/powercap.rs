@@ -30,7 +30,7 @@ fn measure(tree: &Tree, microjoules: [u64; 4]) -> (f64, f64, u64) {
     clock.advance(Duration::from_secs(1));
     meter.sample_now();
     let energy = pending.wait();
-    let package = energy.rails[0].joules.0;
+    let package = energy.rails[0].unwrap().joules.0;
     (package, energy.coverage, meter.stop().resets)
 }
 

@@ -111,8 +111,11 @@ fn energy(energy: &Energy, span: &SpanEnergy) -> Value {
 
 fn rails(rails: &[Rail], span: &SpanEnergy) -> Vec<Value> {
     let named = rails.iter().zip(&span.rails);
-    let object = |(rail, joules): (&Rail, &Energy)| {
-        let mut object = energy(joules, span);
+    let unknown = || json!({ "joules": null, "uncertainty_joules": null, "mean_watts": null });
+    let object = |(rail, joules): (&Rail, &Option<Energy>)| {
+        let mut object = joules
+            .as_ref()
+            .map_or_else(unknown, |joules| energy(joules, span));
         object["name"] = json!(rail.name);
         object["role"] = json!(rail.role);
         object

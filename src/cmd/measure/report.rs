@@ -194,13 +194,12 @@ fn print_rails(measurement: &Measurement, runs: usize) {
     }
     let mut rows = table(&["RAIL", "ROLE", "ENERGY", "MEAN"]);
     for (rail, energy) in info.rails.iter().zip(&span.rails) {
-        let mean = energy.joules / span.duration();
-        rows.add_row([
-            &rail.name,
-            rail.role.as_str(),
-            &ui::joules(energy),
-            &format!("{mean:.3}"),
-        ]);
+        let cells = energy.map(|energy| {
+            let mean = energy.joules / span.duration();
+            (ui::joules(&energy), format!("{mean:.3}"))
+        });
+        let (joules, mean) = cells.unwrap_or_else(|| ("no values".to_owned(), "-".to_owned()));
+        rows.add_row([&rail.name, rail.role.as_str(), &joules, &mean]);
     }
     anstream::eprintln!("\n{}", rows.trim_fmt());
 }

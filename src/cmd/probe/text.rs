@@ -150,7 +150,7 @@ fn look(context: &Context, sensors: &[&SensorInfo]) -> Vec<Option<SpanEnergy>> {
 fn now(span: &SpanEnergy, rail: usize) -> String {
     let seconds = span.duration().0 * span.coverage;
     match span.rails.get(rail) {
-        Some(energy) if seconds > 0.0 => format!("{:.2} W", energy.joules.0 / seconds),
+        Some(Some(energy)) if seconds > 0.0 => format!("{:.2} W", energy.joules.0 / seconds),
         _ => "-".to_owned(),
     }
 }
