@@ -6,16 +6,22 @@
 //!   bridged, but it is not *covered*. A look that finds nothing new is a look.
 
 use crate::clock::Moment;
+use crate::ring::Ring;
 use crate::sensor::{Accuracy, Reading, SensorInfo};
 pub use crate::track::{CounterStep, RailPoint, Read, Variances, counter_step};
 use crate::track::{GAP_INTERVALS, Optics, Taken, Track, Watch};
 use crate::units::{Joules, Seconds, Watts};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How many past points are kept for edges that are looked up late.
-const HISTORY: usize = 256;
+/// Past points are kept for edges that are looked up late: those of this much time, and at least and at most so many.
+const HISTORY: Seconds = Seconds(0.1);
+const HISTORY_LEAST: usize = 64;
+const HISTORY_MOST: usize = 1024;
+
+fn history(period: Seconds) -> usize {
+    ((HISTORY.0 / period.0) as usize).clamp(HISTORY_LEAST, HISTORY_MOST)
+}
 
 /// Cumulative figures at one sample.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +49,7 @@ pub struct Integrator {
     period: Seconds,
     delay: Delay,
     tells_moments: bool,
-    points: VecDeque<Point>,
+    points: Ring,
     /// When the sensor was last looked at, and the time backed by looks since the newest point.
     last_look: Option<Moment>,
     backed: Duration,
@@ -83,7 +89,7 @@ impl Integrator {
                 standing: half(info.accuracy.update_period),
             },
             tells_moments: false,
-            points: VecDeque::with_capacity(HISTORY),
+            points: Ring::new(history(period)),
             last_look: None,
             backed: Duration::ZERO,
             covered: Duration::ZERO,
@@ -113,7 +119,7 @@ impl Integrator {
         }
         self.tells_moments = reading.at.is_some();
         let t = self.delay.moment(t, reading.at);
-        if self.points.back().is_some_and(|last| t <= last.t) {
+        if self.points.last().is_some_and(|last| t <= last.t) {
             return false;
         }
         let mut is_complete = true;
@@ -155,7 +161,7 @@ impl Integrator {
     }
 
     fn add_point(&mut self, t: Moment, is_complete: bool, has_changed: bool) {
-        let last = self.points.back();
+        let last = self.points.last();
         // In whole nanoseconds, so that no rounding adds up over a long run. Looks later than this value back the next.
         let reached = last.map_or(Duration::ZERO, |last| Duration::from_nanos(t.0 - last.t.0));
         let backed = self.backed.min(reached);
@@ -167,15 +173,7 @@ impl Integrator {
         let samples = last.map_or(0, |last| last.samples) + 1;
         let last_total = last.map_or(RailPoint::default(), |last| last.total);
         let total = self.total_at(t, last_total, has_changed);
-        if self.points.len() < HISTORY {
-            self.points.push_back(Point::default());
-        } else {
-            // The oldest point becomes the newest, in place: a point is large.
-            self.points.rotate_left(1);
-        }
-        let Some(point) = self.points.back_mut() else {
-            return;
-        };
+        let point = self.points.next();
         point.t = t;
         point.rails.clear();
         point.rails.extend(self.tracks.iter().map(|track| track.now));
@@ -225,13 +223,13 @@ impl Integrator {
     }
 
     /// All points still held, oldest first.
-    pub fn points(&self) -> &VecDeque<Point> {
+    pub fn points(&self) -> &Ring {
         &self.points
     }
 
     /// The newest point.
     pub fn last(&self) -> Option<&Point> {
-        self.points.back()
+        self.points.last()
     }
 
     /// Time constant of the sensor's low-pass; zero without one.

@@ -65,6 +65,7 @@ pub mod rails;
 pub mod rate;
 mod realtime;
 pub mod repeat;
+pub mod ring;
 pub mod root;
 mod sampler;
 pub mod schedule;

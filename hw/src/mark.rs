@@ -42,7 +42,7 @@ impl Mark {
     /// are those of the nearest one.
     pub fn at(integrator: &Integrator, t: Moment) -> Self {
         let points = integrator.points();
-        let after = points.partition_point(|point| point.t < t);
+        let after = points.before(t);
         let before = after.checked_sub(1).and_then(|i| points.get(i));
         let standing = integrator.standing();
         match (before, points.get(after)) {

@@ -13,7 +13,8 @@ use crate::schedule::Schedule;
 use crate::sensor::{Sensor, SensorInfo};
 use crate::span::{EdgeDesk, PendingSpan, Span};
 use crate::units::Seconds;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,9 @@ pub struct Meter {
 struct Shared {
     sampler: Sampler,
     period: Seconds,
-    is_stopping: Mutex<bool>,
+    is_stopping: AtomicBool,
+    /// For long waits, which stopping cuts short.
+    alarm: Mutex<()>,
     wake: Condvar,
 }
 
@@ -122,7 +125,8 @@ impl Meter {
         let shared = Shared {
             sampler: Sampler::start(Box::new(sensor), period, options)?,
             period,
-            is_stopping: Mutex::new(false),
+            is_stopping: AtomicBool::new(false),
+            alarm: Mutex::new(()),
             wake: Condvar::new(),
         };
         Ok(Self {
@@ -136,8 +140,8 @@ impl Meter {
         self.desk().begin(name.into(), self.desk().clock.now())
     }
 
-    /// Begins a span that has begun already, at `begin` on this meter's clock. The meter remembers its last 256 samples; of
-    /// a span that began before them only the part since then is covered.
+    /// Begins a span that has begun already, at `begin` on this meter's clock. The meter remembers its last 64 samples, or those
+    /// of the last 0.1 s if these are more; of a span that began before them only the part since then is covered.
     pub fn span_from(&self, name: impl Into<String>, begin: Moment) -> Span {
         self.desk().begin(name.into(), begin)
     }
@@ -189,7 +193,8 @@ impl Meter {
     }
 
     fn halt(&mut self) {
-        *lock(&self.shared.is_stopping) = true;
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
+        drop(lock(&self.shared.alarm));
         self.shared.wake.notify_all();
         if let Some(thread) = self.thread.take() {
             let given_up = Instant::now() + STOP_PATIENCE;
@@ -230,8 +235,7 @@ impl Shared {
         let schedule = Schedule::new(now, self.period, desk.info.accuracy.update_period);
         let mut n = 1;
         while self.wait_until(schedule.tick(n), now) {
-            self.sampler.sample();
-            now = desk.clock.now();
+            now = self.sampler.sample().unwrap_or_else(|| desk.clock.now());
             let next = schedule.next_after(n, now);
             if next > n + 1 {
                 self.sampler.count_late(next - n - 1);
@@ -246,22 +250,23 @@ impl Shared {
     fn wait_until(&self, due: Moment, mut now: Moment) -> bool {
         const SHORT: Duration = Duration::from_millis(20);
         let clock = &self.sampler.desk().clock;
-        let mut is_stopping = lock(&self.is_stopping);
-        while !*is_stopping && now < due {
+        while !self.is_stopping() && now < due {
             let left = Duration::from_nanos(due.0 - now.0);
             if left <= SHORT {
-                drop(is_stopping);
                 clock.sleep_until(due);
-                return !*lock(&self.is_stopping);
+                break;
             }
-            is_stopping = self
-                .wake
-                .wait_timeout(is_stopping, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let guard = lock(&self.alarm);
+            if !self.is_stopping() {
+                drop(self.wake.wait_timeout(guard, left));
+            }
             now = clock.now();
         }
-        !*is_stopping
+        !self.is_stopping()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 }
 

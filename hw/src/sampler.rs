@@ -40,8 +40,8 @@ impl Sampler {
             stats: MeterStats::default(),
             on_sample: options.on_sample,
         };
-        let (moment, reading) = read(&mut *sensor, &desk)?;
-        book.enter(&info, moment, &reading);
+        let (read, reading) = read(&mut *sensor, &desk)?;
+        book.enter(&info, read.middle(), &reading);
         Ok(Self {
             sensor: Mutex::new(sensor),
             book: Mutex::new(book),
@@ -49,23 +49,27 @@ impl Sampler {
         })
     }
 
-    /// Reads once, unless somebody is just reading.
-    pub fn sample(&self) {
+    /// Reads once, unless somebody is just reading; the moment after the read, if it succeeded.
+    pub fn sample(&self) -> Option<Moment> {
         let mut sensor = match self.sensor.try_lock() {
             Ok(sensor) => sensor,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return None,
         };
         let result = read(&mut **sensor, &self.desk);
         // The sensor stays locked, so that readings are entered in their order.
         let mut book = lock(&self.book);
         match result {
-            Ok((moment, reading)) => {
-                if book.enter(&self.desk.info, moment, &reading) {
+            Ok((read, reading)) => {
+                if book.enter(&self.desk.info, read.middle(), &reading) {
                     self.desk.resolve(&book.integrator, false);
                 }
+                Some(read.after)
             }
-            Err(error) => book.count(&self.desk.info, &error),
+            Err(error) => {
+                book.count(&self.desk.info, &error);
+                None
+            }
         }
     }
 
@@ -101,12 +105,23 @@ impl Sampler {
     }
 }
 
-/// A reading and the middle of the read.
-fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(Moment, Reading)> {
+/// When a read took place.
+struct Read {
+    before: Moment,
+    after: Moment,
+}
+
+impl Read {
+    fn middle(&self) -> Moment {
+        Moment(self.before.0 + (self.after.0 - self.before.0) / 2)
+    }
+}
+
+fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(Read, Reading)> {
     let before = desk.clock.now();
     let reading = sensor.read()?;
     let after = desk.clock.now();
-    Ok((Moment(before.0 + (after.0 - before.0) / 2), reading))
+    Ok((Read { before, after }, reading))
 }
 
 /// How long a span waits for a sample before it counts as lost.

@@ -9,6 +9,7 @@ pub use crate::mark::Mark;
 use crate::sensor::{Kind, SensorInfo};
 use crate::uncertainty::{Budget, Energy};
 use crate::units::{Seconds, Watts};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a span cost.
@@ -175,6 +176,8 @@ pub(crate) struct EdgeDesk {
     pub clock: ClockHandle,
     patience: Seconds,
     edges: Mutex<Vec<Arc<Edge>>>,
+    /// How many there are, so that a sample for which nobody waits takes no lock.
+    waiting: AtomicUsize,
 }
 
 /// A clock that can stand in a `Debug` struct.
@@ -201,6 +204,7 @@ impl EdgeDesk {
             clock: ClockHandle(clock),
             patience,
             edges: Mutex::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -218,14 +222,20 @@ impl EdgeDesk {
             t,
             mark: OnceLock::new(),
         });
-        self.lock().push(Arc::clone(&edge));
+        let mut edges = self.lock();
+        edges.push(Arc::clone(&edge));
+        self.waiting.store(edges.len(), Ordering::Relaxed);
         edge
     }
 
     /// Resolves the edges that lie before the newest sample; with `all`, the later ones too, at that sample.
     pub fn resolve(&self, integrator: &Integrator, all: bool) {
         let Some(newest) = integrator.last() else { return };
-        self.lock().retain(|edge| {
+        if self.waiting.load(Ordering::Relaxed) == 0 && !all {
+            return;
+        }
+        let mut edges = self.lock();
+        edges.retain(|edge| {
             // Nobody else holds it: its span was dropped.
             if Arc::strong_count(edge) == 1 {
                 return false;
@@ -236,6 +246,7 @@ impl EdgeDesk {
             let _ = edge.mark.set(Box::new(Mark::at(integrator, edge.t)));
             false
         });
+        self.waiting.store(edges.len(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Edge>>> {
