@@ -86,7 +86,8 @@ pub fn short(number: f64) -> String {
 
 /// As many decimals as leave two significant digits of the uncertainty.
 pub fn decimals(uncertainty: f64) -> usize {
-    if uncertainty > 0.0 && uncertainty.is_finite() {
+    // Below a nanojoule it is what rounding left of a zero.
+    if uncertainty >= 1e-9 && uncertainty.is_finite() {
         (1.0 - uncertainty.log10().floor()).clamp(0.0, 9.0) as usize
     } else {
         3
