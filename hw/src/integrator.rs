@@ -325,6 +325,15 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_read_twice_does_not_tell_when_its_energy_fell() {
+        let mut counter = Integrator::new(&one_rail(), Seconds(1.0));
+        for t in 0..2u64 {
+            counter.push(Moment(t * 1000 * MS), &energy(10.0 * t as f64, 1000.0));
+        }
+        assert!(counter.last().unwrap().total.roughness.gamma >= 25.0);
+    }
+
+    #[test]
     fn a_reset_is_not_a_wrap() {
         assert_eq!(
             counter_step(Joules(40.0), Joules(1.0), Some(Joules(100.0))),

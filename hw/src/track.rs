@@ -281,6 +281,7 @@ impl Watch {
         let Some((then, energy_then)) = self.last_news else {
             self.last_news = Some((t, now.energy));
             self.last_mean = self.last_news;
+            self.mean_roughness = Roughness::default().with_gamma(0.25 * now.power.0.powi(2));
             if !is_counter {
                 self.readings.push(now.power.0, 1.0);
                 self.widen(now);
@@ -301,7 +302,7 @@ impl Watch {
         now.interval = Seconds(interval.max(optics.update));
         let stretch = now.interval.0 / optics.interval();
         if is_counter || optics.is_windowed {
-            now.roughness = self.means.push(mean, stretch);
+            now.roughness = self.push_mean(mean, stretch);
             if !is_counter {
                 self.add_gap(now, optics, now.roughness);
             }
@@ -314,6 +315,15 @@ impl Watch {
         } else {
             now.roughness = readings;
         }
+    }
+
+    /// A single mean says nothing about variation: then power may have been anything up to twice the mean.
+    fn push_mean(&mut self, mean: f64, stretch: f64) -> Roughness {
+        if self.means.is_empty() {
+            self.means.push(mean, stretch);
+            return Roughness::default().with_gamma(0.25 * mean * mean);
+        }
+        self.means.push(mean, stretch)
     }
 
     /// The trapezoid between two readings.
@@ -344,7 +354,7 @@ impl Watch {
             && (t - then).0 >= LAG_SHARE * optics.lag
         {
             let over = (t - then).0;
-            self.mean_roughness = self.means.push((now.energy - energy).0 / over, 1.0);
+            self.mean_roughness = self.push_mean((now.energy - energy).0 / over, 1.0);
             self.last_mean = Some((t, now.energy));
         }
         let roughness = self.mean_roughness;

@@ -96,6 +96,11 @@ impl Variability {
         self.roughness(0.5 * square)
     }
 
+    /// Whether no sample has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.last_sample.is_none()
+    }
+
     fn add_to_spread(&mut self, power: f64) {
         let weight = (1.0 / (self.intervals + 1.0)).max(1.0 / MEMORY);
         let deviation = power - self.mean;
