@@ -64,7 +64,11 @@ fn start(board: &Board, script: &str) -> Child {
     let ready = board.path().join("ready");
     let script = script.replace("READY", &format!("touch {}", ready.display()));
     let mut command = hwmeter(board, &["measure", "--json", "--", "sh", "-c", &script]);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    // A group of its own, as a shell's job has: in a group without a parent outside it the kernel stops nobody.
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
     let measure = with_default_signals(&mut command).spawn().unwrap();
     until_there(&ready);
     measure
@@ -189,7 +193,11 @@ fn a_signal_while_idle_runs_nothing() {
 fn a_duration_can_be_cut_short() {
     let board = Board::jetson_nano();
     let mut command = hwmeter(&board, &["measure", "--json", "--duration", "60s"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    // A group of its own, as a shell's job has: in a group without a parent outside it the kernel stops nobody.
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
     let measure = with_default_signals(&mut command).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(700));
     send(&measure, Signal::SIGINT);
