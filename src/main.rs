@@ -20,7 +20,14 @@ fn main() -> ExitCode {
     ui::set_color(cli.global.color);
     let root = Root::new(&cli.global.root);
     match run(&cli, &root, began) {
-        Ok(code) => code,
+        Ok(code) => match ui::stdout_failure() {
+            None => code,
+            Some(failure) => {
+                let error = anyhow::anyhow!("the result could not be written to stdout: {failure}");
+                ui::print_error(&error);
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             ui::print_error(&error);
             ExitCode::FAILURE

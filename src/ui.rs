@@ -5,6 +5,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use hwmeter_hw::sensor::Kind;
 use hwmeter_hw::uncertainty::Energy;
 use hwmeter_hw::units::Seconds;
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +47,30 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
 pub fn print_error(error: &anyhow::Error) {
     let prefix = paint(BAD, "error:");
     anstream::eprintln!("{prefix} {error:#}");
+}
+
+/// The first failure to write to stdout.
+static STDOUT_FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// As `println!`, but a full disk is no panic: [`stdout_failure`] tells at the end.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::ui::print(format_args!($($text)*)) };
+}
+pub(crate) use outln;
+
+/// Writes a line to stdout.
+pub fn print(line: std::fmt::Arguments<'_>) {
+    let mut stdout = anstream::stdout();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        let _ = STDOUT_FAILURE.set(error);
+    }
+}
+
+/// Why something that should stand on stdout does not; a reader that went away (`| head`) wanted no more.
+pub fn stdout_failure() -> Option<&'static io::Error> {
+    STDOUT_FAILURE
+        .get()
+        .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
 }
 
 /// A table with aligned columns and no frame; an empty header is none.

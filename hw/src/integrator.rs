@@ -330,7 +330,7 @@ mod tests {
         for t in 0..2u64 {
             counter.push(Moment(t * 1000 * MS), &energy(10.0 * t as f64, 1000.0));
         }
-        assert!(counter.last().unwrap().total.roughness.gamma >= 25.0);
+        assert!(counter.last().unwrap().total.roughness.gamma >= 5.0);
     }
 
     #[test]
@@ -349,7 +349,9 @@ mod tests {
             integrator.push(Moment(t as u64 * 1000 * MS), &energy(j, 100.0));
         }
         let last = integrator.last().unwrap();
-        assert_eq!((last.total.energy, last.covered), (Joules(2.0), Seconds(2.0)));
+        // What was counted until the reset is not known: 1 W goes on, and may have been more.
+        assert_eq!((last.total.energy, last.covered), (Joules(3.0), Seconds(2.0)));
+        assert!((last.total.variance.gaps - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(integrator.resets(), 1);
     }
 

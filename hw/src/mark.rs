@@ -8,6 +8,9 @@ use crate::uncertainty::{Budget, Edge, Energy, Interval, Steps, budget};
 use crate::units::{Joules, Seconds, Watts};
 use smallvec::SmallVec;
 
+/// So few samples before an edge do not tell how power varies.
+const FEW: u64 = 16;
+
 /// Cumulative figures at a moment, from the samples around it.
 #[derive(Clone, Debug)]
 pub struct Mark {
@@ -105,6 +108,7 @@ impl Mark {
     pub(crate) fn resolve(&self, end: &Self, info: &SensorInfo, span: &mut SpanEnergy) {
         let duration = end.t - self.t;
         span.coverage = self.coverage_to(end);
+        span.outside = self.outside_to(end);
         span.samples = end.samples.saturating_sub(self.samples);
         if span.coverage == 0.0 {
             return;
@@ -122,6 +126,10 @@ impl Mark {
             .collect();
     }
 
+    fn outside_to(&self, end: &Self) -> Seconds {
+        Seconds((self.outside + end.outside).0.min((end.t - self.t).0))
+    }
+
     fn coverage_to(&self, end: &Self) -> f64 {
         match (end.t - self.t).0 {
             duration if duration > 0.0 => ((end.covered - self.covered).0 / duration).clamp(0.0, 1.0),
@@ -134,16 +142,21 @@ impl Mark {
             point: at.point,
             inside,
         };
+        let mut begin = *begin;
+        if begin.values.0 < FEW {
+            // What the first samples could not tell, later ones may have.
+            begin.point.roughness = begin.point.roughness.rougher(end.point.roughness);
+        }
         let resolution = end.point.variance.resolution - begin.point.variance.resolution;
         Interval {
-            begin: edge(begin, 1.0 - begin.place),
+            begin: edge(&begin, 1.0 - begin.place),
             end: edge(end, end.place),
             between: Variances {
                 resolution,
                 ..(end.before - begin.after)
             },
             duration,
-            outside: Seconds((self.outside + end_mark.outside).0.min(duration.0)),
+            outside: self.outside_to(end_mark),
             is_within_one: self.interval_end.is_some() && self.interval_end == end_mark.interval_end,
             standing: Seconds(self.standing.0.max(end_mark.standing.0)),
         }

@@ -196,23 +196,27 @@ impl Meter {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
         drop(lock(&self.shared.alarm));
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let given_up = Instant::now() + STOP_PATIENCE;
-            while !thread.is_finished() && Instant::now() < given_up {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if thread.is_finished() {
-                // A panic in a user's sensor has been printed already and must not become a second one here.
-                let _ = thread.join();
-            } else {
+        match self.thread.take() {
+            Some(thread) => self.wait_for(&thread),
+            None => drop(self.shared.sampler.sample()),
+        }
+        self.shared.sampler.close();
+    }
+
+    /// Waits for the thread and its last sample, but not for ever. A panic in a user's sensor has been printed already
+    /// and must not become a second one here.
+    fn wait_for(&self, thread: &JoinHandle<()>) {
+        let given_up = Instant::now() + STOP_PATIENCE;
+        while !thread.is_finished() {
+            if Instant::now() >= given_up {
                 tracing::warn!(
                     "{}: a read has not come back; stopping without it",
                     self.info().id
                 );
+                return;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.shared.sampler.sample();
-        self.shared.sampler.close();
     }
 }
 
@@ -242,6 +246,7 @@ impl Shared {
             }
             n = next;
         }
+        self.sampler.sample();
     }
 
     /// Waits for the tick; false when the meter is stopping. Each tick is one wake-up: a second one would cost as much

@@ -10,6 +10,7 @@ use crate::meter::{MeterOptions, MeterStats, OnSample};
 use crate::sensor::{Reading, Sensor, SensorInfo};
 use crate::span::EdgeDesk;
 use crate::units::Seconds;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A sensor and what has been read from it.
@@ -121,6 +122,10 @@ fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(Read, Reading)> {
     let before = desk.clock.now();
     let reading = sensor.read()?;
     let after = desk.clock.now();
+    if !reading.is_finite() {
+        let nonsense = io::Error::new(io::ErrorKind::InvalidData, "a value is not a finite number");
+        return Err(Error::os(format!("reading {}", desk.info.id), nonsense));
+    }
     Ok((Read { before, after }, reading))
 }
 

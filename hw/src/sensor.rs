@@ -281,6 +281,15 @@ impl Reading {
         self
     }
 
+    /// Whether all values are finite numbers.
+    pub fn is_finite(&self) -> bool {
+        self.values.iter().all(|value| match value {
+            Value::Power(power) => power.0.is_finite(),
+            Value::Energy { counter, .. } => counter.0.is_finite(),
+            Value::Missing => true,
+        })
+    }
+
     /// "Nothing new since the last read."
     pub fn unchanged() -> Self {
         Self::default()

@@ -29,6 +29,8 @@ pub struct SpanEnergy {
     pub budget: Budget,
     /// Share of the span that is backed by samples, 0 to 1.
     pub coverage: f64,
+    /// Part of it before the first or after the last sample, whose energy is not in the joules; gaps between samples are.
+    pub outside: Seconds,
     /// Samples within the span.
     pub samples: u64,
     /// Measured, modelled or simulated.
@@ -41,10 +43,11 @@ impl SpanEnergy {
         self.end - self.begin
     }
 
-    /// Mean power of the total over the covered part.
+    /// Mean power of the total between the first and the last sample that the span reaches.
     pub fn mean_power(&self) -> Option<Watts> {
         let energy = self.total?.joules;
-        (self.duration().0 > 0.0).then(|| energy / self.duration())
+        let time = self.duration() - self.outside;
+        (time.0 > 0.0).then(|| energy / time)
     }
 
     /// The energy between two marks of the same integrator, `begin` first.
@@ -63,6 +66,7 @@ impl SpanEnergy {
             rails: Vec::new(),
             budget: Budget::default(),
             coverage: 0.0,
+            outside: end - begin,
             samples: 0,
             kind,
         }
@@ -169,6 +173,9 @@ struct Edge {
     mark: OnceLock<Box<Mark>>,
 }
 
+/// From so many edges on, dropped ones are looked for.
+const CROWD: usize = 4096;
+
 /// Where threads leave edges and the sampler resolves them.
 #[derive(Debug)]
 pub(crate) struct EdgeDesk {
@@ -223,6 +230,10 @@ impl EdgeDesk {
             mark: OnceLock::new(),
         });
         let mut edges = self.lock();
+        // Without samples (a sensor that is gone) nobody else clears away dropped spans.
+        if edges.len() >= CROWD && edges.len().is_power_of_two() {
+            edges.retain(|edge| Arc::strong_count(edge) > 1);
+        }
         edges.push(Arc::clone(&edge));
         self.waiting.store(edges.len(), Ordering::Relaxed);
         edge
@@ -234,7 +245,8 @@ impl EdgeDesk {
         if self.waiting.load(Ordering::Relaxed) == 0 && !all {
             return;
         }
-        let mut edges = self.lock();
+        // Resolving thousands takes a while; whoever begins a span meanwhile must not wait for it.
+        let mut edges = std::mem::take(&mut *self.lock());
         edges.retain(|edge| {
             // Nobody else holds it: its span was dropped.
             if Arc::strong_count(edge) == 1 {
@@ -246,7 +258,9 @@ impl EdgeDesk {
             let _ = edge.mark.set(Box::new(Mark::at(integrator, edge.t)));
             false
         });
-        self.waiting.store(edges.len(), Ordering::Relaxed);
+        let mut waiting = self.lock();
+        waiting.append(&mut edges);
+        self.waiting.store(waiting.len(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Edge>>> {

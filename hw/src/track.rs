@@ -214,7 +214,10 @@ impl Track {
                         self.now.energy += delta;
                         Taken::Yes
                     }
-                    CounterStep::Reset => Taken::Reset,
+                    CounterStep::Reset => {
+                        self.bridge_reset(t - then);
+                        Taken::Reset
+                    }
                 }
             }
             (_, Value::Power(power)) => {
@@ -244,12 +247,20 @@ impl Track {
         matches!(self.last, Some((_, Value::Energy { .. })))
     }
 
+    /// What a counter counted until it began anew is lost: its power before goes on, and may have been anything up to the
+    /// highest.
+    fn bridge_reset(&mut self, dt: Seconds) {
+        self.now.energy += self.now.power * dt;
+        self.now.variance.gaps += (self.now.peak.0.max(self.now.power.0) * dt.0).powi(2) / 3.0;
+    }
+
     fn add_power(&mut self, before: Watts, power: Watts, dt: f64) {
         self.now.energy += self.optics.energy(before, power, Seconds(dt));
         self.now.power = power;
         // Rounding to a step is a rectangular distribution of variance step²/12. As long as the reading does not
-        // change it is the same rounding, and its error grows with time, not with the root of it.
-        self.unchanged = if before == power { self.unchanged } else { 0.0 } + dt;
+        // leave a step and its neighbours it is the same rounding, and its error grows with time, not with the root of it.
+        let stays = (power.0 - before.0).abs() < 1.5 * self.power_step || before == power;
+        self.unchanged = if stays { self.unchanged } else { 0.0 } + dt;
         self.now.variance.resolution +=
             self.power_step * self.power_step / 12.0 * dt * (2.0 * self.unchanged - dt);
     }
@@ -281,7 +292,7 @@ impl Watch {
         let Some((then, energy_then)) = self.last_news else {
             self.last_news = Some((t, now.energy));
             self.last_mean = self.last_news;
-            self.mean_roughness = Roughness::default().with_gamma(0.25 * now.power.0.powi(2));
+            self.mean_roughness = Variability::default().push(now.power.0, 1.0);
             if !is_counter {
                 self.readings.push(now.power.0, 1.0);
                 self.widen(now);
@@ -302,7 +313,7 @@ impl Watch {
         now.interval = Seconds(interval.max(optics.update));
         let stretch = now.interval.0 / optics.interval();
         if is_counter || optics.is_windowed {
-            now.roughness = self.push_mean(mean, stretch);
+            now.roughness = self.means.push(mean, stretch);
             if !is_counter {
                 self.add_gap(now, optics, now.roughness);
             }
@@ -315,15 +326,6 @@ impl Watch {
         } else {
             now.roughness = readings;
         }
-    }
-
-    /// A single mean says nothing about variation: then power may have been anything up to twice the mean.
-    fn push_mean(&mut self, mean: f64, stretch: f64) -> Roughness {
-        if self.means.is_empty() {
-            self.means.push(mean, stretch);
-            return Roughness::default().with_gamma(0.25 * mean * mean);
-        }
-        self.means.push(mean, stretch)
     }
 
     /// The trapezoid between two readings.
@@ -344,7 +346,14 @@ impl Watch {
         let (low, high) = self.range.unwrap_or_default();
         let gamma = (roughness.gamma * intervals).min(0.25 * (high - low).powi(2));
         now.roughness = roughness.with_gamma(gamma);
-        now.variance.gaps += gamma * now.interval.0.powi(2) * roughness.of_interval().min(1.0 / 3.0);
+        // A low-pass remembers what happened in a gap shorter than itself.
+        let forgotten = if optics.lag > now.interval.0 {
+            (now.interval.0 / optics.lag).powi(2)
+        } else {
+            1.0
+        };
+        now.variance.gaps +=
+            forgotten * gamma * now.interval.0.powi(2) * roughness.of_interval().min(1.0 / 3.0);
         true
     }
 
@@ -354,7 +363,7 @@ impl Watch {
             && (t - then).0 >= LAG_SHARE * optics.lag
         {
             let over = (t - then).0;
-            self.mean_roughness = self.push_mean((now.energy - energy).0 / over, 1.0);
+            self.mean_roughness = self.means.push((now.energy - energy).0 / over, 1.0);
             self.last_mean = Some((t, now.energy));
         }
         let roughness = self.mean_roughness;

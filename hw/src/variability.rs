@@ -28,6 +28,21 @@ const SHORTEST_STRETCH: f64 = 0.5;
 /// nearly in step with the sampling errs in the same direction for a while.
 const IN_STEP: f64 = 1.5;
 
+/// Before samples tell, power is taken to vary by this share of itself.
+const UNKNOWN_SHARE: f64 = 0.25;
+
+/// What is taken to be so after `samples` samples besides what they show: a few that are alike prove little.
+fn unknown(power: f64, samples: f64) -> Roughness {
+    let left = (1.0 - samples / MEMORY).max(0.0);
+    let variance = (UNKNOWN_SHARE * power).powi(2) * left / samples;
+    Roughness {
+        gamma: variance,
+        unresolved: 1.0,
+        angular: 1.0,
+        spread: variance,
+    }
+}
+
 /// What is known about power between two samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Roughness {
@@ -52,6 +67,15 @@ impl Roughness {
     /// `unresolved` and `resolved` weighed by how much of the variation is which.
     pub fn blend(self, unresolved: f64, resolved: f64) -> f64 {
         self.unresolved * unresolved + (1.0 - self.unresolved) * self.angular * resolved
+    }
+
+    /// The shape of this one, as large as the larger of the two.
+    pub fn rougher(self, other: Self) -> Self {
+        let shape = if self.gamma >= other.gamma { self } else { other };
+        Self {
+            spread: self.spread.max(other.spread),
+            ..shape
+        }
     }
 
     /// The same with another `gamma`.
@@ -79,7 +103,7 @@ impl Variability {
     pub fn push(&mut self, power: f64, stretch: f64) -> Roughness {
         let Some(last) = self.last_sample.replace(power) else {
             self.mean = power;
-            return Roughness::default();
+            return unknown(power, 1.0);
         };
         // A sample taken right after another one tells little of how power varies from tick to tick.
         let stretch = stretch.max(SHORTEST_STRETCH);
@@ -94,11 +118,6 @@ impl Variability {
         self.last_difference = difference;
         self.add_to_spread(power);
         self.roughness(0.5 * square)
-    }
-
-    /// Whether no sample has been seen.
-    pub fn is_empty(&self) -> bool {
-        self.last_sample.is_none()
     }
 
     fn add_to_spread(&mut self, power: f64) {
@@ -118,11 +137,12 @@ impl Variability {
         };
         let rho = (n * rho - 0.5 * PRIOR_INTERVALS) / (n + PRIOR_INTERVALS);
         let angular = (1.0 - rho).clamp(0.0, 1.0);
+        let prior = unknown(self.mean, n + 1.0);
         Roughness {
-            gamma: gamma * (n + SCARCITY) / n,
+            gamma: gamma * (n + SCARCITY) / n + prior.gamma,
             unresolved: (-2.0 * rho).clamp(0.0, 1.0),
             angular,
-            spread: self.spread * angular * (n + SCARCITY) / n,
+            spread: self.spread * angular * (n + SCARCITY) / n + prior.spread,
         }
     }
 }
@@ -165,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn constant_power_has_no_roughness_and_one_sample_tells_nothing() {
-        assert_eq!(after([2.0; 10]).gamma, 0.0);
-        assert_eq!(after([2.0]), Roughness::default());
+    fn alike_samples_tell_the_more_the_more_there_are() {
+        let gamma = |n: usize| after(vec![2.0; n]).gamma;
+        assert!(gamma(1) > 0.2 && gamma(2) > 0.1 && gamma(10) < 0.05 && gamma(500) < 1e-3);
     }
 }

@@ -53,7 +53,7 @@ pub fn run(args: &CalibrateArgs, root: &Root, calibration: &Calibration) -> anyh
     }
     let idle = idle.map(|idle| idle.watts().0);
     if args.json {
-        println!("{:#}", document(&rows, idle, &info, &missing));
+        ui::outln!("{:#}", document(&rows, idle, &info, &missing));
     } else {
         print(&rows, idle, &info, &missing);
     }
@@ -212,14 +212,14 @@ fn print(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) 
             watts.map_or("-".to_owned(), |w| format!("{:.2}", timing.median_gflops / w)),
         ]);
     }
-    anstream::println!("{}", lines.trim_fmt());
+    ui::outln!("{}", lines.trim_fmt());
     if let Some(idle) = idle {
-        anstream::println!("\nidle {idle:.2} W  [{}, {}]", info.id, info.kind);
+        ui::outln!("\nidle {idle:.2} W  [{}, {}]", info.id, info.kind);
     }
     for error in missing {
-        anstream::println!("{} {error}", paint(ui::WARN, "not timed:"));
+        ui::outln!("{} {error}", paint(ui::WARN, "not timed:"));
     }
     if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
-        anstream::println!("{sentence}");
+        ui::outln!("{sentence}");
     }
 }

@@ -183,7 +183,7 @@ fn print_document(sensors: &[SensorSpans]) -> anyhow::Result<()> {
 /// One table per sensor. The rails of many spans stand in `--json` only.
 fn print(sensor: &SensorSpans) {
     let title = format!("{} ({})", sensor_name(sensor), kind_name(sensor));
-    anstream::println!("{}", paint(ui::BOLD, title));
+    ui::outln!("{}", paint(ui::BOLD, title));
     let mut rows = table(&["SPAN", "FROM", "TO", "ENERGY (k=2)", "MEAN", "COVERAGE"]);
     for span in &sensor.spans {
         let cells = figures(span.total.as_ref().map(|(total, _)| total));
@@ -210,12 +210,12 @@ fn print(sensor: &SensorSpans) {
             ]);
         }
     }
-    anstream::println!("{}", rows.trim_fmt());
+    ui::outln!("{}", rows.trim_fmt());
     if let [only] = sensor.spans.as_slice()
         && let Some((_, budget)) = &only.total
     {
         let (term, _) = budget.dominant();
-        anstream::println!(
+        ui::outln!(
             "{} samples; the uncertainty comes mostly from: {term}",
             only.samples
         );
@@ -224,7 +224,7 @@ fn print(sensor: &SensorSpans) {
         .kind
         .and_then(|kind| ui::kind_sentence(kind, sensor_name(sensor)))
     {
-        anstream::println!("{sentence}");
+        ui::outln!("{sentence}");
     }
 }
 

@@ -19,18 +19,18 @@ pub fn run(args: &SetupArgs, root: &Root) -> anyhow::Result<ExitCode> {
         let removed =
             access::remove(root).context("cannot remove; run as root: sudo hwmeter setup --remove")?;
         if removed.files.is_empty() {
-            anstream::println!("nothing was installed");
+            ui::outln!("nothing was installed");
             return Ok(ExitCode::SUCCESS);
         }
         for file in &removed.files {
-            anstream::println!("removed {}", file.display());
+            ui::outln!("removed {}", file.display());
         }
         return carry_out(&removed.steps, root);
     }
     let steps = access::install(root, user.as_deref())
         .context("cannot install; run as root: sudo hwmeter setup (--print shows what it would do)")?;
     for file in access::FILES {
-        anstream::println!("installed {}: {}", root.path(file.path).display(), file.purpose);
+        ui::outln!("installed {}: {}", root.path(file.path).display(), file.purpose);
     }
     carry_out(&steps, root)
 }
@@ -38,15 +38,15 @@ pub fn run(args: &SetupArgs, root: &Root) -> anyhow::Result<ExitCode> {
 fn print_plan(user: Option<&str>) {
     let plan = access::plan(user);
     for file in plan.files {
-        anstream::println!(
+        ui::outln!(
             "{}\n{}",
             paint(ui::BOLD, format!("# {}: {}", file.path, file.purpose)),
             file.content
         );
     }
-    anstream::println!("{}", paint(ui::BOLD, "# then, as root"));
+    ui::outln!("{}", paint(ui::BOLD, "# then, as root"));
     for step in &plan.steps {
-        anstream::println!("{}    # {}", step.command.join(" "), step.purpose);
+        ui::outln!("{}    # {}", step.command.join(" "), step.purpose);
     }
 }
 
@@ -56,14 +56,14 @@ fn carry_out(steps: &[Step], root: &Root) -> anyhow::Result<ExitCode> {
     for step in steps {
         let line = step.command.join(" ");
         if !root.is_real() {
-            anstream::println!("to do there: {line}    # {}", step.purpose);
+            ui::outln!("to do there: {line}    # {}", step.purpose);
             continue;
         }
         let Some((program, arguments)) = step.command.split_first() else {
             continue;
         };
         match Command::new(program).args(arguments).status() {
-            Ok(status) if status.success() => anstream::println!("done: {line}    # {}", step.purpose),
+            Ok(status) if status.success() => ui::outln!("done: {line}    # {}", step.purpose),
             Ok(status) => {
                 failures += 1;
                 anstream::eprintln!("{} {line}: {status}; run it by hand", paint(ui::WARN, "failed:"));
@@ -81,7 +81,7 @@ fn carry_out(steps: &[Step], root: &Root) -> anyhow::Result<ExitCode> {
         );
     }
     if root.is_real() {
-        anstream::println!("Log in again for the group to take effect, then look at `hwmeter probe`.");
+        ui::outln!("Log in again for the group to take effect, then look at `hwmeter probe`.");
     }
     Ok(ExitCode::SUCCESS)
 }

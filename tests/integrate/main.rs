@@ -283,7 +283,7 @@ fn what_stands_beside_the_trace_counts() {
         "{text}"
     );
     assert!(
-        text.contains("3.0 J ± 1.2 J") && text.contains("mostly from: gain"),
+        text.contains("3.0 J ± 1.5 J") && text.contains("mostly from: gain"),
         "{text}"
     );
     folder.file("run.json", "{ \"sensor\":");

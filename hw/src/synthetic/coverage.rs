@@ -17,6 +17,8 @@ pub enum Ticks {
     Exact,
     /// Each up to 2 ms late, and one in fifty by 10 to 50 ms.
     Late,
+    /// On time, and every span begins with the meter's first sample.
+    Cold,
 }
 
 /// What to try.
@@ -85,10 +87,20 @@ impl Row {
         }
     }
 
+    /// Every sensor with spans that begin with the meter's first sample.
+    pub fn first_spans() -> Vec<Self> {
+        let cold = SensorModel::ALL.map(|sensor| Self {
+            ticks: Ticks::Cold,
+            ..Self::on_time(sensor)
+        });
+        cold.into_iter().collect()
+    }
+
     /// The name in the table.
     pub fn name(&self) -> String {
         let how = match (self.ticks, self.severity.dropped > 0.0) {
             (Ticks::Late, _) => ", ticks late",
+            (Ticks::Cold, _) => ", first span",
             (_, true) => ", reads lost",
             _ => "",
         };
@@ -158,7 +170,7 @@ fn one_span(combination: &Combination, random: &mut Random) -> Option<(SpanEnerg
     let interval = update.max(1.0 / rate_hz);
     let length = interval * random.log_uniform(0.3, 100.0);
     // One in ten begins with the meter; the others find it running.
-    let warm_up = if random.chance(0.1) {
+    let warm_up = if combination.ticks == Ticks::Cold || random.chance(0.1) {
         0.0
     } else {
         interval * random.uniform(20.0, 100.0)
@@ -227,7 +239,7 @@ impl Ticker {
 
     fn tick(&mut self, meter: &Meter, clock: &ManualClock, random: &mut Random) {
         let late = match self.ticks {
-            Ticks::Exact => 0.0,
+            Ticks::Exact | Ticks::Cold => 0.0,
             Ticks::Late if random.chance(0.02) => random.uniform(0.01, 0.05),
             Ticks::Late => random.uniform(0.0, 0.002),
         };

