@@ -14,7 +14,7 @@
 //! The reward is -min(e / 6, 0.95) when T is within the deadline, else -1.
 
 use super::random::{Rng, gaussian, seeded};
-use super::{LearnError, Learner, Placement, State, Transition};
+use super::{Cost, LearnError, Learner, Placement, State, Transition};
 use rand::RngExt;
 
 /// Clock of the device, to express its work in cycles.
@@ -30,6 +30,8 @@ pub struct ToyTask {
     pub state: State,
     /// The reward of each placement, drawn beforehand: every learner meets the same luck.
     pub rewards: [f64; Placement::ALL.len()],
+    /// What each placement would take.
+    pub costs: [Cost; Placement::ALL.len()],
     /// The placement with the best mean reward.
     pub best: Placement,
 }
@@ -43,6 +45,10 @@ pub struct Score {
     pub random: f64,
     /// Of always taking the placement with the best mean.
     pub oracle: f64,
+    /// Share of tasks for which the learner missed the deadline.
+    pub missed: f64,
+    /// The oracle's share.
+    pub oracle_missed: f64,
 }
 
 impl Score {
@@ -60,27 +66,47 @@ pub fn tasks(count: usize, seed: u64) -> Vec<ToyTask> {
         .collect()
 }
 
+/// A run's transitions under a policy that takes the placements in no useful order, to feed a learner with.
+pub fn transitions(count: usize, seed: u64) -> Vec<Transition> {
+    let tasks = tasks(count + 1, seed);
+    let one = |(i, pair): (usize, &[ToyTask])| {
+        let placement = Placement::ALL[i * 7 % 3];
+        Transition {
+            state: pair[0].state,
+            placement,
+            reward: pair[0].rewards[placement as usize],
+            next_state: pair[1].state,
+        }
+    };
+    tasks.windows(2).enumerate().map(one).collect()
+}
+
 /// Lets a learner decide and learn through the tasks, in order.
 pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
     let mut score = Score {
         learner: 0.0,
         random: 0.0,
         oracle: 0.0,
+        missed: 0.0,
+        oracle_missed: 0.0,
     };
     for (i, task) in tasks.iter().enumerate() {
         let placement = learner.decide(&task.state)?.placement;
         let reward = task.rewards[placement as usize];
         let next_state = tasks.get(i + 1).unwrap_or(task).state;
-        learner.learn(&Transition {
+        let transition = Transition {
             state: task.state,
             placement,
             reward,
             next_state,
-        })?;
+        };
+        learner.learn_with_cost(&transition, &task.costs[placement as usize])?;
         let share = 1.0 / tasks.len() as f64;
         score.learner += share * reward;
         score.random += share * task.rewards.iter().sum::<f64>() / task.rewards.len() as f64;
         score.oracle += share * task.rewards[task.best as usize];
+        score.missed += share * f64::from(!task.costs[placement as usize].in_time);
+        score.oracle_missed += share * f64::from(!task.costs[task.best as usize].in_time);
     }
     Ok(score)
 }
@@ -123,8 +149,9 @@ impl Draw {
     }
 
     fn into_task(self, rng: &mut Rng) -> ToyTask {
-        let rewards = Placement::ALL.map(|p| self.reward(p, rng));
-        let means = Placement::ALL.map(|p| (0..ORACLE_DRAWS).map(|_| self.reward(p, rng)).sum::<f64>());
+        let costs = Placement::ALL.map(|p| self.cost(p, rng));
+        let mean = |p| (0..ORACLE_DRAWS).map(|_| reward(&self.cost(p, rng))).sum::<f64>();
+        let means = Placement::ALL.map(mean);
         let best = Placement::ALL
             .into_iter()
             .max_by(|a, b| means[*a as usize].total_cmp(&means[*b as usize]));
@@ -137,12 +164,13 @@ impl Draw {
         };
         ToyTask {
             state,
-            rewards,
+            rewards: costs.map(|cost| reward(&cost)),
+            costs,
             best: best.unwrap_or(Placement::Local),
         }
     }
 
-    fn reward(&self, placement: Placement, rng: &mut Rng) -> f64 {
+    fn cost(&self, placement: Placement, rng: &mut Rng) -> Cost {
         let tx = self.payload / self.throughput;
         let seconds = match placement {
             Placement::Local => self.work / self.device_free * lognormal(0.1, rng),
@@ -155,11 +183,18 @@ impl Draw {
             Placement::Local => 4.0 * seconds,
             Placement::Mec | Placement::Cloud => 2.5 * tx * lognormal(0.1, rng) + 0.6 * (seconds - tx),
         };
-        if seconds <= self.deadline {
-            -(energy / 6.0).min(0.95)
-        } else {
-            -1.0
+        Cost {
+            energy_j: energy,
+            latency_s: seconds,
+            in_time: seconds <= self.deadline,
         }
+    }
+}
+
+fn reward(cost: &Cost) -> f64 {
+    match cost.in_time {
+        true => -(cost.energy_j / 6.0).min(0.95),
+        false => -1.0,
     }
 }
 
