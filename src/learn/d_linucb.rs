@@ -60,7 +60,6 @@ pub struct DLinUcb {
     config: Config,
     seed: u64,
     updates: u64,
-    last_error: Option<f64>,
     rewards: RewardNormaliser,
     models: [Model; PLACEMENTS],
 }
@@ -89,7 +88,6 @@ impl DLinUcb {
             config,
             seed,
             updates: 0,
-            last_error: None,
             rewards: RewardNormaliser::default(),
             models,
         })
@@ -124,7 +122,6 @@ impl Learner for DLinUcb {
         let (before, reward, _) = features::check(transition)?;
         let phi = quadratic(&features::fixed(&before));
         let taken = transition.placement as usize;
-        let error = reward - dot(&self.models[taken].theta, &phi);
         self.rewards.observe(reward);
         for (i, model) in self.models.iter_mut().enumerate() {
             model.forget(self.config.discount, self.config.ridge);
@@ -133,13 +130,8 @@ impl Learner for DLinUcb {
             }
             model.solve();
         }
-        self.last_error = self.rewards.in_deviations(error);
         self.updates += 1;
         Ok(())
-    }
-
-    fn last_error(&self) -> Option<f64> {
-        self.last_error
     }
 
     fn save(&self) -> Checkpoint {

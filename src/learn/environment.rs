@@ -16,6 +16,7 @@
 use super::random::{Rng, gaussian, seeded};
 use super::{Cost, LearnError, Learner, Placement, State, Transition};
 use rand::RngExt;
+use std::time::Instant;
 
 /// Clock of the device, to express its work in cycles.
 const DEVICE_HZ: f64 = 1.5e9;
@@ -37,7 +38,7 @@ pub struct ToyTask {
 }
 
 /// How well a learner did over a run: mean rewards per task.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Score {
     /// Of the learner.
     pub learner: f64,
@@ -49,6 +50,10 @@ pub struct Score {
     pub missed: f64,
     /// The oracle's share.
     pub oracle_missed: f64,
+    /// Median seconds of a decision.
+    pub decide_s: f64,
+    /// Median seconds of an update; NaN where there was none.
+    pub update_s: f64,
 }
 
 impl Score {
@@ -83,32 +88,66 @@ pub fn transitions(count: usize, seed: u64) -> Vec<Transition> {
 
 /// Lets a learner decide and learn through the tasks, in order.
 pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
-    let mut score = Score {
-        learner: 0.0,
-        random: 0.0,
-        oracle: 0.0,
-        missed: 0.0,
-        oracle_missed: 0.0,
-    };
-    for (i, task) in tasks.iter().enumerate() {
+    let mut updates = Vec::with_capacity(tasks.len());
+    let score = follow(tasks, |i, task, times| {
+        let began = Instant::now();
         let placement = learner.decide(&task.state)?.placement;
-        let reward = task.rewards[placement as usize];
-        let next_state = tasks.get(i + 1).unwrap_or(task).state;
+        times.push(began.elapsed().as_secs_f64());
         let transition = Transition {
             state: task.state,
             placement,
-            reward,
-            next_state,
+            reward: task.rewards[placement as usize],
+            next_state: tasks.get(i + 1).unwrap_or(task).state,
         };
+        let began = Instant::now();
         learner.learn_with_cost(&transition, &task.costs[placement as usize])?;
-        let share = 1.0 / tasks.len() as f64;
-        score.learner += share * reward;
+        updates.push(began.elapsed().as_secs_f64());
+        Ok(placement)
+    })?;
+    Ok(Score {
+        update_s: median(&mut updates),
+        ..score
+    })
+}
+
+/// Lets a learner decide what it holds best, without learning.
+pub fn evaluate(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
+    follow(tasks, |_, task, times| {
+        let began = Instant::now();
+        let placement = learner.best(&task.state)?;
+        times.push(began.elapsed().as_secs_f64());
+        Ok(placement)
+    })
+}
+
+/// Adds up what the decisions bring; `decide` also notes its time.
+fn follow(
+    tasks: &[ToyTask],
+    mut decide: impl FnMut(usize, &ToyTask, &mut Vec<f64>) -> Result<Placement, LearnError>,
+) -> Result<Score, LearnError> {
+    let mut times = Vec::with_capacity(tasks.len());
+    let mut score = Score::default();
+    let share = 1.0 / tasks.len() as f64;
+    for (i, task) in tasks.iter().enumerate() {
+        let placement = decide(i, task, &mut times)? as usize;
+        let best = task.best as usize;
+        score.learner += share * task.rewards[placement];
+        score.missed += share * f64::from(!task.costs[placement].in_time);
         score.random += share * task.rewards.iter().sum::<f64>() / task.rewards.len() as f64;
-        score.oracle += share * task.rewards[task.best as usize];
-        score.missed += share * f64::from(!task.costs[placement as usize].in_time);
-        score.oracle_missed += share * f64::from(!task.costs[task.best as usize].in_time);
+        score.oracle += share * task.rewards[best];
+        score.oracle_missed += share * f64::from(!task.costs[best].in_time);
     }
-    Ok(score)
+    Ok(Score {
+        decide_s: median(&mut times),
+        update_s: f64::NAN,
+        ..score
+    })
+}
+
+/// The middle of the values; NaN of none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The hidden truth of a task.

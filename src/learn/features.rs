@@ -169,12 +169,6 @@ impl RewardNormaliser {
         self.0.normalise(reward).clamp(-LIMIT, LIMIT)
     }
 
-    /// A difference of rewards in deviations; `None` until two rewards differ.
-    pub fn in_deviations(&self, difference: f64) -> Option<f64> {
-        let deviation = self.deviation();
-        (deviation > 0.0).then(|| difference / deviation)
-    }
-
     /// Deviation of the rewards so far, in joules.
     pub fn deviation(&self) -> f64 {
         self.0.deviation()

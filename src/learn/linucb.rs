@@ -50,7 +50,6 @@ pub struct LinUcb {
     config: Config,
     seed: u64,
     updates: u64,
-    last_error: Option<f64>,
     rewards: RewardNormaliser,
     models: [Ridge; Placement::ALL.len()],
 }
@@ -74,7 +73,6 @@ impl LinUcb {
             config,
             seed,
             updates: 0,
-            last_error: None,
             rewards: RewardNormaliser::default(),
             models,
         })
@@ -112,15 +110,9 @@ impl Learner for LinUcb {
         self.rewards.observe(reward);
         let phi = quadratic(&features::fixed(&before));
         let model = &mut self.models[transition.placement as usize];
-        let error = reward - model.predict(&phi);
         model.observe(&phi, reward);
-        self.last_error = self.rewards.in_deviations(error);
         self.updates += 1;
         Ok(())
-    }
-
-    fn last_error(&self) -> Option<f64> {
-        self.last_error
     }
 
     fn save(&self) -> Checkpoint {

@@ -6,7 +6,10 @@
 //! mlp adam simd                           the native engine under ac and dqn
 //! stream_net   the network of stream_q and stream_ac
 //! checkpoint   a learner as a safetensors file, and back
+//! config       settings from a TOML file and the command line
+//! guard        numbers that are not finite, and networks that diverge
 //! environment  a toy device to try learners on
+//! compare      all learners on it, beside the oracle
 //! ```
 //!
 //! A new learner is one file that implements [`Learner`], a [`LearnerName`], a line in [`build`] and, if it has
@@ -15,6 +18,8 @@
 pub mod ac;
 pub mod adam;
 pub mod checkpoint;
+pub mod compare;
+pub mod config;
 pub mod d_linucb;
 pub mod dqn;
 pub mod environment;
@@ -22,6 +27,7 @@ mod error;
 pub mod features;
 pub mod fixed;
 pub mod greedy;
+pub mod guard;
 pub mod linucb;
 pub mod mlp;
 mod random;
@@ -134,8 +140,8 @@ pub trait Learner: Send {
         self.learn(transition)
     }
 
-    /// How far the last update found the learner's prediction from the truth, in deviations of the reward; `None`
-    /// before the first, and of learners that predict no reward. Tells whether a learner diverges.
+    /// The last update's TD error in deviations of the reward, by which [`guard`] tells whether a network diverges.
+    /// `None` before the first update, and for learners that cannot diverge.
     fn last_error(&self) -> Option<f64> {
         None
     }
