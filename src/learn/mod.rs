@@ -9,6 +9,7 @@
 //! config       settings from a TOML file and the command line
 //! guard        numbers that are not finite, and networks that diverge
 //! environment  a toy device to try learners on
+//! bench        seconds and joules of decisions and updates
 //! compare      all learners on it, beside the oracle
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 pub mod ac;
 pub mod adam;
+pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod config;
