@@ -59,7 +59,7 @@ pub struct Agent<'a> {
 #[non_exhaustive]
 pub enum AgentError {
     /// The learner could not be kept.
-    #[error("cannot keep the learner before task {task}: {source}; free some space and use --resume")]
+    #[error("cannot keep the learner before task {task}; free some space and use --resume")]
     Save {
         /// The task.
         task: u64,
@@ -67,7 +67,7 @@ pub enum AgentError {
         source: LearnError,
     },
     /// A finished row could not be written.
-    #[error("cannot write the row of task {task}: {source}; free some space and run again")]
+    #[error("cannot write the row of task {task}; free some space and use --resume")]
     Write {
         /// The task.
         task: u64,

@@ -340,11 +340,12 @@ fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<
 
 /// Leaves the reason in `run.json` too; the rows written so far stay.
 fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
-    let failure = json!({ "status": "failed", "error": error.to_string() });
+    let error = anyhow::Error::from(error);
+    let failure = json!({ "status": "failed", "error": format!("{error:#}") });
     if let Err(second) = dir.write_manifest(&with(manifest, failure)) {
         tracing::error!("{second:#}");
     }
-    error.into()
+    error
 }
 
 fn meter_stats(stats: &MeterStats) -> Value {
