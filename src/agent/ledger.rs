@@ -175,6 +175,15 @@ fn joules(span: &SpanEnergy) -> Option<f64> {
     span.total.map(|total| total.joules.0)
 }
 
+/// How much was learned at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Updates {
+    /// Updates.
+    pub count: u64,
+    /// Their time.
+    pub seconds: f64,
+}
+
 /// The tasks that wait, oldest first.
 #[derive(Default)]
 pub struct Ledger {
@@ -211,18 +220,22 @@ impl Ledger {
     }
 
     /// Learns from the tasks whose energy is known, in order, up to the first whose is not.
-    pub fn learn_resolved(&mut self, learner: &mut Guard, meter: &Meter, reward: &RewardRule) {
+    pub fn learn_resolved(&mut self, learner: &mut Guard, meter: &Meter, reward: &RewardRule) -> Updates {
         let learns = learner.learns();
+        let mut updates = Updates::default();
         for task in self.waiting.iter_mut().filter(|task| task.trained.is_none()) {
             if !task.has_next_state || !task.resolve(reward) {
                 break;
             }
             if learns {
                 task.learn(learner, meter);
+                updates.count += u64::from(task.record.train_s.is_some());
+                updates.seconds += task.record.train_s.unwrap_or(0.0);
             } else {
                 task.trained = Some(None);
             }
         }
+        updates
     }
 
     /// The first task that has not been learned from, where `next` is the first that has not run.

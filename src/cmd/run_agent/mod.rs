@@ -85,17 +85,19 @@ pub fn run_plan(
     } = setup;
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
-    let (tally, answers) = outcome.map_err(|error| failed(error, &dir, &manifest))?;
+    let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
+    let (answers, per_update) = (finished.answers, finished.per_update);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
     let found = audit(&answers, &tasks, share, seed, &|| stop.load(Ordering::Relaxed));
     rows.mark_wrong(&found.wrong)?;
     let written = trace.finish().check(&dir.energy());
-    let summary = tally.summary(found.wrong.len() as u64);
+    let summary = finished.tally.summary(found.wrong.len() as u64);
     let result = json!({
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
+        "energy_per_update": per_update,
         "learner_faults": learned,
         "audit": found,
         "meter": meter_stats(&stats),
@@ -107,7 +109,11 @@ pub fn run_plan(
         let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
         println!("{:#}", with(&result, place));
     } else {
-        report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
+        let learning = report::Learning {
+            per_update,
+            faults: learned,
+        };
+        report::print(&summary, &learning, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
             anstream::println!("{sentence}");
         }
