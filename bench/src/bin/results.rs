@@ -58,6 +58,7 @@ fn main() -> io::Result<()> {
             output_of(bench)?
         );
     }
+    page.push_str(&hwmeter_bench::learners::section()?);
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), page)
 }
 
