@@ -62,8 +62,12 @@ pub fn print(
     rows.add_row(["energy of training", &joules(summary.train_j)]);
     if let Some(one) = learning.per_update {
         let joules = ui::with_uncertainty(1e3 * one.joules, 1e3 * one.uncertainty_joules, "mJ");
+        let what = match one.with_decision {
+            true => "  per decision and update",
+            false => "  per update",
+        };
         rows.add_row([
-            "  per update",
+            what,
             &format!("{joules} (k=2), by regression over {} tasks", one.tasks),
         ]);
     }
