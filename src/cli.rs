@@ -71,6 +71,10 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Decide for each of a set of tasks where to run it, run it there, measure and learn
     RunAgent(Box<RunAgentArgs>),
+    /// List the learners with their settings; compare how well they decide, or measure what they cost
+    Learners(LearnersArgs),
+    /// Run a saved learner without exploration or training
+    Evaluate(Box<EvaluateArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
     Serve(ServeArgs),
     /// Give a group access to power nodes, so that measuring needs no root
@@ -215,15 +219,26 @@ pub struct RunAgentArgs {
         hide_possible_values = true
     )]
     pub gpu: Switch,
-    /// Who decides
-    #[arg(long, value_enum, default_value = "dqn")]
-    pub learner: LearnerName,
-    /// Number of tasks
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    pub tasks: u32,
-    /// Seed of the task set, the learner and the audit
-    #[arg(long, value_name = "SEED", default_value_t = 50)]
-    pub seed: u64,
+    /// Who decides [default: dqn]
+    #[arg(long, value_enum)]
+    pub learner: Option<LearnerName>,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Build a learner anew when it diverges, instead of only saying so
+    #[arg(long)]
+    pub reset_on_divergence: bool,
+    /// Go on where the run in DIR stopped: its learner, its tasks, from its last checkpoint on. Results go to a new folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["learner", "learner_config", "set", "seed"])]
+    pub resume: Option<PathBuf>,
+    /// Tasks between two checkpoints of the learner
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// Number of tasks, those of a resumed run included [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tasks: Option<u32>,
+    /// Seed of the task set, the learner and the audit [default: 50]
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
     /// Folder for the results [default: runs/<UTC time>-<learner>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -260,6 +275,69 @@ pub struct RunAgentArgs {
     /// Print the summary as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// Settings of the learners.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// Settings of learners, as `hwmeter learners` prints them (TOML); what is not in the file keeps its default
+    #[arg(long, value_name = "FILE")]
+    pub learner_config: Option<PathBuf>,
+    /// One setting, such as dqn.rate=1e-3; wins over the file; may be given several times
+    #[arg(long, value_name = "LEARNER.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LearnersArgs {
+    /// Let each decide and learn on a simulated device whose MEC and link change, beside the oracle
+    #[arg(long)]
+    pub compare: bool,
+    /// Measure seconds and joules of a decision and of an update on this machine
+    #[arg(long, conflicts_with = "compare")]
+    pub bench: bool,
+    /// Only these; may be given several times [default: all]
+    #[arg(long, value_enum)]
+    pub learner: Vec<LearnerName>,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Runs per learner, each with another seed (--compare)
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: u32,
+    /// Tasks per run (--compare)
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub tasks: u32,
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 50)]
+    pub seed: u64,
+    /// Sensor to read, as `hwmeter probe` names it (--bench) [default: the best one found]
+    #[arg(long, value_name = "SENSOR")]
+    pub sensor: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The saved learner, such as runs/DIR/learner.safetensors
+    #[arg(value_name = "CHECKPOINT")]
+    pub checkpoint: PathBuf,
+    /// What it decides about: the simulated device of `learners --compare`, or real tasks, with the options of run-agent
+    #[arg(long, value_enum, default_value = "environment")]
+    pub on: EvaluateOn,
+    /// Runs on the simulated device, each with another seed
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: u32,
+    #[command(flatten)]
+    pub run: RunAgentArgs,
+}
+
+/// What a saved learner is run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EvaluateOn {
+    Environment,
+    Tasks,
 }
 
 /// On or off.

@@ -45,6 +45,10 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
         Command::Integrate(args) => cmd::integrate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Calibrate(args) => cmd::calibrate::run(args, root, &calibration()?),
         Command::RunAgent(args) => cmd::run_agent::run(args, root, &calibration()?),
+        Command::Learners(args) => {
+            cmd::learners::run(args, root, &calibration()?).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Evaluate(args) => cmd::evaluate::run(args, root, &calibration()?),
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
         Command::Setup(args) => cmd::setup::run(args, root),
         Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),
@@ -53,9 +57,12 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
 
 /// `--gpu off` holds for this process and for all it starts.
 fn hide_gpu(command: &Command) {
-    if let Command::RunAgent(args) = command
-        && args.gpu == Switch::Off
-    {
+    let gpu = match command {
+        Command::RunAgent(args) => args.gpu,
+        Command::Evaluate(args) => args.run.gpu,
+        _ => return,
+    };
+    if gpu == Switch::Off {
         // SAFETY: nothing has started a thread yet.
         unsafe { hwmeter_hw::gpu::hide_from_this_process() };
     }

@@ -30,6 +30,20 @@ impl RunDir {
         Ok(dir)
     }
 
+    /// The folder of an earlier run.
+    pub fn open(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// `run.json` of an earlier run.
+    pub fn read_manifest(&self) -> anyhow::Result<serde_json::Value> {
+        let path = self.manifest();
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
     /// `runs/<UTC time>-<learner>` below the working directory.
     pub fn default_path(learner: &str) -> PathBuf {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");

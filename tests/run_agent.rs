@@ -467,3 +467,131 @@ fn a_full_disk_is_reported_and_not_a_panic() {
     );
     fails(Command::new("sh").args(["-c", &script]), &["decisions.csv"]);
 }
+
+/// The tasks of a run that was killed and taken up again are those of one run, in order, each decided once.
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let mut child = agent(&first)
+        .args([
+            "--learner",
+            "stream-q",
+            "--tasks",
+            "300",
+            "--checkpoint-every",
+            "2",
+            "--seed",
+            "9",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("five rows", || finished_rows(&first) >= 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let output = run(agent(&second)
+        .arg("--resume")
+        .arg(&first)
+        .args(["--tasks", "10", "--json"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let manifest = manifest(&second);
+    let next = manifest["first_task"].as_u64().unwrap();
+    assert!((4..10).contains(&next) && next.is_multiple_of(2), "{next}");
+    assert_eq!(
+        (&manifest["seed"], &manifest["learner"]["name"]),
+        (&9.into(), &"stream-q".into())
+    );
+    let tasks: Vec<u64> = rows(&second)
+        .iter()
+        .map(|row| row["task"].parse().unwrap())
+        .collect();
+    assert_eq!(tasks, (next..10).collect::<Vec<_>>());
+    for (row, again) in rows(&first).iter().skip(next as usize).zip(rows(&second)) {
+        assert_eq!(
+            (&row["cycles"], &row["deadline_s"]),
+            (&again["cycles"], &again["deadline_s"])
+        );
+    }
+
+    let output = run(agent(&dir.path().join("third")).arg("--resume").arg(&second));
+    assert!(!output.status.success() && !text(&output.stderr).contains("panicked"));
+    let file = second.join("learner.safetensors");
+    let good = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &good[..good.len() / 2]).unwrap();
+    let output = run(agent(&dir.path().join("third"))
+        .arg("--resume")
+        .arg(&second)
+        .args(["--tasks", "20"]));
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("learner.safetensors") && said.contains("damaged"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read(&file).unwrap(),
+        good[..good.len() / 2],
+        "nothing is written over"
+    );
+
+    // The end of the run is a checkpoint too, and can be evaluated.
+    std::fs::write(&file, &good).unwrap();
+    let command = || {
+        let mut command = Command::new(HWMETER);
+        command
+            .arg("evaluate")
+            .arg(&file)
+            .args(["--json", "--sensor", "cpu-model"]);
+        command
+    };
+    let output = run(command().args(["--seeds", "2", "--tasks", "50"]));
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        row["mean_reward"].as_f64().unwrap() < 0.0 && row["update_s"].is_null(),
+        "{row}"
+    );
+    let out = dir.path().join("evaluated");
+    let output = run(command()
+        .args(["--on", "tasks", "--tasks", "3", "--out"])
+        .arg(&out));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let evaluated = rows(&out);
+    assert_eq!(evaluated.len(), 3);
+    assert!(
+        evaluated
+            .iter()
+            .all(|row| row["explored"] == "false" && row["train_s"].is_empty())
+    );
+}
+
+#[test]
+fn settings_come_from_a_file_and_the_command_line_and_typing_errors_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.toml");
+    std::fs::write(&file, "[dqn]\nhidden = [16]\nrate = 0.01\n").unwrap();
+    let out = dir.path().join("run");
+    let mut command = agent(&out);
+    command
+        .args(["--tasks", "2", "--set", "dqn.gamma=0.5", "--learner-config"])
+        .arg(&file);
+    let output = run(&mut command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let learner = &manifest(&out)["learner"];
+    assert_eq!(learner["variant"], "1x16");
+    let settings = learner["settings"].to_string();
+    assert!(
+        settings.contains(r#"["gamma",0.5]"#) && settings.contains(r#"["rate",0.01]"#),
+        "{settings}"
+    );
+
+    std::fs::write(&file, "[dqn]\nhiden = [16]\n").unwrap();
+    let output = run(agent(&dir.path().join("no")).arg("--learner-config").arg(&file));
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("line 2") && said.contains("hiden"),
+        "{said}"
+    );
+    assert!(!dir.path().join("no").exists(), "nothing is begun");
+}

@@ -1,5 +1,7 @@
 //! Benchmarks of hwmeter; see `benches/`. What several of them share stands here.
 
+pub mod learners;
+
 use hwmeter_hw::Root;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};

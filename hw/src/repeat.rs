@@ -93,7 +93,7 @@ const T_975: [f64; 30] = [
 ];
 
 /// The quantile at 0.975 of Student's t; degrees of freedom are rounded down, as the GUM advises.
-fn student_t(freedom: f64) -> f64 {
+pub fn student_t(freedom: f64) -> f64 {
     const Z: f64 = 1.959_964;
     let whole = freedom.max(1.0).floor();
     match T_975.get(whole as usize - 1) {

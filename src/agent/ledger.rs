@@ -8,7 +8,8 @@ use super::executor::Outcome;
 use super::observer::Observation;
 use super::reward::RewardRule;
 use super::summary::Tally;
-use crate::learn::{Decision, Learner, State, Transition};
+use crate::learn::guard::Guard;
+use crate::learn::{Cost, Decision, State, Transition};
 use crate::record::DecisionRecord;
 use crate::task::Task;
 use hwmeter_hw::meter::Meter;
@@ -132,25 +133,33 @@ impl Waiting {
         true
     }
 
-    fn learn(&mut self, learner: &mut dyn Learner, meter: &Meter) -> Result<(), AgentError> {
-        let Some(reward) = self.record.reward else {
+    /// One update, in its own span. What the learner refuses is noted in the row and not learned from.
+    fn learn(&mut self, learner: &mut Guard, meter: &Meter) {
+        let (Some(reward), Some(energy_j)) = (self.record.reward, self.record.energy_j) else {
             self.trained = Some(None);
-            return Ok(());
+            return;
+        };
+        let cost = Cost {
+            energy_j,
+            latency_s: self.record.latency_s,
+            in_time: self.record.success,
         };
         self.transition.reward = reward;
         let training = meter.span("train");
         let begin = Instant::now();
-        let learned = learner.learn(&self.transition);
+        let learned = learner.learn(&self.transition, &cost);
         let train_s = begin.elapsed().as_secs_f64();
         let training = training.end();
-        learned.map_err(|source| AgentError::Learn {
-            task: self.record.task,
-            source,
-        })?;
+        if let Err(error) = learned {
+            self.record
+                .error
+                .get_or_insert(format!("not learned from: {error}"));
+            self.trained = Some(None);
+            return;
+        }
         self.record.train_s = Some(train_s);
         self.record.training_site = Some("local");
         self.trained = Some(Some(training));
-        Ok(())
     }
 }
 
@@ -164,6 +173,15 @@ fn settled(span: &PendingSpan) -> Option<SpanEnergy> {
 
 fn joules(span: &SpanEnergy) -> Option<f64> {
     span.total.map(|total| total.joules.0)
+}
+
+/// How much was learned at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Updates {
+    /// Updates.
+    pub count: u64,
+    /// Their time.
+    pub seconds: f64,
 }
 
 /// The tasks that wait, oldest first.
@@ -202,24 +220,28 @@ impl Ledger {
     }
 
     /// Learns from the tasks whose energy is known, in order, up to the first whose is not.
-    pub fn learn_resolved(
-        &mut self,
-        learner: &mut dyn Learner,
-        meter: &Meter,
-        reward: &RewardRule,
-    ) -> Result<(), AgentError> {
-        let learns = learner.describe().parameters > 0;
+    pub fn learn_resolved(&mut self, learner: &mut Guard, meter: &Meter, reward: &RewardRule) -> Updates {
+        let learns = learner.learns();
+        let mut updates = Updates::default();
         for task in self.waiting.iter_mut().filter(|task| task.trained.is_none()) {
             if !task.has_next_state || !task.resolve(reward) {
                 break;
             }
             if learns {
-                task.learn(learner, meter)?;
+                task.learn(learner, meter);
+                updates.count += u64::from(task.record.train_s.is_some());
+                updates.seconds += task.record.train_s.unwrap_or(0.0);
             } else {
                 task.trained = Some(None);
             }
         }
-        Ok(())
+        updates
+    }
+
+    /// The first task that has not been learned from, where `next` is the first that has not run.
+    pub fn next_to_learn(&self, next: u64) -> u64 {
+        let unlearned = self.waiting.iter().find(|task| task.trained.is_none());
+        unlearned.map_or(next, |task| task.record.task)
     }
 
     /// Writes the rows that are complete, in order.

@@ -6,25 +6,34 @@
 //! reward.rs     joules and deadlines become a reward
 //! ledger.rs     tasks whose energy is not known yet; learning and writing happen in task order
 //! summary.rs    what the run was like
+//! per_update.rs energy of an update, by regression over the run
+//! checkpoints.rs   the learner on disk while the run goes on
 //! audit.rs      recomputes a share of the results afterwards
 //! ```
 
 pub mod audit;
+pub mod checkpoints;
 pub mod executor;
 pub mod ledger;
 pub mod observer;
+pub mod per_update;
 pub mod reward;
 pub mod summary;
 
-use crate::learn::{LearnError, Learner};
+use crate::learn::LearnError;
+use crate::learn::Placement;
+use crate::learn::guard::Guard;
 use crate::task::Task;
 use crate::task::set::payload;
 use audit::Answer;
+use checkpoints::{Checkpoints, Position};
 use executor::Executor;
 use hwmeter_hw::clock::Moment;
 use hwmeter_hw::meter::Meter;
-use ledger::{Ledger, Sink, Waiting};
+use hwmeter_hw::span::Span;
+use ledger::{Ledger, Sink, Updates, Waiting};
 use observer::Observer;
+use per_update::{PerUpdate, Regression};
 use reward::RewardRule;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -35,7 +44,9 @@ pub struct Agent<'a> {
     /// Where the five values come from.
     pub observer: Observer,
     /// Who decides.
-    pub learner: Box<dyn Learner>,
+    pub learner: Guard,
+    /// Where it is kept meanwhile.
+    pub checkpoints: Checkpoints,
     /// What runs the tasks.
     pub executor: Executor<'a>,
     /// The device's energy.
@@ -52,16 +63,16 @@ pub struct Agent<'a> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
-    /// The learner did not accept a state or transition.
-    #[error("the learner failed at task {task}: {source}")]
-    Learn {
+    /// The learner could not be kept.
+    #[error("cannot keep the learner before task {task}; free some space and use --resume")]
+    Save {
         /// The task.
         task: u64,
-        /// What it said.
+        /// What went wrong.
         source: LearnError,
     },
     /// A finished row could not be written.
-    #[error("cannot write the row of task {task}: {source}; free some space and run again")]
+    #[error("cannot write the row of task {task}; free some space and use --resume")]
     Write {
         /// The task.
         task: u64,
@@ -70,40 +81,62 @@ pub enum AgentError {
     },
 }
 
+/// What a run leaves.
+pub struct Finished {
+    /// What its tasks were like.
+    pub tally: Tally,
+    /// Its results, to be audited.
+    pub answers: Vec<Answer>,
+    /// Energy of an update; `None` if it cannot be told.
+    pub per_update: Option<PerUpdate>,
+}
+
 impl Agent<'_> {
     /// Runs the tasks one after the other. The agent never waits for a task's energy: it goes on deciding, and learns
     /// from the tasks whose energy has been resolved, in their order.
-    pub fn run(&mut self, tasks: &[Task], sink: &mut dyn Sink) -> Result<(Tally, Vec<Answer>), AgentError> {
+    pub fn run(&mut self, tasks: &[Task], sink: &mut dyn Sink) -> Result<Finished, AgentError> {
         let mut ledger = Ledger::default();
         let mut answers = Vec::new();
+        let (mut regression, mut cycle) = (Regression::default(), None::<(Span, f64)>);
         for task in tasks {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
             let payload = payload(task);
             // Last thing before a task arrives: the update leaves the weights in the cache for the decision.
-            self.settle(&mut ledger, sink)?;
+            let updates = self.settle(&mut ledger, sink)?;
+            if self.checkpoints.is_due(task.id) {
+                self.save(task.id, ledger.next_to_learn(task.id))?;
+            }
             let arrival = self.executor.clock.now();
+            if let Some((span, local_s)) = cycle.take() {
+                regression.push(span.end(), local_s, updates.seconds, updates.count);
+            }
+            let around = self.meter.span("cycle");
             let whole = self.meter.span("task");
             let observed = self.observer.observe(task);
             ledger.next_state(observed.state);
 
             let deciding = self.meter.span("decide");
             let begin = Instant::now();
-            let decision = self.learner.decide(&observed.state);
+            let (decision, refused) = self.learner.decide(&observed.state);
             let decide_s = begin.elapsed().as_secs_f64();
             let deciding = deciding.end();
-            let decision = decision.map_err(|source| AgentError::Learn {
-                task: task.id,
-                source,
-            })?;
 
             let executing = self.meter.span("execute");
-            let outcome = self.executor.execute(task, &payload, decision.placement, arrival);
+            let mut outcome = self.executor.execute(task, &payload, decision.placement, arrival);
             let executing = executing.end();
             let whole = whole.end();
 
+            let is_local = decision.placement == Placement::Local;
+            let computing = outcome.latency_s - decide_s;
+            cycle = Some((around, if is_local { computing } else { 0.0 }));
             self.observer.learn_from(&outcome);
+            if let Some(error) = refused {
+                outcome
+                    .error
+                    .get_or_insert(format!("not decided by the learner: {error}"));
+            }
             answers.extend(outcome.answer);
             ledger.push(
                 Waiting::new(
@@ -117,13 +150,33 @@ impl Agent<'_> {
                 .with_spans(whole, deciding, executing),
             );
         }
-        Ok((self.finish(ledger, sink)?, answers))
+        let tally = self.finish(ledger, sink)?;
+        let next = tasks.first().map_or(0, |task| task.id) + tally.tasks();
+        self.save(next, next)?;
+        Ok(Finished {
+            tally,
+            answers,
+            per_update: regression.finish(),
+        })
+    }
+
+    fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
+        let position = Position {
+            next_task,
+            next_to_learn,
+        };
+        let saved = self.checkpoints.save(&self.learner, position);
+        saved.map_err(|source| AgentError::Save {
+            task: next_task,
+            source,
+        })
     }
 
     /// Learns from what has been resolved and writes what is complete.
-    fn settle(&mut self, ledger: &mut Ledger, sink: &mut dyn Sink) -> Result<(), AgentError> {
-        ledger.learn_resolved(&mut *self.learner, self.meter, &self.reward)?;
-        ledger.write_complete(self.meter, sink)
+    fn settle(&mut self, ledger: &mut Ledger, sink: &mut dyn Sink) -> Result<Updates, AgentError> {
+        let updates = ledger.learn_resolved(&mut self.learner, self.meter, &self.reward);
+        ledger.write_complete(self.meter, sink)?;
+        Ok(updates)
     }
 
     /// Waits for the energy of the last tasks; a sensor that is gone ends the wait.

@@ -36,6 +36,23 @@ pub struct Observation {
     pub throughput_bps: Option<f64>,
 }
 
+/// What the learner sees where some of it is not known.
+pub(super) fn state(
+    device_free: f64,
+    mec_free: Option<f64>,
+    throughput_bps: Option<f64>,
+    cycles: f64,
+    deadline_s: f64,
+) -> State {
+    State {
+        device_free,
+        mec_free: mec_free.unwrap_or(0.0),
+        throughput_bps: throughput_bps.unwrap_or(UNKNOWN_THROUGHPUT_BPS),
+        cycles,
+        deadline_s,
+    }
+}
+
 impl Observer {
     /// Watches the device's CPU below `root` and the MEC through `mec`.
     pub fn new(root: &Root, mec: LoadPoller) -> Self {
@@ -56,13 +73,13 @@ impl Observer {
         let load = self.mec.latest().filter(|(_, age)| *age <= OLDEST_LOAD);
         let mec_free = load.map(|(load, _)| load.free);
         let throughput_bps = self.throughput.bps();
-        let state = State {
-            device_free: self.device_free,
-            mec_free: mec_free.unwrap_or(0.0),
-            throughput_bps: throughput_bps.unwrap_or(UNKNOWN_THROUGHPUT_BPS),
-            cycles: task.cycles as f64,
-            deadline_s: task.deadline_s,
-        };
+        let state = state(
+            self.device_free,
+            mec_free,
+            throughput_bps,
+            task.cycles as f64,
+            task.deadline_s,
+        );
         Observation {
             state,
             mec_free,

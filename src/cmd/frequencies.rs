@@ -14,6 +14,7 @@ pub fn set(command: &Command, root: &Root) -> anyhow::Result<Option<Frequencies>
     let (args, ends_by_itself) = match command {
         Command::Measure(args) => (&args.frequencies, true),
         Command::RunAgent(args) => (&args.frequencies, true),
+        Command::Evaluate(args) => (&args.run.frequencies, true),
         Command::Calibrate(args) => (&args.frequencies, false),
         _ => return Ok(None),
     };

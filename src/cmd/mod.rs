@@ -1,8 +1,10 @@
 //! One file per subcommand: wiring only.
 
 pub mod calibrate;
+pub mod evaluate;
 pub mod frequencies;
 pub mod integrate;
+pub mod learners;
 pub mod link;
 pub mod mark;
 pub mod measure;

@@ -101,6 +101,7 @@ pub struct ActorCritic {
     config: Config,
     seed: u64,
     updates: u64,
+    last_error: Option<f64>,
     rng: Rng,
     states: StateNormaliser,
     rewards: RewardNormaliser,
@@ -129,6 +130,7 @@ impl ActorCritic {
             config,
             seed,
             updates: 0,
+            last_error: None,
             rng,
             states,
             rewards,
@@ -162,6 +164,11 @@ impl Learner for ActorCritic {
         })
     }
 
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
+        let features = self.states.apply_f32(&features::raw(state)?);
+        Ok(best(self.actor.forward(&features)))
+    }
+
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
         let (before, reward, after) = features::check(transition)?;
         self.states.observe(&before);
@@ -172,8 +179,13 @@ impl Learner for ActorCritic {
         let policy = softmax(self.actor.forward(&before));
         let gradient = policy_gradient(&policy, transition.placement, delta, self.config.entropy as f32);
         self.actor.descend(&gradient);
+        self.last_error = Some(delta.into());
         self.updates += 1;
         Ok(())
+    }
+
+    fn last_error(&self) -> Option<f64> {
+        self.last_error
     }
 
     fn save(&self) -> Checkpoint {
@@ -216,7 +228,7 @@ impl Learner for ActorCritic {
 }
 
 /// Probabilities of the placements.
-fn softmax(logits: &[f32]) -> [f32; PLACEMENTS] {
+pub(super) fn softmax(logits: &[f32]) -> [f32; PLACEMENTS] {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: [f32; PLACEMENTS] = std::array::from_fn(|k| (logits[k] - highest).exp());
     let sum: f32 = powers.iter().sum();
@@ -224,7 +236,7 @@ fn softmax(logits: &[f32]) -> [f32; PLACEMENTS] {
 }
 
 /// The placement at which the summed probabilities pass `u`, uniform in [0, 1).
-fn draw(policy: &[f32; PLACEMENTS], mut u: f32) -> Placement {
+pub(super) fn draw(policy: &[f32; PLACEMENTS], mut u: f32) -> Placement {
     for (placement, p) in Placement::ALL.into_iter().zip(policy) {
         u -= p;
         if u < 0.0 {
@@ -236,7 +248,7 @@ fn draw(policy: &[f32; PLACEMENTS], mut u: f32) -> Placement {
 }
 
 /// Gradient of -log pi(a) delta - entropy H(pi) by the logits.
-fn policy_gradient(
+pub(super) fn policy_gradient(
     policy: &[f32; PLACEMENTS],
     action: Placement,
     delta: f32,

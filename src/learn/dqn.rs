@@ -9,7 +9,7 @@ use super::adam::Adam;
 use super::features::{self, RewardNormaliser, StateNormaliser};
 use super::mlp::{Activation, Mlp};
 use super::random::{Rng, seeded};
-use super::settings::{self, variant};
+use super::settings::{self, falling, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -89,6 +89,7 @@ pub struct Dqn {
     config: Config,
     seed: u64,
     updates: u64,
+    last_error: Option<f64>,
     rng: Rng,
     states: StateNormaliser,
     rewards: RewardNormaliser,
@@ -113,6 +114,7 @@ impl Dqn {
             config,
             seed,
             updates: 0,
+            last_error: None,
             rng,
             states,
             rewards,
@@ -126,14 +128,8 @@ impl Dqn {
     }
 
     fn epsilon(&self) -> f64 {
-        let Config {
-            epsilon_start: start,
-            epsilon_end: end,
-            epsilon_tasks: tasks,
-            ..
-        } = self.config;
-        let progress = (self.updates as f64 / tasks.max(1) as f64).min(1.0);
-        start + (end - start) * progress
+        let c = &self.config;
+        falling(c.epsilon_start, c.epsilon_end, c.epsilon_tasks, self.updates)
     }
 
     /// gamma times the value of the best placement in `raw`, before any update.
@@ -148,7 +144,7 @@ impl Dqn {
 
 impl Learner for Dqn {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        features::raw(state)?;
         if self.rng.random::<f64>() < self.epsilon() {
             let placement = Placement::ALL[self.rng.random_range(0..Placement::ALL.len())];
             return Ok(Decision {
@@ -157,9 +153,14 @@ impl Learner for Dqn {
             });
         }
         Ok(Decision {
-            placement: best(self.network.forward(&features)),
+            placement: self.best(state)?,
             explored: false,
         })
+    }
+
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
+        let features = self.states.apply_f32(&features::raw(state)?);
+        Ok(best(self.network.forward(&features)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -173,8 +174,13 @@ impl Learner for Dqn {
         let mut gradient = [0.0; Placement::ALL.len()];
         gradient[action] = error.clamp(-huber, huber);
         self.network.descend(&gradient);
+        self.last_error = Some(error.into());
         self.updates += 1;
         Ok(())
+    }
+
+    fn last_error(&self) -> Option<f64> {
+        self.last_error
     }
 
     fn save(&self) -> Checkpoint {

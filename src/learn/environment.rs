@@ -14,8 +14,9 @@
 //! The reward is -min(e / 6, 0.95) when T is within the deadline, else -1.
 
 use super::random::{Rng, gaussian, seeded};
-use super::{LearnError, Learner, Placement, State, Transition};
+use super::{Cost, LearnError, Learner, Placement, State, Transition};
 use rand::RngExt;
+use std::time::Instant;
 
 /// Clock of the device, to express its work in cycles.
 const DEVICE_HZ: f64 = 1.5e9;
@@ -30,12 +31,14 @@ pub struct ToyTask {
     pub state: State,
     /// The reward of each placement, drawn beforehand: every learner meets the same luck.
     pub rewards: [f64; Placement::ALL.len()],
+    /// What each placement would take.
+    pub costs: [Cost; Placement::ALL.len()],
     /// The placement with the best mean reward.
     pub best: Placement,
 }
 
 /// How well a learner did over a run: mean rewards per task.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Score {
     /// Of the learner.
     pub learner: f64,
@@ -43,6 +46,14 @@ pub struct Score {
     pub random: f64,
     /// Of always taking the placement with the best mean.
     pub oracle: f64,
+    /// Share of tasks for which the learner missed the deadline.
+    pub missed: f64,
+    /// The oracle's share.
+    pub oracle_missed: f64,
+    /// Median seconds of a decision.
+    pub decide_s: f64,
+    /// Median seconds of an update; NaN where there was none.
+    pub update_s: f64,
 }
 
 impl Score {
@@ -60,29 +71,83 @@ pub fn tasks(count: usize, seed: u64) -> Vec<ToyTask> {
         .collect()
 }
 
+/// A run's transitions under a policy that takes the placements in no useful order, to feed a learner with.
+pub fn transitions(count: usize, seed: u64) -> Vec<Transition> {
+    let tasks = tasks(count + 1, seed);
+    let one = |(i, pair): (usize, &[ToyTask])| {
+        let placement = Placement::ALL[i * 7 % 3];
+        Transition {
+            state: pair[0].state,
+            placement,
+            reward: pair[0].rewards[placement as usize],
+            next_state: pair[1].state,
+        }
+    };
+    tasks.windows(2).enumerate().map(one).collect()
+}
+
 /// Lets a learner decide and learn through the tasks, in order.
 pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
-    let mut score = Score {
-        learner: 0.0,
-        random: 0.0,
-        oracle: 0.0,
-    };
-    for (i, task) in tasks.iter().enumerate() {
+    let mut updates = Vec::with_capacity(tasks.len());
+    let score = follow(tasks, |i, task, times| {
+        let began = Instant::now();
         let placement = learner.decide(&task.state)?.placement;
-        let reward = task.rewards[placement as usize];
-        let next_state = tasks.get(i + 1).unwrap_or(task).state;
-        learner.learn(&Transition {
+        times.push(began.elapsed().as_secs_f64());
+        let transition = Transition {
             state: task.state,
             placement,
-            reward,
-            next_state,
-        })?;
-        let share = 1.0 / tasks.len() as f64;
-        score.learner += share * reward;
+            reward: task.rewards[placement as usize],
+            next_state: tasks.get(i + 1).unwrap_or(task).state,
+        };
+        let began = Instant::now();
+        learner.learn_with_cost(&transition, &task.costs[placement as usize])?;
+        updates.push(began.elapsed().as_secs_f64());
+        Ok(placement)
+    })?;
+    Ok(Score {
+        update_s: median(&mut updates),
+        ..score
+    })
+}
+
+/// Lets a learner decide what it holds best, without learning.
+pub fn evaluate(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
+    follow(tasks, |_, task, times| {
+        let began = Instant::now();
+        let placement = learner.best(&task.state)?;
+        times.push(began.elapsed().as_secs_f64());
+        Ok(placement)
+    })
+}
+
+/// Adds up what the decisions bring; `decide` also notes its time.
+fn follow(
+    tasks: &[ToyTask],
+    mut decide: impl FnMut(usize, &ToyTask, &mut Vec<f64>) -> Result<Placement, LearnError>,
+) -> Result<Score, LearnError> {
+    let mut times = Vec::with_capacity(tasks.len());
+    let mut score = Score::default();
+    let share = 1.0 / tasks.len() as f64;
+    for (i, task) in tasks.iter().enumerate() {
+        let placement = decide(i, task, &mut times)? as usize;
+        let best = task.best as usize;
+        score.learner += share * task.rewards[placement];
+        score.missed += share * f64::from(!task.costs[placement].in_time);
         score.random += share * task.rewards.iter().sum::<f64>() / task.rewards.len() as f64;
-        score.oracle += share * task.rewards[task.best as usize];
+        score.oracle += share * task.rewards[best];
+        score.oracle_missed += share * f64::from(!task.costs[best].in_time);
     }
-    Ok(score)
+    Ok(Score {
+        decide_s: median(&mut times),
+        update_s: f64::NAN,
+        ..score
+    })
+}
+
+/// The middle of the values; NaN of none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The hidden truth of a task.
@@ -123,8 +188,9 @@ impl Draw {
     }
 
     fn into_task(self, rng: &mut Rng) -> ToyTask {
-        let rewards = Placement::ALL.map(|p| self.reward(p, rng));
-        let means = Placement::ALL.map(|p| (0..ORACLE_DRAWS).map(|_| self.reward(p, rng)).sum::<f64>());
+        let costs = Placement::ALL.map(|p| self.cost(p, rng));
+        let mean = |p| (0..ORACLE_DRAWS).map(|_| reward(&self.cost(p, rng))).sum::<f64>();
+        let means = Placement::ALL.map(mean);
         let best = Placement::ALL
             .into_iter()
             .max_by(|a, b| means[*a as usize].total_cmp(&means[*b as usize]));
@@ -137,12 +203,13 @@ impl Draw {
         };
         ToyTask {
             state,
-            rewards,
+            rewards: costs.map(|cost| reward(&cost)),
+            costs,
             best: best.unwrap_or(Placement::Local),
         }
     }
 
-    fn reward(&self, placement: Placement, rng: &mut Rng) -> f64 {
+    fn cost(&self, placement: Placement, rng: &mut Rng) -> Cost {
         let tx = self.payload / self.throughput;
         let seconds = match placement {
             Placement::Local => self.work / self.device_free * lognormal(0.1, rng),
@@ -155,11 +222,18 @@ impl Draw {
             Placement::Local => 4.0 * seconds,
             Placement::Mec | Placement::Cloud => 2.5 * tx * lognormal(0.1, rng) + 0.6 * (seconds - tx),
         };
-        if seconds <= self.deadline {
-            -(energy / 6.0).min(0.95)
-        } else {
-            -1.0
+        Cost {
+            energy_j: energy,
+            latency_s: seconds,
+            in_time: seconds <= self.deadline,
         }
+    }
+}
+
+fn reward(cost: &Cost) -> f64 {
+    match cost.in_time {
+        true => -(cost.energy_j / 6.0).min(0.95),
+        false => -1.0,
     }
 }
 

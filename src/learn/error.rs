@@ -35,7 +35,7 @@ pub enum LearnError {
         what: String,
     },
     /// A checkpoint file could not be read or written.
-    #[error("cannot {action} checkpoint {}: {source}", .path.display())]
+    #[error("cannot {action} checkpoint {}", .path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,

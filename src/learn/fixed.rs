@@ -57,6 +57,10 @@ impl Learner for Fixed {
         })
     }
 
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
+        Ok(self.decide(state)?.placement)
+    }
+
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
         features::check(transition)?;
         self.updates += 1;

@@ -96,11 +96,21 @@ impl Learner for LinUcb {
         })
     }
 
+    /// A placement never tried is not held best.
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
+        let phi = quadratic(&features::fixed(&features::raw(state)?));
+        Ok(highest(&self.models.each_ref().map(|model| match model.count {
+            0 => f64::NEG_INFINITY,
+            _ => model.predict(&phi),
+        })))
+    }
+
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
         let (before, reward, _) = features::check(transition)?;
         self.rewards.observe(reward);
         let phi = quadratic(&features::fixed(&before));
-        self.models[transition.placement as usize].observe(&phi, reward);
+        let model = &mut self.models[transition.placement as usize];
+        model.observe(&phi, reward);
         self.updates += 1;
         Ok(())
     }
@@ -189,7 +199,7 @@ impl Ridge {
 }
 
 /// (1, x_i, x_i x_j for i <= j).
-fn quadratic(x: &[f64; FEATURES]) -> [f64; TERMS] {
+pub(super) fn quadratic(x: &[f64; FEATURES]) -> [f64; TERMS] {
     let mut phi = [1.0; TERMS];
     phi[1..=FEATURES].copy_from_slice(x);
     let products = (0..FEATURES).flat_map(|i| (i..FEATURES).map(move |j| x[i] * x[j]));
@@ -201,7 +211,7 @@ fn quadratic(x: &[f64; FEATURES]) -> [f64; TERMS] {
 }
 
 /// The placement with the highest value; the first of equals.
-fn highest(values: &[f64; Placement::ALL.len()]) -> Placement {
+pub(super) fn highest(values: &[f64; Placement::ALL.len()]) -> Placement {
     let mut best = 0;
     for (i, value) in values.iter().enumerate() {
         if *value > values[best] {
@@ -211,18 +221,18 @@ fn highest(values: &[f64; Placement::ALL.len()]) -> Placement {
     Placement::ALL[best]
 }
 
-fn dot(a: &[f64; TERMS], b: &[f64; TERMS]) -> f64 {
+pub(super) fn dot(a: &[f64; TERMS], b: &[f64; TERMS]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::super::environment::tasks;
     use super::*;
 
     /// Solves A x = b by elimination with row exchanges.
-    fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
+    pub fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         let n = b.len();
         for column in 0..n {
             let pivot = (column..n)

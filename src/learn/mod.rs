@@ -2,10 +2,15 @@
 //!
 //! ```text
 //! features     state in physical units -> five normalised numbers; reward -> deviations
-//! ac dqn linucb fixed                     one learner per file
+//! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
 //! mlp adam simd                           the native engine under ac and dqn
+//! stream_net   the network of stream_q and stream_ac
 //! checkpoint   a learner as a safetensors file, and back
+//! config       settings from a TOML file and the command line
+//! guard        numbers that are not finite, and networks that diverge
 //! environment  a toy device to try learners on
+//! bench        seconds and joules of decisions and updates
+//! compare      all learners on it, beside the oracle
 //! ```
 //!
 //! A new learner is one file that implements [`Learner`], a [`LearnerName`], a line in [`build`] and, if it has
@@ -13,17 +18,26 @@
 
 pub mod ac;
 pub mod adam;
+pub mod bench;
 pub mod checkpoint;
+pub mod compare;
+pub mod config;
+pub mod d_linucb;
 pub mod dqn;
 pub mod environment;
 mod error;
 pub mod features;
 pub mod fixed;
+pub mod greedy;
+pub mod guard;
 pub mod linucb;
 pub mod mlp;
 mod random;
 mod settings;
 mod simd;
+pub mod stream_ac;
+mod stream_net;
+pub mod stream_q;
 
 pub use checkpoint::Checkpoint;
 pub use error::LearnError;
@@ -85,6 +99,29 @@ pub struct Transition {
     pub next_state: State,
 }
 
+/// What a task really took, for learners that predict it. The others need only the reward.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// The device's energy from arrival to result, in joules.
+    pub energy_j: f64,
+    /// Seconds from arrival to result, or to giving up at the deadline.
+    pub latency_s: f64,
+    /// Whether the deadline was met.
+    pub in_time: bool,
+}
+
+impl Cost {
+    /// NaN and infinities are errors.
+    fn check(&self) -> Result<(), LearnError> {
+        for (what, value) in [("energy_j", self.energy_j), ("latency_s", self.latency_s)] {
+            if !value.is_finite() {
+                return Err(LearnError::NotFinite { what, value });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Something that decides where tasks run and may learn from what came of it.
 ///
 /// After an error a learner is as it was before the call. The same learner, seed and calls give the same
@@ -93,8 +130,23 @@ pub trait Learner: Send {
     /// Where the task of this state should run.
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError>;
 
+    /// The placement held best: nothing is explored, drawn or changed.
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError>;
+
     /// One update from one transition.
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError>;
+
+    /// One update from one transition of which the cost is known too; most learners need only the reward.
+    fn learn_with_cost(&mut self, transition: &Transition, cost: &Cost) -> Result<(), LearnError> {
+        cost.check()?;
+        self.learn(transition)
+    }
+
+    /// The last update's TD error in deviations of the reward, by which [`guard`] tells whether a network diverges.
+    /// `None` before the first update, and for learners that cannot diverge.
+    fn last_error(&self) -> Option<f64> {
+        None
+    }
 
     /// Everything needed to go on from here.
     fn save(&self) -> Checkpoint;
@@ -114,8 +166,16 @@ pub enum LearnerName {
     Ac,
     /// Deep Q-network, the paper's.
     Dqn,
+    /// Q-network by bounded steps along traces, without a learning rate.
+    StreamQ,
+    /// Actor-critic by bounded steps along traces, without a learning rate.
+    StreamAc,
     /// Linear bandit with an upper confidence bound.
     Linucb,
+    /// Linear bandit that forgets.
+    DLinucb,
+    /// The least predicted energy among what is predicted to be in time.
+    Greedy,
     /// Always on the device.
     Local,
     /// Always on the MEC server.
@@ -178,7 +238,11 @@ pub fn build(name: LearnerName, seed: u64, settings: &Settings) -> Result<Box<dy
     Ok(match name {
         LearnerName::Ac => Box::new(ac::ActorCritic::new(settings.ac.clone(), seed)?),
         LearnerName::Dqn => Box::new(dqn::Dqn::new(settings.dqn.clone(), seed)?),
+        LearnerName::StreamQ => Box::new(stream_q::StreamQ::new(settings.stream_q.clone(), seed)?),
+        LearnerName::StreamAc => Box::new(stream_ac::StreamAc::new(settings.stream_ac.clone(), seed)?),
         LearnerName::Linucb => Box::new(linucb::LinUcb::new(settings.linucb.clone(), seed)?),
+        LearnerName::DLinucb => Box::new(d_linucb::DLinUcb::new(settings.d_linucb.clone(), seed)?),
+        LearnerName::Greedy => Box::new(greedy::Greedy::new(settings.greedy.clone(), seed)?),
         LearnerName::Local => Box::new(fixed::Fixed::always(Placement::Local)),
         LearnerName::Mec => Box::new(fixed::Fixed::always(Placement::Mec)),
         LearnerName::Cloud => Box::new(fixed::Fixed::always(Placement::Cloud)),
@@ -208,5 +272,8 @@ fn best(values: &[f32]) -> Placement {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, missing_docs)]
 mod reference;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::needless_range_loop)] // the indices also pick the weight that is moved
+mod stream_reference;
 #[cfg(test)]
 mod tests;

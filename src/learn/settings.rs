@@ -2,19 +2,27 @@
 
 use super::error::LearnError;
 use super::features::FEATURES;
-use super::{ac, dqn, linucb};
+use super::{ac, d_linucb, dqn, greedy, linucb, stream_ac, stream_q};
 use serde::{Deserialize, Serialize};
 
 /// What learners are built with; a learner looks only at its own part. Missing fields take their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// Actor-critic.
     pub ac: ac::Config,
     /// Deep Q-network.
     pub dqn: dqn::Config,
+    /// Streaming Q-network.
+    pub stream_q: stream_q::Config,
+    /// Streaming actor-critic.
+    pub stream_ac: stream_ac::Config,
     /// Linear bandit.
     pub linucb: linucb::Config,
+    /// Linear bandit that forgets.
+    pub d_linucb: d_linucb::Config,
+    /// The rule by running averages.
+    pub greedy: greedy::Config,
 }
 
 /// Largest number of layers and of weights accepted: beyond, it is a typing error or a damaged file, and
@@ -93,6 +101,12 @@ impl Check {
             })
         }
     }
+}
+
+/// A setting that goes from `start` to `end` in a straight line over `tasks` updates, and stays there.
+pub(crate) fn falling(start: f64, end: f64, tasks: u64, updates: u64) -> f64 {
+    let progress = (updates as f64 / tasks.max(1) as f64).min(1.0);
+    start + (end - start) * progress
 }
 
 /// Inputs, hidden layers and outputs of a network on the features of a state.

@@ -61,6 +61,10 @@ fn scores() {
     let default = Settings::default();
     let learners = [
         ("linucb", LearnerName::Linucb, &default),
+        ("d-linucb", LearnerName::DLinucb, &default),
+        ("greedy", LearnerName::Greedy, &default),
+        ("stream-q", LearnerName::StreamQ, &default),
+        ("stream-ac", LearnerName::StreamAc, &default),
         ("dqn", LearnerName::Dqn, &default),
         ("ac", LearnerName::Ac, &default),
         ("ac published", LearnerName::Ac, &published),

@@ -69,6 +69,7 @@ fn main() -> io::Result<()> {
             output_of(bench)?
         );
     }
+    page.push_str(&hwmeter_bench::learners::section()?);
     std::fs::write(file, page)
 }
 

@@ -1,5 +1,6 @@
 //! `hwmeter run-agent`: the main job.
 
+pub mod plan;
 mod progress;
 mod report;
 mod servers;
@@ -9,11 +10,12 @@ use crate::cli::{RunAgentArgs, Switch};
 use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
+use hwmeter::agent::checkpoints::Checkpoints;
 use hwmeter::agent::executor::Executor;
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::{Agent, AgentError};
-use hwmeter::learn::{self, Learner};
+use hwmeter::learn::guard::Guard;
 use hwmeter::offload::client::Client;
 use hwmeter::offload::load_poller::LoadPoller;
 use hwmeter::run_dir::{DecisionWriter, RunDir};
@@ -33,6 +35,7 @@ use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
+use plan::Plan;
 use progress::Progress;
 use report::{SHARE_NOTE, meter_id};
 use serde_json::{Value, json};
@@ -47,20 +50,31 @@ const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
 pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
+    run_plan(Plan::new(args)?, args, root, calibration)
+}
+
+/// The same with a learner that is there already.
+pub fn run_plan(
+    plan: Plan,
+    args: &RunAgentArgs,
+    root: &Root,
+    calibration: &Calibration,
+) -> anyhow::Result<ExitCode> {
     check_gpu(args, root)?;
     let stop = watch_for_end()?;
-    let name = args.learner.to_string();
+    let (name, seed) = (plan.name.to_string(), plan.seed);
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
-    let setup = Setup::new(args, root, calibration, &trace)?;
+    let setup = Setup::new(&plan, args, root, calibration, &trace)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
-    let mut agent = setup.agent(args, root, &stop)?;
+    let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
-    let learner = agent.learner;
+    let learned = agent.learner.counts();
+    drop(agent);
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
         meter,
@@ -71,23 +85,20 @@ pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyho
     } = setup;
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
-    let saved = learner
-        .save()
-        .write(&dir.learner())
-        .context("cannot save the learner");
-    let (tally, answers) = outcome.map_err(|error| failed(error, &dir, &manifest))?;
+    let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
+    let (answers, per_update) = (finished.answers, finished.per_update);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
-    let found = audit(&answers, &tasks, share, args.seed, &|| {
-        stop.load(Ordering::Relaxed)
-    });
+    let found = audit(&answers, &tasks, share, seed, &|| stop.load(Ordering::Relaxed));
     rows.mark_wrong(&found.wrong)?;
     let written = trace.finish().check(&dir.energy());
-    let summary = tally.summary(found.wrong.len() as u64);
+    let summary = finished.tally.summary(found.wrong.len() as u64);
     let result = json!({
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
+        "energy_per_update": per_update,
+        "learner_faults": learned,
         "audit": found,
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
@@ -98,12 +109,15 @@ pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyho
         let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
         ui::outln!("{:#}", with(&result, place));
     } else {
-        report::print(&summary, &found, &stats, &manifest, &dir, was_stopped);
+        let learning = report::Learning {
+            per_update,
+            faults: learned,
+        };
+        report::print(&summary, &learning, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
             ui::outln!("{sentence}");
         }
     }
-    saved?;
     written?;
     if !found.wrong.is_empty() {
         let (n, file) = (found.wrong.len(), dir.decisions());
@@ -132,6 +146,7 @@ struct Setup {
 
 impl Setup {
     fn new(
+        plan: &Plan,
         args: &RunAgentArgs,
         root: &Root,
         calibration: &Calibration,
@@ -141,7 +156,8 @@ impl Setup {
         let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
         let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
-        let tasks = TaskSet::default_set(args.tasks as usize, args.seed).tasks;
+        let mut tasks = TaskSet::default_set(plan.tasks as usize, plan.seed).tasks;
+        tasks.retain(|task| task.id >= plan.first);
         // The servers before the affinity: they are other machines and keep all cores.
         let servers = Servers::start(args)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
@@ -153,7 +169,7 @@ impl Setup {
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
             "arguments": std::env::args().collect::<Vec<_>>(),
-            "seed": args.seed,
+            "seed": plan.seed,
             "board": context.board,
             "sensor": meter.info(),
             "kind": meter.info().kind,
@@ -163,8 +179,10 @@ impl Setup {
             "sampling_hz": 1.0 / meter.period().0,
             "power": envelope,
             "reward": reward,
-            "learner": build_learner(args)?.describe(),
-            "tasks": tasks.len(),
+            "learner": plan.learner.learner().describe(),
+            "tasks": plan.tasks,
+            "first_task": plan.first,
+            "resumed": args.resume,
             "cost_model": cost,
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
@@ -187,9 +205,11 @@ impl Setup {
 
     fn agent<'a>(
         &'a self,
+        learner: Guard,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
+        dir: &RunDir,
     ) -> anyhow::Result<Agent<'a>> {
         Ok(Agent {
             observer: observer(&self.servers, root, &self.cost)?,
@@ -201,21 +221,17 @@ impl Setup {
                 cloud: Client::new(self.servers.cloud().clone())?,
                 stop,
             },
-            learner: build_learner(args)?,
+            learner,
+            checkpoints: Checkpoints {
+                path: dir.learner(),
+                every: args.checkpoint_every,
+            },
             meter: &self.meter,
             reward: self.reward,
             origin: self.origin,
             stop,
         })
     }
-}
-
-fn build_learner(args: &RunAgentArgs) -> anyhow::Result<Box<dyn Learner>> {
-    Ok(learn::build(
-        args.learner,
-        args.seed,
-        &learn::Settings::default(),
-    )?)
 }
 
 fn check_gpu(args: &RunAgentArgs, root: &Root) -> anyhow::Result<()> {
@@ -330,11 +346,12 @@ fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<
 
 /// Leaves the reason in `run.json` too; the rows written so far stay.
 fn failed(error: AgentError, dir: &RunDir, manifest: &Value) -> anyhow::Error {
-    let failure = json!({ "status": "failed", "error": error.to_string() });
+    let error = anyhow::Error::from(error);
+    let failure = json!({ "status": "failed", "error": format!("{error:#}") });
     if let Err(second) = dir.write_manifest(&with(manifest, failure)) {
         tracing::error!("{second:#}");
     }
-    error.into()
+    error
 }
 
 fn meter_stats(stats: &MeterStats) -> Value {

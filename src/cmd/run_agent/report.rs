@@ -2,7 +2,9 @@
 
 use crate::ui::{self, paint, table};
 use hwmeter::agent::audit::Audit;
+use hwmeter::agent::per_update::PerUpdate;
 use hwmeter::agent::summary::Summary;
+use hwmeter::learn::guard::Counts;
 use hwmeter::run_dir::RunDir;
 use hwmeter_hw::meter::MeterStats;
 use serde_json::Value;
@@ -11,9 +13,16 @@ use serde_json::Value;
 pub const SHARE_NOTE: &str = "Device and servers share this machine. The device is charged the machine's idle power plus its \
     own share of the dynamic energy, by CPU time of its process (servers and link emulator excluded).";
 
+/// What learning cost, and what went wrong with it.
+pub struct Learning {
+    pub per_update: Option<PerUpdate>,
+    pub faults: Counts,
+}
+
 /// The table at the end.
 pub fn print(
     summary: &Summary,
+    learning: &Learning,
     found: &Audit,
     stats: &MeterStats,
     manifest: &Value,
@@ -51,6 +60,17 @@ pub fn print(
     rows.add_row(["  deciding", &joules(summary.decide_j)]);
     rows.add_row(["  executing", &joules(summary.execute_j)]);
     rows.add_row(["energy of training", &joules(summary.train_j)]);
+    if let Some(one) = learning.per_update {
+        let joules = ui::with_uncertainty(1e3 * one.joules, 1e3 * one.uncertainty_joules, "mJ");
+        let what = match one.with_decision {
+            true => "  per decision and update",
+            false => "  per update",
+        };
+        rows.add_row([
+            what,
+            &format!("{joules} (k=2), by regression over {} tasks", one.tasks),
+        ]);
+    }
     rows.add_row([
         "decision time",
         &format!(
@@ -90,6 +110,21 @@ pub fn print(
         ui::outln!(
             "{} tasks have no energy: the sensor gave no sample; they were not learned from.",
             summary.tasks_without_energy
+        );
+    }
+    let faults = &learning.faults;
+    if faults.rejected_states + faults.rejected_transitions > 0 {
+        anstream::println!(
+            "{} states and {} transitions held numbers that are not finite; the learner was not shown them.",
+            faults.rejected_states,
+            faults.rejected_transitions
+        );
+    }
+    if faults.divergences > 0 {
+        anstream::println!(
+            "The learner diverged {} times and started anew {} times.",
+            faults.divergences,
+            faults.resets
         );
     }
     if let Some(note) = manifest["energy_note"].as_str() {

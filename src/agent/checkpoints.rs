@@ -1,0 +1,240 @@
+//! The learner on disk while a run goes on, so that a killed run can be taken up again.
+//!
+//! A checkpoint says which task comes next, and from which task on nothing has been learned yet: the energy of the
+//! last tasks is not known when it is written. Their rows in `decisions.csv` are, and [`Unlearned::read`] gives
+//! back what is to be learned from them first.
+
+use crate::learn::guard::Guard;
+use crate::learn::{Checkpoint, Cost, LearnError, Placement, State, Transition};
+use anyhow::Context;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Where checkpoints go, and how often.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// The file; each checkpoint replaces the one before, whole or not at all.
+    pub path: PathBuf,
+    /// Tasks between two checkpoints.
+    pub every: u64,
+}
+
+/// Where in the task set a learner stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The first task not decided yet.
+    pub next_task: u64,
+    /// The first task not learned from yet.
+    pub next_to_learn: u64,
+}
+
+impl Position {
+    /// Of a checkpoint that a run has written.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
+        Ok(Self {
+            next_task: checkpoint.count("run.next_task")?,
+            next_to_learn: checkpoint.count("run.next_to_learn")?,
+        })
+    }
+}
+
+impl Checkpoints {
+    /// Whether a checkpoint is due before this task.
+    pub fn is_due(&self, task: u64) -> bool {
+        task.is_multiple_of(self.every)
+    }
+
+    /// Writes a checkpoint. A diverged learner is not worth keeping: the last good checkpoint stays.
+    pub fn save(&self, learner: &Guard, position: Position) -> Result<(), LearnError> {
+        if learner.is_diverged() {
+            tracing::warn!(
+                "{} is kept as it was: the learner has diverged",
+                self.path.display()
+            );
+            return Ok(());
+        }
+        let mut checkpoint = learner.learner().save();
+        checkpoint.put_count("run.next_task", position.next_task);
+        checkpoint.put_count("run.next_to_learn", position.next_to_learn);
+        checkpoint.write(&self.path)
+    }
+}
+
+/// A task that was written but not learned from.
+pub type Unlearned = (Transition, Cost);
+
+/// What is needed of a row of `decisions.csv`.
+#[derive(Debug, Deserialize)]
+struct Row {
+    task: u64,
+    cycles: f64,
+    deadline_s: f64,
+    device_free: f64,
+    mec_free: Option<f64>,
+    throughput_bps: Option<f64>,
+    placement: Placement,
+    latency_s: f64,
+    success: bool,
+    reward: Option<f64>,
+    energy_j: Option<f64>,
+}
+
+/// The tasks that a checkpoint has decided but not learned from, as far as their rows were written.
+pub fn unlearned(decisions: &Path, position: Position) -> anyhow::Result<Vec<Unlearned>> {
+    let what = || format!("cannot read {}", decisions.display());
+    let mut rows = Vec::new();
+    for row in csv::Reader::from_path(decisions)
+        .with_context(what)?
+        .deserialize()
+    {
+        let row: Row = match row {
+            Ok(row) => row,
+            // A killed run may have cut its last row short; nothing follows it.
+            Err(_) => break,
+        };
+        if (position.next_to_learn..=position.next_task).contains(&row.task) {
+            rows.push(row);
+        }
+    }
+    let waiting = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.task < position.next_task);
+    let taught = waiting.filter_map(|(i, row)| {
+        let next_state = rows.get(i + 1).unwrap_or(row).state();
+        let transition = Transition {
+            state: row.state(),
+            placement: row.placement,
+            reward: row.reward?,
+            next_state,
+        };
+        let cost = Cost {
+            energy_j: row.energy_j?,
+            latency_s: row.latency_s,
+            in_time: row.success,
+        };
+        Some((transition, cost))
+    });
+    Ok(taught.collect())
+}
+
+impl Row {
+    fn state(&self) -> State {
+        super::observer::state(
+            self.device_free,
+            self.mec_free,
+            self.throughput_bps,
+            self.cycles,
+            self.deadline_s,
+        )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::learn::environment::{ToyTask, tasks};
+    use crate::learn::{LearnerName, Settings, build, restore};
+
+    /// Decides and learns through `tasks`, whose numbers begin at `first`; returns the decisions.
+    fn drive(
+        guard: &mut Guard,
+        tasks: &[ToyTask],
+        first: usize,
+        checkpoints: &Checkpoints,
+    ) -> Vec<Placement> {
+        let mut placements = Vec::new();
+        for (i, task) in tasks.iter().enumerate().skip(first) {
+            let position = Position {
+                next_task: i as u64,
+                next_to_learn: i as u64,
+            };
+            if checkpoints.is_due(i as u64) {
+                checkpoints.save(guard, position).unwrap();
+            }
+            let placement = guard.decide(&task.state).0.placement;
+            let transition = Transition {
+                state: task.state,
+                placement,
+                reward: task.rewards[placement as usize],
+                next_state: tasks.get(i + 1).unwrap_or(task).state,
+            };
+            guard.learn(&transition, &task.costs[placement as usize]).unwrap();
+            placements.push(placement);
+        }
+        placements
+    }
+
+    #[test]
+    fn two_runs_of_a_hundred_decide_as_one_of_two_hundred() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints {
+            path: directory.path().join("learner.safetensors"),
+            every: 100,
+        };
+        let all = tasks(200, 3);
+        let mut settings = Settings::default();
+        settings.dqn.hidden = vec![32, 32];
+        for name in <LearnerName as clap::ValueEnum>::value_variants() {
+            let mut whole = Guard::new(build(*name, 5, &settings).unwrap());
+            let expected = drive(
+                &mut whole,
+                &all,
+                0,
+                &Checkpoints {
+                    every: 1000,
+                    ..checkpoints.clone()
+                },
+            );
+
+            // Killed at task 150: the checkpoint of task 100 is what is left.
+            let mut killed = Guard::new(build(*name, 5, &settings).unwrap());
+            drive(&mut killed, &all[..150], 0, &checkpoints);
+            let saved = Checkpoint::read(&checkpoints.path).unwrap();
+            let position = Position::of(&saved).unwrap();
+            assert_eq!((position.next_task, position.next_to_learn), (100, 100));
+            let mut resumed = Guard::new(restore(&saved).unwrap());
+            let rest = drive(&mut resumed, &all, 100, &checkpoints);
+            assert_eq!(rest, expected[100..], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_diverged_learner_does_not_replace_the_last_good_checkpoint() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints {
+            path: directory.path().join("learner.safetensors"),
+            every: 50,
+        };
+        let mut settings = Settings::default();
+        (settings.dqn.hidden, settings.dqn.rate) = (vec![16; 2], 1e4);
+        let mut guard = Guard::new(build(LearnerName::Dqn, 0, &settings).unwrap());
+        drive(&mut guard, &tasks(101, 1), 0, &checkpoints);
+        assert!(guard.is_diverged());
+        let kept = Checkpoint::read(&checkpoints.path).unwrap();
+        assert_eq!(Position::of(&kept).unwrap().next_task, 0);
+    }
+
+    #[test]
+    fn rows_that_were_not_learned_from_come_back_with_what_followed_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("decisions.csv");
+        let head = "task,cycles,deadline_s,device_free,mec_free,throughput_bps,placement,latency_s,success,reward,energy_j\n";
+        let rows = "0,10,1,0.5,,,local,0.5,true,-1,1\n1,20,1,0.25,0.5,1e6,mec,0.5,true,-2,2\n2,30,1,1,1,1e6,cloud,0.5,true,,\n3,4";
+        std::fs::write(&path, [head, rows].concat()).unwrap();
+        let position = Position {
+            next_task: 3,
+            next_to_learn: 1,
+        };
+        let found = unlearned(&path, position).unwrap();
+        assert_eq!(found.len(), 1, "the energy of task 2 is not known: {found:?}");
+        let (transition, cost) = found[0];
+        assert_eq!((transition.placement, transition.reward), (Placement::Mec, -2.0));
+        assert_eq!(
+            (transition.state.cycles, transition.next_state.cycles),
+            (20.0, 30.0)
+        );
+        assert!(cost.in_time && cost.energy_j == 2.0);
+    }
+}

@@ -1,0 +1,168 @@
+//! `hwmeter learners`: what learners there are, how well they decide, and what they cost.
+
+use super::{context, open_sensor};
+use crate::cli::LearnersArgs;
+use crate::ui::{self, BOLD, paint, table};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use hwmeter::learn::compare::{Comparison, Row};
+use hwmeter::learn::{Description, LearnerName, Settings, bench, build};
+use hwmeter_hw::Root;
+use hwmeter_hw::calibration::Calibration;
+use hwmeter_hw::meter::{Meter, MeterOptions};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// How long each block of calls lasts whose energy is measured.
+const BLOCK: Duration = Duration::from_millis(400);
+
+/// Lists, compares or measures the learners.
+pub fn run(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<()> {
+    let settings = args.settings.read()?;
+    let names = match args.learner.as_slice() {
+        [] => LearnerName::value_variants(),
+        some => some,
+    };
+    if args.compare {
+        compare(args, names, settings)
+    } else if args.bench {
+        measure(args, names, &settings, root, calibration)
+    } else {
+        list(args, names, &settings)
+    }
+}
+
+/// The settings as a TOML file that `--learner-config` reads.
+fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyhow::Result<()> {
+    let describe = |name: &LearnerName| Ok(build(*name, args.seed, settings)?.describe());
+    let all: Vec<Description> = names.iter().map(describe).collect::<anyhow::Result<_>>()?;
+    if args.json {
+        println!("{:#}", serde_json::to_value(&all)?);
+        return Ok(());
+    }
+    for one in &all {
+        let size = format!("{}, {} parameters", one.variant, one.parameters);
+        match one.settings.is_empty() {
+            true => anstream::println!("{}  # no settings", paint(BOLD, format!("# {}", one.name))),
+            false => anstream::println!("{}  # {size}", paint(BOLD, format!("[{}]", one.name))),
+        }
+        for (key, value) in &one.settings {
+            println!("{key} = {value}");
+        }
+    }
+    Ok(())
+}
+
+fn compare(args: &LearnersArgs, names: &[LearnerName], settings: Settings) -> anyhow::Result<()> {
+    let comparison = Comparison {
+        learners: names.to_vec(),
+        settings,
+        seed: args.seed,
+        runs: args.seeds as usize,
+        tasks: args.tasks as usize,
+    };
+    let rows = comparison.run()?;
+    if args.json {
+        println!("{:#}", serde_json::to_value(&rows)?);
+        return Ok(());
+    }
+    let (seeds, tasks) = (args.seeds, args.tasks);
+    anstream::println!(
+        "{}",
+        paint(
+            BOLD,
+            format!("{tasks} tasks, two changes of regime, {seeds} runs; ± is a 95 % interval")
+        )
+    );
+    print_rows(&rows);
+    Ok(())
+}
+
+/// The table of a comparison.
+pub fn print_rows(rows: &[Row]) {
+    let mut text = table(&[
+        "LEARNER",
+        "MEAN REWARD",
+        "REGRET",
+        "MISSED",
+        "GAP CLOSED",
+        "DECIDE",
+        "UPDATE",
+    ]);
+    let with = |value: f64, half: Option<f64>, digits: usize| {
+        let mut cell = format!("{value:.digits$}");
+        if let Some(half) = half {
+            let _ = write!(cell, " ± {half:.digits$}");
+        }
+        cell
+    };
+    let time = |s: Option<f64>| s.map_or("-".to_owned(), ui::seconds);
+    for row in rows {
+        let percent = |share: f64, half: Option<f64>| with(100.0 * share, half.map(|h| 100.0 * h), 1) + " %";
+        text.add_row([
+            row.name.clone(),
+            with(row.mean_reward, row.ci95, 3),
+            with(row.regret, row.regret_ci95, 3),
+            percent(row.miss_rate, row.miss_rate_ci95),
+            percent(row.gap_closed, row.gap_closed_ci95),
+            time(row.decide_s),
+            time(row.update_s),
+        ]);
+    }
+    anstream::println!("{}", text.trim_fmt());
+}
+
+fn measure(
+    args: &LearnersArgs,
+    names: &[LearnerName],
+    settings: &Settings,
+    root: &Root,
+    calibration: &Calibration,
+) -> anyhow::Result<()> {
+    let sensor = open_sensor(&context(root), calibration, args.sensor.as_deref())?;
+    let info = sensor.info();
+    let meter = Meter::start(sensor, MeterOptions::at(info.default_rate_hz()))
+        .with_context(|| format!("sensor {} cannot be read", info.id))?;
+    let one = |name: &LearnerName| bench::measure(*name, settings, args.seed, &meter, BLOCK);
+    let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
+    if args.json {
+        println!("{:#}", serde_json::to_value(&rows)?);
+        return Ok(());
+    }
+    print_costs(&rows);
+    if let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id) {
+        anstream::println!("{sentence}");
+    }
+    Ok(())
+}
+
+fn print_costs(rows: &[bench::Row]) {
+    let mut text = table(&[
+        "LEARNER",
+        "SIZE",
+        "PARAMETERS",
+        "DECIDE (p99)",
+        "UPDATE (p99)",
+        "DECIDE",
+        "UPDATE",
+        "KIND",
+    ]);
+    let times = |median, p99| format!("{} ({})", ui::seconds(median), ui::seconds(p99));
+    let energy = |joules: Option<f64>, u: Option<f64>| match (joules, u) {
+        (Some(joules), Some(u)) => ui::with_uncertainty(1e6 * joules, 1e6 * u, "µJ"),
+        _ => "unknown".to_owned(),
+    };
+    for row in rows {
+        text.add_row([
+            row.name.clone(),
+            format!("{} ({})", row.variant, row.engine),
+            row.parameters.to_string(),
+            times(row.decide_median_s, row.decide_p99_s),
+            times(row.update_median_s, row.update_p99_s),
+            energy(row.decide_j, row.decide_u_j),
+            energy(row.update_j, row.update_u_j),
+            row.kind.to_owned(),
+        ]);
+    }
+    anstream::println!("{}", text.trim_fmt());
+}

@@ -1,0 +1,122 @@
+//! Who decides over which tasks: a fresh learner from the first task on, or one taken up from an earlier run.
+
+use crate::cli::RunAgentArgs;
+use anyhow::{Context as _, bail};
+use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::learn::guard::Guard;
+use hwmeter::learn::{self, Checkpoint, LearnerName, config};
+use hwmeter::run_dir::RunDir;
+use serde_json::Value;
+use std::path::Path;
+
+/// Tasks of a run unless told otherwise.
+const TASKS: u32 = 500;
+/// Seed of a run unless told otherwise; the paper's.
+const SEED: u64 = 50;
+
+/// Who decides over which tasks.
+pub struct Plan {
+    pub name: LearnerName,
+    pub learner: Guard,
+    pub seed: u64,
+    /// Tasks of the whole set.
+    pub tasks: u32,
+    /// The first one to run.
+    pub first: u64,
+}
+
+impl Plan {
+    /// From the command line, and from the earlier run that it names.
+    pub fn new(args: &RunAgentArgs) -> anyhow::Result<Self> {
+        let plan = match &args.resume {
+            Some(dir) => Self::resume(dir, args)?,
+            None => Self::fresh(args)?,
+        };
+        if plan.first >= u64::from(plan.tasks) {
+            let (done, tasks) = (plan.first, plan.tasks);
+            bail!(
+                "{done} of {tasks} tasks are done already: nothing is left to run; ask for more with --tasks N"
+            );
+        }
+        Ok(plan)
+    }
+
+    /// A saved learner that neither explores nor learns.
+    pub fn evaluate(checkpoint: &Checkpoint, args: &RunAgentArgs) -> anyhow::Result<Self> {
+        if args.learner.is_some() || args.resume.is_some() || args.reset_on_divergence {
+            bail!(
+                "the checkpoint says which learner it is; leave out --learner, --resume and --reset-on-divergence"
+            );
+        }
+        Ok(Self {
+            name: checkpoint.header().learner,
+            learner: Guard::new(learn::restore(checkpoint)?).evaluating(),
+            seed: args.seed.unwrap_or(SEED),
+            tasks: args.tasks.unwrap_or(TASKS),
+            first: 0,
+        })
+    }
+
+    fn fresh(args: &RunAgentArgs) -> anyhow::Result<Self> {
+        let settings = args.settings.read()?;
+        let (name, seed) = (
+            args.learner.unwrap_or(LearnerName::Dqn),
+            args.seed.unwrap_or(SEED),
+        );
+        let learner = Guard::new(learn::build(name, seed, &settings)?);
+        Ok(Self {
+            name,
+            learner: match args.reset_on_divergence {
+                true => learner.reset_on_divergence(settings, seed),
+                false => learner,
+            },
+            seed,
+            tasks: args.tasks.unwrap_or(TASKS),
+            first: 0,
+        })
+    }
+
+    fn resume(dir: &Path, args: &RunAgentArgs) -> anyhow::Result<Self> {
+        let dir = RunDir::open(dir);
+        let checkpoint = Checkpoint::read(&dir.learner()).with_context(|| {
+            format!(
+                "cannot resume {}: it holds no usable learner",
+                dir.path().display()
+            )
+        })?;
+        let position = Position::of(&checkpoint)?;
+        let manifest = dir.read_manifest()?;
+        let number = |key: &str| manifest.get(key).and_then(Value::as_u64);
+        let (Some(seed), Some(tasks)) = (number("seed"), number("tasks")) else {
+            bail!(
+                "{} lacks the seed or the number of tasks; was it edited?",
+                dir.manifest().display()
+            );
+        };
+        let header = checkpoint.header();
+        let mut learner = Guard::new(learn::restore(&checkpoint)?);
+        if args.reset_on_divergence {
+            learner = learner.reset_on_divergence(header.settings.clone(), header.seed);
+        }
+        if learner.learns() {
+            for (transition, cost) in unlearned(&dir.decisions(), position)? {
+                // What is refused is counted.
+                let _ = learner.learn(&transition, &cost);
+            }
+        }
+        Ok(Self {
+            name: header.learner,
+            learner,
+            seed,
+            tasks: args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX)),
+            first: position.next_task,
+        })
+    }
+}
+
+impl crate::cli::SettingsArgs {
+    /// The settings of all learners.
+    pub fn read(&self) -> anyhow::Result<learn::Settings> {
+        config::read(self.learner_config.as_deref(), &self.set)
+    }
+}

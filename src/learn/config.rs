@@ -1,0 +1,117 @@
+//! Settings of learners from a TOML file and from `key=value` on the command line.
+//!
+//! ```toml
+//! [dqn]
+//! hidden = [64, 64]
+//! rate = 1e-3
+//! ```
+//!
+//! What is not given keeps its default; on the command line the same is `dqn.rate=1e-3`, and it wins over the file.
+//! A key that does not exist is an error that names its line.
+
+use super::Settings;
+use anyhow::{Context, anyhow};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The defaults, changed by the file, if one is given, and then by each of `sets` (`LEARNER.KEY=VALUE`).
+pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
+    let mut table = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the learner settings {}", path.display()))?;
+            let what = || format!("bad learner settings in {}", path.display());
+            parse(&text).with_context(what)?
+        }
+        None => Table::new(),
+    };
+    for set in sets {
+        let one = parse(set).map_err(|error| {
+            let reason = error.message().trim().to_owned();
+            anyhow!(
+                "bad --set {set}: {reason}; write LEARNER.KEY=VALUE with a key that `hwmeter learners` lists"
+            )
+        })?;
+        merge(&mut table, one);
+    }
+    Ok(table.try_into()?)
+}
+
+/// The text as a table, which is right as settings too; only the text knows about lines.
+fn parse(text: &str) -> Result<Table, toml::de::Error> {
+    toml::from_str::<Settings>(text)?;
+    toml::from_str(text)
+}
+
+/// Puts the values of `more` over those of `table`, section by section.
+fn merge(table: &mut Table, more: Table) {
+    for (key, value) in more {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str, sets: &[&str]) -> anyhow::Result<Settings> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("my.toml");
+        std::fs::write(&file, text).unwrap();
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        read(Some(&file), &sets)
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
+        let text = "[dqn]\nrate = 0.5\ngamma = 0.25\n[stream-q]\nhidden = [8]\n";
+        let settings = from(
+            text,
+            &["dqn.rate=0.75", "d-linucb.width = 2.0", "dqn.hidden=[4,4]"],
+        )
+        .unwrap();
+        assert_eq!((settings.dqn.rate, settings.dqn.gamma), (0.75, 0.25));
+        assert_eq!(
+            (settings.dqn.hidden, settings.stream_q.hidden),
+            (vec![4, 4], vec![8])
+        );
+        assert_eq!(settings.d_linucb.width, 2.0);
+        assert_eq!(settings.ac, Default::default());
+        assert_eq!(read(None, &[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn typing_errors_are_told_with_their_line() {
+        for (text, line, word) in [
+            ("[dqn]\nrate = 1.0\nepsilon = 0.1\n", "line 3", "epsilon"),
+            ("[dnq]\n", "line 1", "dnq"),
+            ("[dqn]\nrate = \"fast\"\n", "line 2", "f64"),
+            ("[dqn\n", "line 1", "TOML"),
+        ] {
+            let error = format!("{:#}", from(text, &[]).unwrap_err());
+            assert!(
+                error.contains(line) && error.contains(word) && error.contains("my.toml"),
+                "{error}"
+            );
+        }
+        for set in ["dqn.rat=1", "rate=1", "dqn.rate", "dqn.rate=x"] {
+            let error = format!("{:#}", from("", &[set]).unwrap_err());
+            assert!(
+                error.contains(set) && error.contains("hwmeter learners"),
+                "{error}"
+            );
+        }
+        assert!(
+            read(Some(Path::new("/no/such.toml")), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("/no/such.toml")
+        );
+    }
+}

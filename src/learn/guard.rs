@@ -1,0 +1,261 @@
+//! Keeps a learner in bounds: numbers that are not finite are left out and counted, and a network that diverges is
+//! noticed, and built anew where that is asked for.
+//!
+//! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
+//! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
+
+use super::{Cost, Decision, LearnError, Learner, Placement, Settings, State, Transition, build};
+
+/// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
+pub const ERROR_LIMIT: f64 = 100.0;
+
+/// Weight of the newest error in the mean.
+const ERROR_RATE: f64 = 0.05;
+
+/// A learner and an eye on it.
+pub struct Guard {
+    learner: Box<dyn Learner>,
+    mode: Mode,
+    /// With what a diverged learner is built anew; `None`: it is only reported.
+    rebuild: Option<(Settings, u64)>,
+    mean_error: f64,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Learns,
+    /// There is nothing to learn, or it must not.
+    Decides,
+    /// Decides what it holds best, without a draw.
+    Evaluates,
+}
+
+/// What went wrong with a learner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// States that were refused; their tasks ran on the device.
+    pub rejected_states: u64,
+    /// Transitions that were refused and not learned from.
+    pub rejected_transitions: u64,
+    /// Times the learner diverged.
+    pub divergences: u64,
+    /// Times it was built anew for that.
+    pub resets: u64,
+}
+
+impl Guard {
+    /// Watches a learner that learns, if it can.
+    pub fn new(learner: Box<dyn Learner>) -> Self {
+        let mode = match learner.describe().parameters {
+            0 => Mode::Decides,
+            _ => Mode::Learns,
+        };
+        Self {
+            learner,
+            mode,
+            rebuild: None,
+            mean_error: 0.0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Builds the learner anew when it diverges, with these settings and another seed each time.
+    pub fn reset_on_divergence(mut self, settings: Settings, seed: u64) -> Self {
+        self.rebuild = Some((settings, seed));
+        self
+    }
+
+    /// Neither explores nor learns.
+    pub fn evaluating(mut self) -> Self {
+        self.mode = Mode::Evaluates;
+        self
+    }
+
+    /// Whether there is anything to learn.
+    pub fn learns(&self) -> bool {
+        self.mode == Mode::Learns
+    }
+
+    /// The learner.
+    pub fn learner(&self) -> &dyn Learner {
+        &*self.learner
+    }
+
+    /// What went wrong so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Where the task should run; on the device, and why, if the state cannot be used.
+    pub fn decide(&mut self, state: &State) -> (Decision, Option<LearnError>) {
+        let decided = match self.mode {
+            Mode::Evaluates => self.learner.best(state).map(|placement| Decision {
+                placement,
+                explored: false,
+            }),
+            _ => self.learner.decide(state),
+        };
+        match decided {
+            Ok(decision) => (decision, None),
+            Err(error) => {
+                self.counts.rejected_states += 1;
+                let local = Decision {
+                    placement: Placement::Local,
+                    explored: false,
+                };
+                (local, Some(error))
+            }
+        }
+    }
+
+    /// One update. A transition that is refused changes nothing and is counted.
+    pub fn learn(&mut self, transition: &Transition, cost: &Cost) -> Result<(), LearnError> {
+        let learned = self.learner.learn_with_cost(transition, cost);
+        match learned {
+            Ok(()) => self.look_for_divergence(),
+            Err(_) => self.counts.rejected_transitions += 1,
+        }
+        learned
+    }
+
+    /// Whether the learner has run away; its checkpoints are of no use.
+    pub fn is_diverged(&self) -> bool {
+        // Not a number compares false.
+        !matches!(
+            self.mean_error.partial_cmp(&ERROR_LIMIT),
+            Some(std::cmp::Ordering::Less)
+        )
+    }
+
+    fn look_for_divergence(&mut self) {
+        let Some(error) = self.learner.last_error() else {
+            return;
+        };
+        let was_diverged = self.is_diverged();
+        self.mean_error += ERROR_RATE * (error.abs() - self.mean_error);
+        if was_diverged || !self.is_diverged() {
+            return;
+        }
+        self.counts.divergences += 1;
+        let name = self.learner.describe().name;
+        match self.rebuilt() {
+            Some(fresh) => {
+                tracing::warn!("learner {name} diverged (its errors grow without bound); it starts anew");
+                self.learner = fresh;
+                self.mean_error = 0.0;
+                self.counts.resets += 1;
+            }
+            None => tracing::warn!(
+                "learner {name} diverged: its errors grow without bound, and its decisions mean nothing from here on. \
+                 Lower its step size or gamma, or use --reset-on-divergence"
+            ),
+        }
+    }
+
+    /// A fresh learner; the settings were good once, so building it anew does not fail.
+    fn rebuilt(&self) -> Option<Box<dyn Learner>> {
+        let (settings, seed) = self.rebuild.as_ref()?;
+        let seed = seed.wrapping_add(self.counts.divergences);
+        build(self.learner.describe().name, seed, settings).ok()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::environment::{tasks, transitions};
+    use super::super::{LearnerName, dqn};
+    use super::*;
+
+    const COST: Cost = Cost {
+        energy_j: 1.0,
+        latency_s: 1.0,
+        in_time: true,
+    };
+
+    /// A step size that no network survives.
+    fn wild() -> Settings {
+        let dqn = dqn::Config {
+            hidden: vec![16; 2],
+            rate: 1e4,
+            ..Default::default()
+        };
+        Settings {
+            dqn,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_network_that_runs_away_is_noticed_and_left_as_it_is() {
+        let mut guard = Guard::new(build(LearnerName::Dqn, 0, &wild()).unwrap());
+        for transition in transitions(100, 1) {
+            guard.learn(&transition, &COST).unwrap();
+        }
+        assert!(guard.is_diverged());
+        assert_eq!((guard.counts().divergences, guard.counts().resets), (1, 0));
+    }
+
+    #[test]
+    fn it_starts_anew_only_if_asked_to() {
+        let learner = build(LearnerName::Dqn, 0, &wild()).unwrap();
+        let mut guard = Guard::new(learner).reset_on_divergence(Settings::default(), 0);
+        for transition in transitions(100, 1) {
+            guard.learn(&transition, &COST).unwrap();
+        }
+        assert!(!guard.is_diverged());
+        assert_eq!((guard.counts().divergences, guard.counts().resets), (1, 1));
+    }
+
+    #[test]
+    fn no_learner_with_its_defaults_is_taken_for_diverged() {
+        for name in <LearnerName as clap::ValueEnum>::value_variants() {
+            let mut guard = Guard::new(build(*name, 0, &Settings::default()).unwrap());
+            for transition in transitions(200, 1) {
+                // Rewards of another size and place must not matter.
+                let reward = 1e6 * transition.reward - 1e9;
+                guard.learn(&Transition { reward, ..transition }, &COST).unwrap();
+                assert!(!guard.is_diverged(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted_and_the_run_goes_on() {
+        let mut guard = Guard::new(build(LearnerName::Linucb, 0, &Settings::default()).unwrap());
+        let good = transitions(1, 0)[0];
+        let bad = State {
+            mec_free: f64::NAN,
+            ..good.state
+        };
+        let (decision, error) = guard.decide(&bad);
+        assert_eq!(decision.placement, Placement::Local);
+        assert!(error.unwrap().to_string().contains("mec_free"));
+        let reward = f64::INFINITY;
+        assert!(guard.learn(&Transition { reward, ..good }, &COST).is_err());
+        let energy_j = f64::NAN;
+        assert!(guard.learn(&good, &Cost { energy_j, ..COST }).is_err());
+        assert_eq!(
+            (
+                guard.counts().rejected_states,
+                guard.counts().rejected_transitions
+            ),
+            (1, 2)
+        );
+    }
+
+    #[test]
+    fn evaluating_explores_nothing() {
+        let mut settings = Settings::default();
+        settings.dqn.epsilon_start = 1.0;
+        settings.dqn.hidden = vec![16];
+        let mut guard = Guard::new(build(LearnerName::Dqn, 0, &settings).unwrap()).evaluating();
+        assert!(!guard.learns());
+        for task in tasks(50, 0) {
+            let (decision, _) = guard.decide(&task.state);
+            assert!(!decision.explored);
+            assert_eq!(guard.decide(&task.state).0, decision);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Stream Q(lambda): a Q-network learned one transition at a time without a learning rate to tune (Elsayed,
+//! Vasan and Mahmood, 2024, arXiv 2410.14606; written from its equations).
+//!
+//! With probability epsilon a random placement is taken, else the best of Q(s, .). From (s, a, r, s'), with the
+//! reward in its running deviations:
+//!
+//! ```text
+//! delta = r + gamma max Q(s', .) - Q(s, a)
+//! e    <- gamma lambda e + dQ(s, a)/dw
+//! w    <- w + (bounded step) delta e                            (ObGD, see stream_net)
+//! ```
+//!
+//! The traces are cut after a placement that was not the best (Watkins). With gamma = 0 a trace is the gradient.
+
+use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
+use super::random::{Rng, seeded};
+use super::settings::{self, falling, variant};
+use super::stream_net::{Obgd, StreamNet};
+use super::{
+    Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
+    Transition, best,
+};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+const NAME: LearnerName = LearnerName::StreamQ;
+const PLACEMENTS: usize = Placement::ALL.len();
+
+/// The settings of [`StreamQ`].
+///
+/// alpha, kappa, lambda and sparsity are those of the publication. `gamma` is 0: a task's placement does not
+/// change the tasks after it, so a future term would add only noise. Set it above 0 where queues or a battery
+/// link tasks. Epsilon falls sooner than published, for runs of some 500 tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Units of each hidden layer.
+    pub hidden: Vec<usize>,
+    /// Step size where nothing bounds it.
+    pub alpha: f64,
+    /// One update moves Q(s, a) by at most about 1/kappa of the error.
+    pub kappa: f64,
+    /// Discount of the next state's value, 0 to 1 (1 excluded).
+    pub gamma: f64,
+    /// Decay of the traces, on top of gamma, 0 to 1.
+    pub lambda: f64,
+    /// Share of each unit's inputs that start at zero weight (rounded up).
+    pub sparsity: f64,
+    /// Probability of a random placement at the first task.
+    pub epsilon_start: f64,
+    /// Probability of a random placement at the end of the decay and after.
+    pub epsilon_end: f64,
+    /// Updates over which epsilon falls from start to end, in a straight line.
+    pub epsilon_tasks: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hidden: vec![32; 2],
+            alpha: 1.0,
+            kappa: 2.0,
+            gamma: 0.0,
+            lambda: 0.8,
+            sparsity: 0.9,
+            epsilon_start: 0.3,
+            epsilon_end: 0.01,
+            epsilon_tasks: 100,
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "stream-q" };
+        check.hidden(&self.hidden)?;
+        check.positive("alpha", self.alpha)?;
+        check.positive("kappa", self.kappa)?;
+        check.below_one("gamma", self.gamma)?;
+        check.share("lambda", self.lambda)?;
+        check.share("sparsity", self.sparsity)?;
+        check.share("epsilon_start", self.epsilon_start)?;
+        check.share("epsilon_end", self.epsilon_end)
+    }
+}
+
+/// A Q-network with traces, and what it needs to act and learn.
+#[derive(Clone, Debug)]
+pub struct StreamQ {
+    config: Config,
+    seed: u64,
+    updates: u64,
+    last_error: Option<f64>,
+    rng: Rng,
+    states: StateNormaliser,
+    rewards: RewardNormaliser,
+    network: StreamNet,
+}
+
+impl StreamQ {
+    /// A fresh learner.
+    pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        config.check()?;
+        let mut rng = seeded(seed);
+        let sizes = settings::sizes(&config.hidden, PLACEMENTS);
+        let network = StreamNet::new(&sizes, config.sparsity, &mut rng);
+        let (states, rewards) = Default::default();
+        Ok(Self {
+            config,
+            seed,
+            updates: 0,
+            last_error: None,
+            rng,
+            states,
+            rewards,
+            network,
+        })
+    }
+
+    fn epsilon(&self) -> f64 {
+        let c = &self.config;
+        falling(c.epsilon_start, c.epsilon_end, c.epsilon_tasks, self.updates)
+    }
+
+    /// gamma times the value of the best placement in `raw`, before any update.
+    fn future(&mut self, raw: &[f64; FEATURES]) -> f32 {
+        if self.config.gamma == 0.0 {
+            return 0.0;
+        }
+        self.config.gamma as f32 * highest(self.network.forward(&self.states.apply_f32(raw)))
+    }
+}
+
+impl Learner for StreamQ {
+    fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
+        features::raw(state)?;
+        if self.rng.random::<f64>() < self.epsilon() {
+            let placement = Placement::ALL[self.rng.random_range(0..PLACEMENTS)];
+            return Ok(Decision {
+                placement,
+                explored: true,
+            });
+        }
+        Ok(Decision {
+            placement: self.best(state)?,
+            explored: false,
+        })
+    }
+
+    fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
+        let features = self.states.apply_f32(&features::raw(state)?);
+        Ok(best(self.network.forward(&features)))
+    }
+
+    fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
+        let (before, reward, after) = features::check(transition)?;
+        self.states.observe(&before);
+        let reward = self.rewards.observe(reward) as f32;
+        let target = reward + self.future(&after);
+        let action = transition.placement as usize;
+        let values = self.network.forward(&self.states.apply_f32(&before));
+        let delta = target - values[action];
+        let is_best = values[action] >= highest(values);
+        let mut slope = [0.0; PLACEMENTS];
+        slope[action] = 1.0;
+        let c = &self.config;
+        self.network.trace(&slope, (c.gamma * c.lambda) as f32);
+        let (alpha, kappa) = (c.alpha as f32, c.kappa as f32);
+        self.network.step(delta, Obgd { alpha, kappa });
+        if !is_best {
+            self.network.cut_traces();
+        }
+        self.last_error = Some(delta.into());
+        self.updates += 1;
+        Ok(())
+    }
+
+    fn last_error(&self) -> Option<f64> {
+        self.last_error
+    }
+
+    fn save(&self) -> Checkpoint {
+        let settings = Settings {
+            stream_q: self.config.clone(),
+            ..Settings::default()
+        };
+        let size = variant(&self.config.hidden);
+        let mut checkpoint = Checkpoint::new(NAME, size, self.seed, self.updates, settings);
+        checkpoint.put_rng(&self.rng);
+        self.states.save(&mut checkpoint);
+        self.rewards.save(&mut checkpoint);
+        self.network.save("q", &mut checkpoint);
+        checkpoint
+    }
+
+    fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
+        checkpoint.expect(NAME, &variant(&self.config.hidden))?;
+        let mut loaded = self.clone();
+        loaded.network.load("q", checkpoint)?;
+        loaded.rng = checkpoint.rng()?;
+        loaded.states = StateNormaliser::load(checkpoint)?;
+        loaded.rewards = RewardNormaliser::load(checkpoint)?;
+        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        *self = loaded;
+        Ok(())
+    }
+
+    fn describe(&self) -> Description {
+        let size = variant(&self.config.hidden);
+        Description::new(NAME, size, self.network.parameters(), &self.config)
+    }
+}
+
+fn highest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::environment::transitions;
+    use super::super::stream_reference::Plain;
+    use super::*;
+
+    /// The update as the module's documentation has it, in f64, gradients by differences.
+    #[test]
+    fn many_updates_agree_with_the_f64_reference() {
+        for gamma in [0.0, 0.9] {
+            let config = Config {
+                hidden: vec![9, 6],
+                gamma,
+                // At 0.9 every unit of the first layer would start exactly at the kink, which has no slope.
+                sparsity: 0.5,
+                ..Config::default()
+            };
+            let mut learner = StreamQ::new(config.clone(), 3).unwrap();
+            let sizes = [5, 9, 6, 3];
+            let mut q = Plain::from_checkpoint(&learner.save(), "q", &sizes);
+            let (mut states, mut rewards) = (StateNormaliser::default(), RewardNormaliser::default());
+            for transition in transitions(200, 4) {
+                learner.learn(&transition).unwrap();
+
+                let (s, r, s2) = features::check(&transition).unwrap();
+                states.observe(&s);
+                let (s, s2) = (states.apply(&s), states.apply(&s2));
+                let max = |values: Vec<f64>| values.into_iter().fold(f64::MIN, f64::max);
+                let a = transition.placement as usize;
+                let delta = rewards.observe(r) + gamma * max(q.forward(&s2)) - q.forward(&s)[a];
+                let is_best = q.forward(&s)[a] == max(q.forward(&s));
+                q.trace(&s, gamma * config.lambda, |outputs| outputs[a]);
+                q.step(delta, config.kappa);
+                if !is_best {
+                    q.cut_traces();
+                }
+                assert!((learner.last_error().unwrap() - delta).abs() < 1e-3);
+            }
+            let distance = q.distance(&learner.save(), "q", &sizes);
+            assert!(distance < 1e-4, "gamma {gamma}: {distance}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `hwmeter learners` as a user runs it, and every learner by name.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::Value;
+use std::process::{Command, Output, Stdio};
+
+const NAMES: [&str; 11] = [
+    "ac",
+    "dqn",
+    "stream-q",
+    "stream-ac",
+    "linucb",
+    "d-linucb",
+    "greedy",
+    "local",
+    "mec",
+    "cloud",
+    "random",
+];
+
+fn hwmeter(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn document(args: &[&str]) -> Vec<Value> {
+    let output = hwmeter(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn names(rows: &[Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_list_is_a_settings_file_of_all_defaults() {
+    let list = document(&["learners", "--json"]);
+    assert_eq!(names(&list), NAMES);
+    let text = hwmeter(&["learners"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.toml");
+    std::fs::write(&file, &text.stdout).unwrap();
+    let again = document(&["learners", "--json", "--learner-config", file.to_str().unwrap()]);
+    assert_eq!(list, again);
+    let changed = document(&[
+        "learners",
+        "--json",
+        "--learner",
+        "dqn",
+        "--set",
+        "dqn.hidden=[8]",
+    ]);
+    assert_eq!(
+        (names(&changed), &changed[0]["variant"]),
+        (vec!["dqn"], &"1x8".into())
+    );
+}
+
+#[test]
+fn a_comparison_has_all_its_figures() {
+    let args = [
+        "learners",
+        "--compare",
+        "--seeds",
+        "2",
+        "--tasks",
+        "60",
+        "--json",
+        "--set",
+        "dqn.hidden=[32]",
+    ];
+    let rows = document(&args);
+    assert_eq!(names(&rows)[0], "oracle");
+    assert_eq!(names(&rows)[1..], NAMES);
+    for row in &rows {
+        for key in ["mean_reward", "ci95", "regret", "miss_rate"] {
+            assert!(row[key].is_number(), "{key}: {row}");
+        }
+        for key in ["decide_s", "update_s"] {
+            assert_eq!(row[key].is_null(), row["name"] == "oracle", "{key}: {row}");
+        }
+    }
+}
+
+#[test]
+fn a_bench_has_times_and_joules_and_says_what_kind_they_are() {
+    let args = [
+        "learners",
+        "--bench",
+        "--learner",
+        "stream-q",
+        "--learner",
+        "greedy",
+        "--sensor",
+        "cpu-model",
+        "--json",
+    ];
+    let rows = document(&args);
+    assert_eq!(names(&rows), ["stream-q", "greedy"]);
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key}: {row}"));
+        for of in ["decide", "update"] {
+            let (median, p99) = (number(&format!("{of}_median_s")), number(&format!("{of}_p99_s")));
+            assert!(0.0 < median && median <= p99 && p99 < 1.0, "{row}");
+            // No board takes less than 0.1 W, nor this model more than 1 kW, at twice the median or half of it.
+            let joules = number(&format!("{of}_j"));
+            assert!((0.01 * median..5e3 * median).contains(&joules), "{row}");
+            assert!(number(&format!("{of}_u_j")) > 0.0);
+        }
+        assert_eq!(
+            (&row["kind"], &row["engine"]),
+            (&"modelled".into(), &"native".into())
+        );
+    }
+    assert_eq!(
+        (&rows[0]["variant"], &rows[0]["parameters"]),
+        (&"2x32".into(), &1347.into())
+    );
+}
+
+#[test]
+fn every_name_runs_as_an_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in NAMES {
+        let out = dir.path().join(name);
+        let args = [
+            "run-agent",
+            "--sensor",
+            "cpu-model",
+            "--tasks",
+            "2",
+            "--json",
+            "--learner",
+            name,
+            "--out",
+        ];
+        let output = hwmeter(&[&args[..], &[out.to_str().unwrap()]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{name}: {said}");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["summary"]["tasks"], 2, "{name}");
+        assert_eq!(summary["learner_faults"]["rejected_transitions"], 0, "{name}");
+        assert!(summary.get("energy_per_update").is_some(), "{name}");
+    }
+}
