@@ -51,9 +51,7 @@ impl Adam {
     pub(crate) fn step(&self, t: u64) -> Step {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         Step {
-            beta1: self.beta1 as f32,
             rest1: (1.0 - self.beta1) as f32,
-            beta2: self.beta2 as f32,
             rest2: (1.0 - self.beta2) as f32,
             rate: (self.rate / (1.0 - self.beta1.powi(t))) as f32,
             root: (1.0 / (1.0 - self.beta2.powi(t)).sqrt()) as f32,
@@ -65,9 +63,7 @@ impl Adam {
 /// The numbers of one step, bias correction worked in.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
-    beta1: f32,
     rest1: f32,
-    beta2: f32,
     rest2: f32,
     rate: f32,
     root: f32,
@@ -96,7 +92,7 @@ impl Weights {
 
 /// One Adam step on a matrix whose gradient is the outer product of `delta` (per row) and `x` (per column),
 /// which also adds the gradient of the layer's input, W^T delta by the weights before the step, to `dx`.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
 pub(crate) fn update_with_input_gradient(
     w: &mut Weights,
     delta: &[Lane],
@@ -105,15 +101,17 @@ pub(crate) fn update_with_input_gradient(
     step: &Step,
 ) {
     match_target! {
+        "x86_64+avx2+avx512f+avx512vl+fma" => update_with_input_gradient_body::<true>(w, delta, x, dx, step),
         "x86_64+avx2+fma" => update_with_input_gradient_body::<true>(w, delta, x, dx, step),
         _ => update_with_input_gradient_body::<BASELINE_FMA>(w, delta, x, dx, step),
     }
 }
 
 /// The same for the first layer, whose input needs no gradient.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
 pub(crate) fn update(w: &mut Weights, delta: &[Lane], x: &[Lane], step: &Step) {
     match_target! {
+        "x86_64+avx2+avx512f+avx512vl+fma" => update_body::<true>(w, delta, x, step),
         "x86_64+avx2+fma" => update_body::<true>(w, delta, x, step),
         _ => update_body::<BASELINE_FMA>(w, delta, x, step),
     }
@@ -168,12 +166,48 @@ fn rows(w: &mut Weights, width: usize) -> impl Iterator<Item = (&mut [f32], &mut
 }
 
 /// Adam on one weight with gradient `g`.
+///
+/// The moments move towards g and g^2 by a share: beta = 0.999 itself would be off by 1e-8 in f32, which a mean
+/// over a thousand steps makes a thousand times as much.
 #[inline(always)]
 fn apply<const FMA: bool>(step: &Step, g: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
-    let mean = flush(mul_add::<FMA>(step.beta1, *m, step.rest1 * g));
-    let square = flush(mul_add::<FMA>(step.beta2, *v, step.rest2 * g * g));
-    *w -= step.rate * mean / mul_add::<FMA>(square.sqrt(), step.root, step.epsilon);
+    let mean = flush(mul_add::<FMA>(step.rest1, g - *m, *m));
+    let square = bounded(mul_add::<FMA>(step.rest2, g * g - *v, *v));
+    let root = if FMA && MODE > 0 {
+        square * inverse_root::<FMA>(square)
+    } else {
+        square.sqrt()
+    };
+    let d = mul_add::<FMA>(root, step.root, step.epsilon);
+    *w -= if FMA && MODE > 1 {
+        step.rate * mean * inverse::<FMA>(d)
+    } else {
+        step.rate * mean / d
+    };
     (*m, *v) = (mean, square);
+}
+
+const MODE: u8 = match option_env!("MODE") {
+    Some(s) => s.as_bytes()[0] - b'0',
+    None => 0,
+};
+
+#[inline(always)]
+fn inverse_root<const FMA: bool>(x: f32) -> f32 {
+    let y = f32::from_bits(0x5f37_6000u32.wrapping_sub(x.to_bits() >> 1));
+    let h = mul_add::<FMA>(-(x * y), y, 1.0);
+    let y = mul_add::<FMA>(y * h, mul_add::<FMA>(h, 0.375, 0.5), y);
+    let h = mul_add::<FMA>(-(x * y), y, 1.0);
+    mul_add::<FMA>(0.5 * y, h, y)
+}
+
+#[inline(always)]
+fn inverse<const FMA: bool>(x: f32) -> f32 {
+    let y = f32::from_bits(0x7ef3_11c7u32.wrapping_sub(x.to_bits()));
+    let h = mul_add::<FMA>(-x, y, 1.0);
+    let y = mul_add::<FMA>(y, mul_add::<FMA>(h, h, h), y);
+    let h = mul_add::<FMA>(-x, y, 1.0);
+    mul_add::<FMA>(y, h, y)
 }
 
 /// Zero instead of numbers near the end of f32's range.
@@ -184,6 +218,12 @@ fn apply<const FMA: bool>(step: &Step, g: f32, w: &mut f32, m: &mut f32, v: &mut
 fn flush(value: f32) -> f32 {
     const SMALLEST: f32 = 1e-36;
     if value.abs() < SMALLEST { 0.0 } else { value }
+}
+
+#[inline(always)]
+fn bounded(value: f32) -> f32 {
+    let value = if value > 1e36 { 1e36 } else { value };
+    if value < 1e-36 { 0.0 } else { value }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! features     state in physical units -> five normalised numbers; reward -> deviations
 //! ac dqn linucb fixed                     one learner per file
 //! mlp adam simd                           the native engine under ac and dqn
+//! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
 //! environment  a toy device to try learners on
 //! ```
@@ -22,6 +23,7 @@ pub mod fixed;
 pub mod linucb;
 pub mod mlp;
 mod random;
+pub mod reference;
 mod settings;
 mod simd;
 
@@ -205,8 +207,5 @@ fn best(values: &[f32]) -> Placement {
     Placement::ALL[best]
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, missing_docs)]
-mod reference;
 #[cfg(test)]
 mod tests;
