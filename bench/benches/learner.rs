@@ -1,8 +1,9 @@
 //! What a decision and an update of each learner cost, at batch size 1, call by call.
 //!
 //! `update` is one whole `learn`: normalisers, forward passes, TD error, backward pass and Adam. After the
-//! timing the very learner that was timed goes on beside its twin in plain f64: the bench fails when its weights
-//! drift further from the twin's than twice what f32 itself does, or when its units are dead.
+//! timing the very learner that was timed goes on beside its twin in plain f64, and beside plain code in f32. The
+//! bench fails when units are dead, or when the learner's weights are further from f64 than [`SLACK`] times what
+//! plain f32 code makes: rounding errors grow like chaos, so two equally exact programs differ by a factor.
 
 use hwmeter::learn::environment::tasks;
 use hwmeter::learn::mlp::Mlp;
@@ -16,6 +17,8 @@ const WARM_UP: usize = 1000;
 const CALLS: usize = 10_000;
 /// Updates over which the learner is held against its twin.
 const CHECKED: usize = 1000;
+/// How many times further from f64 than plain f32 code the learner may be.
+const SLACK: f64 = 4.0;
 /// Floats behind each parameter: the weight, its mean and its square.
 const STATE_BYTES: usize = 3 * size_of::<f32>();
 
@@ -124,9 +127,12 @@ fn check<T: Twin + Clone>(
         exact.learn(&experience, action);
         single.learn(&experience, action);
     }
-    let (ours, best) = (exact.distance(&learner.save()), exact.distance_to(&single));
-    println!("    {CHECKED} updates on: {ours:.1e} from f64, where well-rounded f32 is {best:.1e}");
-    assert!(ours <= 2.0 * best, "the engine is less exact than f32 has to be");
+    let (ours, plain) = (exact.distance(&learner.save()), exact.distance_to(&single));
+    println!("    {CHECKED} updates on: {ours:.1e} from f64, where plain f32 code is {plain:.1e}");
+    assert!(
+        ours <= SLACK * plain,
+        "the engine is less exact than f32 code has to be"
+    );
 }
 
 /// Fails when units are dead: their cost would be that of a network that cannot learn.

@@ -93,7 +93,7 @@ impl Twin for DqnTwin {
 
     fn learn(&mut self, (before, reward, after): &Experience, action: usize) {
         let future = self.q.forward(after).into_iter().fold(f64::MIN, f64::max);
-        let target = self.q.round(reward + self.config.gamma * future);
+        let target = self.q.round(reward + self.q.round(self.config.gamma) * future);
         let error = self.q.forward(before)[action] - target;
         let mut gradient = [0.0; 3];
         gradient[action] = error.clamp(-self.config.huber, self.config.huber);
@@ -146,7 +146,7 @@ impl Twin for AcTwin {
 
     fn learn(&mut self, (before, reward, after): &Experience, action: usize) {
         let round = |x| self.actor.round(x);
-        let future = round(self.config.gamma * self.critic.forward(after)[0]);
+        let future = round(round(self.config.gamma) * self.critic.forward(after)[0]);
         let delta = round(round(round(*reward) + future) - self.critic.forward(before)[0]);
         self.critic.descend(before, &[-delta]);
         let powers: Vec<f64> = self

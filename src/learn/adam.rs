@@ -9,8 +9,9 @@
 //! ```
 //!
 //! At batch size 1 the gradient of a weight is one product, so it is formed in a register, used and forgotten:
-//! one pass over w, m and v does the whole update. Time goes to memory, the square root and the division; both
-//! are exact.
+//! one pass over w, m and v does the whole update. Time goes to memory, the square root and the division. Both
+//! are exact: Newton's method from an integer guess took 70 (root) and 87 µs (both) for a DQN 4x256 on a
+//! Zen 5 core, where the exact ones take 55.
 
 use super::simd::{BASELINE_FMA, Lane, flat, flat_mut, mul_add};
 use multiversion::{multiversion, target::match_target};
@@ -167,64 +168,22 @@ fn rows(w: &mut Weights, width: usize) -> impl Iterator<Item = (&mut [f32], &mut
 
 /// Adam on one weight with gradient `g`.
 ///
-/// The moments move towards g and g^2 by a share: beta = 0.999 itself would be off by 1e-8 in f32, which a mean
-/// over a thousand steps makes a thousand times as much.
+/// The moments move towards g and g^2 by a share of the distance: the same as beta times the old and the rest
+/// times the new, but 0.999 as an f32 is off by 1e-8, which a mean over a thousand steps makes 1e-5.
 #[inline(always)]
 fn apply<const FMA: bool>(step: &Step, g: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
-    let mean = flush(mul_add::<FMA>(step.rest1, g - *m, *m));
-    let square = bounded(mul_add::<FMA>(step.rest2, g * g - *v, *v));
-    let root = if FMA && MODE > 0 {
-        square * inverse_root::<FMA>(square)
-    } else {
-        square.sqrt()
-    };
-    let d = mul_add::<FMA>(root, step.root, step.epsilon);
-    *w -= if FMA && MODE > 1 {
-        step.rate * mean * inverse::<FMA>(d)
-    } else {
-        step.rate * mean / d
-    };
-    (*m, *v) = (mean, square);
+    let mean = mul_add::<FMA>(step.rest1, g - *m, *m);
+    let square = mul_add::<FMA>(step.rest2, g * g - *v, *v);
+    *m = if mean.abs() < SMALLEST { 0.0 } else { mean };
+    *v = if square < SMALLEST { 0.0 } else { square };
+    *w -= step.rate * *m / mul_add::<FMA>(v.sqrt(), step.root, step.epsilon);
 }
 
-const MODE: u8 = match option_env!("MODE") {
-    Some(s) => s.as_bytes()[0] - b'0',
-    None => 0,
-};
-
-#[inline(always)]
-fn inverse_root<const FMA: bool>(x: f32) -> f32 {
-    let y = f32::from_bits(0x5f37_6000u32.wrapping_sub(x.to_bits() >> 1));
-    let h = mul_add::<FMA>(-(x * y), y, 1.0);
-    let y = mul_add::<FMA>(y * h, mul_add::<FMA>(h, 0.375, 0.5), y);
-    let h = mul_add::<FMA>(-(x * y), y, 1.0);
-    mul_add::<FMA>(0.5 * y, h, y)
-}
-
-#[inline(always)]
-fn inverse<const FMA: bool>(x: f32) -> f32 {
-    let y = f32::from_bits(0x7ef3_11c7u32.wrapping_sub(x.to_bits()));
-    let h = mul_add::<FMA>(-x, y, 1.0);
-    let y = mul_add::<FMA>(y, mul_add::<FMA>(h, h, h), y);
-    let h = mul_add::<FMA>(-x, y, 1.0);
-    mul_add::<FMA>(y, h, y)
-}
-
-/// Zero instead of numbers near the end of f32's range.
+/// Moments below this become zero.
 ///
-/// The moments of a weight whose unit is dead shrink step by step into the subnormal numbers and stay there;
+/// Those of a weight whose unit is dead would shrink step by step into the subnormal numbers and stay there;
 /// some processors are a hundred times slower with those. Against epsilon (1e-8) such a moment moves no weight.
-#[inline(always)]
-fn flush(value: f32) -> f32 {
-    const SMALLEST: f32 = 1e-36;
-    if value.abs() < SMALLEST { 0.0 } else { value }
-}
-
-#[inline(always)]
-fn bounded(value: f32) -> f32 {
-    let value = if value > 1e36 { 1e36 } else { value };
-    if value < 1e-36 { 0.0 } else { value }
-}
+const SMALLEST: f32 = 1e-36;
 
 #[cfg(test)]
 mod tests {
