@@ -4,6 +4,7 @@
 //! timing the very learner that was timed goes on beside its twin in plain f64, and beside plain code in f32. The
 //! bench fails when units are dead, or when the learner's weights are further from f64 than [`SLACK`] times what
 //! plain f32 code makes: rounding errors grow like chaos, so two equally exact programs differ by a factor.
+//! With `--tsv` the rows are those that `bench/peers/compare` reads.
 
 use hwmeter::learn::environment::tasks;
 use hwmeter::learn::mlp::Mlp;
@@ -103,6 +104,13 @@ fn time(label: &str, learner: &mut dyn Learner, [update_limit, decide_limit]: [f
 
 fn row(label: &str, times: Quantiles, limit: f64) {
     let [median, p90, p99] = [times.median, times.p90, times.p99].map(micros);
+    if std::env::args().any(|argument| argument == "--tsv") {
+        // For the table of peers, which has updates only.
+        if let Some(name) = label.strip_suffix(" update").filter(|_| limit.is_finite()) {
+            println!("{name}\thwmeter native\t{median}\t{p90}\t{p99}");
+        }
+        return;
+    }
     let verdict = match limit {
         f64::INFINITY => String::new(),
         _ if median > limit => format!("{limit:5.0}  MISSED"),

@@ -126,8 +126,9 @@ pub(crate) fn tanh(values: &mut [Lane]) {
 fn tanh_body<const FMA: bool>(values: &mut [Lane]) {
     for lane in values {
         for x in &mut lane.0 {
-            let (small, large) = (tanh_of_small::<FMA>(*x), tanh_of_large::<FMA>(x.abs()));
-            *x = if x.abs() < 0.55 { small } else { large.copysign(*x) };
+            let size = x.abs();
+            let (small, large) = (tanh_of_small::<FMA>(size), tanh_of_large::<FMA>(size));
+            *x = if size < 0.55 { small } else { large }.copysign(*x);
         }
     }
 }
