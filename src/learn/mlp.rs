@@ -314,6 +314,88 @@ mod tests {
         }
     }
 
+    /// After one step Adam's mean is (1 - beta1) times the gradient, which shows the fast code's gradients.
+    #[test]
+    fn gradients_are_the_slopes_of_the_loss() {
+        for activation in [Activation::Relu, Activation::Tanh] {
+            for sizes in [&[5, 17, 8, 3][..], &[5, 64, 64, 1], &[3, 2]] {
+                let mut net = Mlp::new(sizes, activation, 1.0, Adam::default(), &mut seeded(6));
+                let mut checkpoint = empty();
+                net.save("n", &mut checkpoint);
+                let reference = |c| Reference::from_checkpoint(c, "n", sizes, activation, Adam::default());
+                let before = reference(&checkpoint);
+                let mut rng = seeded(7);
+                let mut draws = |n| -> Vec<f32> { (0..n).map(|_| gaussian(&mut rng) as f32).collect() };
+                let (x, output) = (draws(sizes[0]), draws(sizes[sizes.len() - 1]));
+                net.forward(&x);
+                net.descend(&output);
+                let mut checkpoint = empty();
+                net.save("n", &mut checkpoint);
+                let means = reference(&checkpoint).layers.into_iter().map(|layer| layer.m);
+                for (l, means) in means.enumerate() {
+                    for (o, i) in (0..means.len()).flat_map(|o| (0..means[o].len()).map(move |i| (o, i))) {
+                        let (fast, slope) = (means[o][i] / 0.1, slope(&before, &x, &output, [l, o, i]));
+                        assert!(
+                            (fast - slope).abs() < 1e-5 * (1.0 + slope.abs()),
+                            "{activation:?} {sizes:?} layer {l} row {o} column {i}: {fast} {slope}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Central difference of the loss, the sum of outputs times `output`, by one weight.
+    fn slope(net: &Reference, x: &[f32], output: &[f32], [l, o, i]: [usize; 3]) -> f64 {
+        let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        let mut net = net.clone();
+        let mut loss = |by: f64| {
+            net.layers[l].w[o][i] += by;
+            let y = net.forward(&x);
+            net.layers[l].w[o][i] -= by;
+            y.iter().zip(output).map(|(y, g)| y * f64::from(*g)).sum::<f64>()
+        };
+        (loss(1e-6) - loss(-1e-6)) / 2e-6
+    }
+
+    /// The largest distance of a weight to f64, against that of plain f32 code.
+    #[test]
+    fn a_thousand_updates_stay_as_near_to_f64_as_plain_f32_code() {
+        for (activation, seed) in [
+            (Activation::Relu, 1),
+            (Activation::Tanh, 2),
+            (Activation::Relu, 3),
+        ] {
+            let (sizes, adam) = ([5, 32, 32, 3], Adam::default());
+            let mut net = Mlp::new(&sizes, activation, 1.0, adam, &mut seeded(seed));
+            let mut checkpoint = empty();
+            net.save("n", &mut checkpoint);
+            let mut exact = Reference::from_checkpoint(&checkpoint, "n", &sizes, activation, adam);
+            let mut plain = exact.clone().in_single_precision();
+            let mut rng = seeded(seed + 100);
+            for _ in 0..1000 {
+                let x32: Vec<f32> = (0..5).map(|_| gaussian(&mut rng) as f32).collect();
+                let x: Vec<f64> = x32.iter().map(|x| f64::from(*x)).collect();
+                let gradient = |y: f64, k: usize| y - x[k] * x[k + 1];
+                for net in [&mut exact, &mut plain] {
+                    let outputs = net.forward(&x).into_iter().enumerate();
+                    let gradient: Vec<f64> = outputs.map(|(k, y)| gradient(y, k)).collect();
+                    net.descend(&x, &gradient);
+                }
+                let outputs = net.forward(&x32).iter().enumerate();
+                let gradient: Vec<f32> = outputs.map(|(k, y)| gradient(f64::from(*y), k) as f32).collect();
+                net.descend(&gradient);
+            }
+            let mut checkpoint = empty();
+            net.save("n", &mut checkpoint);
+            let (ours, plain) = (exact.distance(&checkpoint, "n"), exact.distance_to(&plain));
+            assert!(
+                ours < 2.0 * plain,
+                "{activation:?} {seed}: {ours:e}, plain {plain:e}"
+            );
+        }
+    }
+
     #[test]
     fn padding_stays_zero() {
         let mut net = Mlp::new(
