@@ -6,11 +6,10 @@
 //! plain f32 code makes: rounding errors grow like chaos, so two equally exact programs differ by a factor.
 //! With `--tsv` the rows are those that `bench/peers/compare` reads.
 
-use hwmeter::learn::environment::tasks;
 use hwmeter::learn::mlp::Mlp;
-use hwmeter::learn::{Learner, LearnerName, Placement, Settings, Transition, ac, build, dqn};
+use hwmeter::learn::{Learner, LearnerName, Settings, ac, build, dqn};
 use hwmeter_bench::timing::{Quantiles, micros, read_and_write_three, triad};
-use hwmeter_bench::twin::{AcTwin, DqnTwin, Normalisers, Twin};
+use hwmeter_bench::twin::{AcTwin, DqnTwin, Normalisers, Twin, transitions};
 use std::hint::black_box;
 
 /// Updates before the clock starts, and calls that are timed.
@@ -62,23 +61,6 @@ fn bandwidth() {
     }
     let floor = micros(read_and_write_three(parameters * STATE_BYTES));
     println!("floor of dqn 4x256, weights and moments read and written once: {floor:.1} µs");
-}
-
-/// A cycle of transitions from the toy device.
-fn transitions() -> impl Iterator<Item = Transition> {
-    let tasks = tasks(501, 7);
-    let one = |(i, pair): (usize, &[hwmeter::learn::environment::ToyTask])| {
-        let placement = Placement::ALL[i % 3];
-        let (state, next_state) = (pair[0].state, pair[1].state);
-        Transition {
-            state,
-            placement,
-            reward: pair[0].rewards[i % 3],
-            next_state,
-        }
-    };
-    let all: Vec<Transition> = tasks.windows(2).enumerate().map(one).collect();
-    all.into_iter().cycle()
 }
 
 /// Times updates and decisions, against limits in microseconds for their medians; returns what the learner's

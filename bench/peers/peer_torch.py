@@ -52,7 +52,7 @@ def actor_critic(hidden, fused):
         entropy = -(log_policy.exp() * log_policy).sum()
         descend(-log_policy[placement] * delta.detach().sum() - 0.01 * entropy, actor_adam)
 
-    return update
+    return actor, critic, update
 
 
 def main():
@@ -66,7 +66,8 @@ def main():
             states = torch.tensor([t[0] for t in transitions()])
             must_be_alive((q[:-1](states) > 0).float().mean().item())
         for width in (64, 256):
-            time_calls(f"ac 2x{width}", implementation, actor_critic([width] * 2, fused))
+            *_, update = actor_critic([width] * 2, fused)
+            time_calls(f"ac 2x{width}", implementation, update)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,28 @@
 //! The learners' updates once more in plain f64, to check in a bench that what is timed is also right.
 
 use hwmeter::learn::adam::Adam;
+use hwmeter::learn::environment::{ToyTask, tasks};
 use hwmeter::learn::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
 use hwmeter::learn::mlp::Activation;
 use hwmeter::learn::reference::Reference;
-use hwmeter::learn::{Checkpoint, LearnError, Transition, ac, dqn};
+use hwmeter::learn::{Checkpoint, LearnError, Placement, Transition, ac, dqn};
+
+/// A cycle of transitions from the toy device.
+pub fn transitions() -> impl Iterator<Item = Transition> {
+    let tasks = tasks(501, 7);
+    let one = |(i, pair): (usize, &[ToyTask])| {
+        let placement = Placement::ALL[i % 3];
+        let (state, next_state) = (pair[0].state, pair[1].state);
+        Transition {
+            state,
+            placement,
+            reward: pair[0].rewards[i % 3],
+            next_state,
+        }
+    };
+    let all: Vec<Transition> = tasks.windows(2).enumerate().map(one).collect();
+    all.into_iter().cycle()
+}
 
 /// The normalisers of a learner that has seen the same transitions.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +32,7 @@ pub struct Normalisers {
 }
 
 /// What an update works on: state, reward and next state, normalised.
-type Experience = ([f64; FEATURES], f64, [f64; FEATURES]);
+pub type Experience = ([f64; FEATURES], f64, [f64; FEATURES]);
 
 impl Normalisers {
     /// Takes in one transition as `learn` does.
