@@ -17,7 +17,7 @@ use std::process::Command;
 const SPANS: u32 = 4000;
 
 /// Benches whose output goes in as it is, with what others claim of the same.
-const BENCHES: [(&str, &str, &str); 4] = [
+const BENCHES: [(&str, &str, &str); 5] = [
     (
         "Cost of a span",
         "spans",
@@ -40,6 +40,11 @@ const BENCHES: [(&str, &str, &str); 4] = [
         "trace",
         "Alumet's CSV output allocates per row (its issue 297).",
     ),
+    (
+        "Cost of a decision and of an update",
+        "learner",
+        "One task at a time, gamma 0.99, on one core. The floor is one pass that reads and writes weights, means and squares.",
+    ),
 ];
 
 fn main() -> io::Result<()> {
@@ -58,7 +63,23 @@ fn main() -> io::Result<()> {
             output_of(bench)?
         );
     }
+    peers(&mut page)?;
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), page)
+}
+
+/// The same updates in other frameworks, where these can be installed.
+fn peers(page: &mut String) -> io::Result<()> {
+    eprintln!("peers ...");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/compare");
+    let output = Command::new(script).output()?;
+    page.push_str("## Updates beside PyTorch and TensorFlow\n\n`bench/peers/compare`, one thread each.\n\n");
+    if output.status.success() {
+        page.push_str(&String::from_utf8_lossy(&output.stdout));
+    } else {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        page.push_str("Not measured: the comparison failed.\n");
+    }
+    Ok(())
 }
 
 /// What a bench prints, without cargo's and Criterion's own words.
