@@ -1,89 +1,139 @@
-//! What a decision and an update of each learner cost, at batch size 1.
+//! What a decision and an update of each learner cost, at batch size 1, call by call.
 //!
-//! `update` is one whole `learn`: normalisers, forward passes, TD error, backward pass and Adam. The networks
-//! are warmed up on the toy device first, and must be alive: a network of dead units would still be timed at
-//! full cost here, but its numbers would say nothing about one that learns.
+//! `update` is one whole `learn`: normalisers, forward passes, TD error, backward pass and Adam. After the
+//! timing the very learner that was timed goes on beside its twin in plain f64, and beside plain code in f32. The
+//! bench fails when units are dead, or when the learner's weights are further from f64 than [`SLACK`] times what
+//! plain f32 code makes: rounding errors grow like chaos, so two equally exact programs differ by a factor.
+//! With `--tsv` the rows are those that `bench/peers/compare` reads.
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use hwmeter::learn::dqn::Dqn;
-use hwmeter::learn::environment::tasks;
-use hwmeter::learn::{Learner, LearnerName, Placement, Settings, State, Transition, ac, build, dqn};
+use hwmeter::learn::mlp::Mlp;
+use hwmeter::learn::{Learner, LearnerName, Settings, ac, build, dqn};
+use hwmeter_bench::timing::{Quantiles, micros, read_and_write_three, triad};
+use hwmeter_bench::twin::{AcTwin, DqnTwin, Normalisers, Twin, transitions};
 use std::hint::black_box;
 
-/// A cycle of transitions from the toy device.
-fn transitions() -> Vec<Transition> {
-    let tasks = tasks(501, 7);
-    let one = |(i, pair): (usize, &[hwmeter::learn::environment::ToyTask])| {
-        let placement = Placement::ALL[i % 3];
-        let (state, next_state) = (pair[0].state, pair[1].state);
-        Transition {
-            state,
-            placement,
-            reward: pair[0].rewards[i % 3],
-            next_state,
-        }
-    };
-    tasks.windows(2).enumerate().map(one).collect()
-}
+/// Updates before the clock starts, and calls that are timed.
+const WARM_UP: usize = 1000;
+const CALLS: usize = 10_000;
+/// Updates over which the learner is held against its twin.
+const CHECKED: usize = 1000;
+/// How many times further from f64 than plain f32 code the learner may be.
+const SLACK: f64 = 4.0;
+/// Floats behind each parameter: the weight, its mean and its square.
+const STATE_BYTES: usize = 3 * size_of::<f32>();
 
-fn time(criterion: &mut Criterion, label: &str, learner: &mut dyn Learner, transitions: &[Transition]) {
-    let mut group = criterion.benchmark_group(label);
-    let mut cycle = transitions.iter().cycle();
-    let mut next = move || *cycle.next().expect("a cycle never ends");
-    group.bench_function("update", |b| {
-        b.iter(|| learner.learn(black_box(&next())).expect("finite"))
-    });
-    let states: Vec<State> = transitions.iter().map(|t| t.state).collect();
-    let mut cycle = states.iter().cycle();
-    group.bench_function("decide", |b| {
-        b.iter(|| {
-            learner
-                .decide(black_box(cycle.next().expect("a cycle never ends")))
-                .expect("finite")
-        })
-    });
-    group.finish();
-}
-
-fn learners(criterion: &mut Criterion) {
-    let transitions = transitions();
-    let published = Settings {
-        ac: ac::Config::published(),
-        ..Settings::default()
+fn main() {
+    bandwidth();
+    let gamma = 0.99;
+    println!("case                        median      p90      p99  limit");
+    let config = dqn::Config {
+        gamma,
+        ..dqn::Config::default()
     };
-    for (label, name, settings) in [
-        ("ac 2x64", LearnerName::Ac, Settings::default()),
-        ("ac 2x256 gamma 0.99", LearnerName::Ac, published),
-        ("dqn 4x256", LearnerName::Dqn, Settings::default()),
-        ("linucb", LearnerName::Linucb, Settings::default()),
-        ("random", LearnerName::Random, Settings::default()),
-    ] {
-        let mut learner = build(name, 1, &settings).expect("valid settings");
-        transitions.iter().for_each(|t| learner.learn(t).expect("finite"));
-        time(criterion, label, &mut *learner, &transitions);
+    let mut dqn = dqn::Dqn::new(config.clone(), 1).expect("valid settings");
+    let normalisers = time("dqn 4x256", &mut dqn, [130.0, 20.0]);
+    check(&mut dqn, normalisers, |c| DqnTwin::new(&config, c));
+    alive(&[dqn.network()]);
+    for (width, limit) in [(64, 10.0), (256, 90.0)] {
+        let config = ac::Config {
+            hidden: vec![width; 2],
+            gamma,
+            ..ac::Config::default()
+        };
+        let mut ac = ac::ActorCritic::new(config.clone(), 1).expect("valid settings");
+        let normalisers = time(&format!("ac 2x{width}"), &mut ac, [limit, 20.0]);
+        check(&mut ac, normalisers, |c| AcTwin::new(&config, c));
+        alive(&ac.networks());
+    }
+    for name in [LearnerName::Linucb, LearnerName::Random] {
+        let mut learner = build(name, 1, &Settings::default()).expect("valid settings");
+        time(&name.to_string(), &mut *learner, [f64::INFINITY; 2]);
     }
 }
 
-fn dqn_with_live_units(criterion: &mut Criterion) {
-    let transitions = transitions();
-    let mut dqn = Dqn::new(
-        dqn::Config {
-            gamma: 0.99,
-            ..dqn::Config::default()
-        },
-        1,
-    )
-    .expect("valid settings");
-    transitions.iter().for_each(|t| dqn.learn(t).expect("finite"));
-    time(criterion, "dqn 4x256 gamma 0.99", &mut dqn, &transitions);
-    dqn.learn(&transitions[0]).expect("finite");
-    let (active, moved) = dqn.network().live_share();
-    assert!(
-        active > 0.1 && moved > 0.1,
-        "{active} of the units answer, {moved} have a gradient"
-    );
-    println!("dqn 4x256 gamma 0.99: {active:.2} of the units answer, {moved:.2} have a gradient");
+/// What the memory gives, and what the DQN's update cannot be faster than.
+fn bandwidth() {
+    let parameters = 199_683;
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    for bytes in [parameters * STATE_BYTES, 300_000_000] {
+        let rate = triad(bytes) / 1e9;
+        println!("triad over {:.1} MB: {rate:.1} GB/s", megabytes(bytes));
+    }
+    let floor = micros(read_and_write_three(parameters * STATE_BYTES));
+    println!("floor of dqn 4x256, weights and moments read and written once: {floor:.1} µs");
 }
 
-criterion_group!(benches, dqn_with_live_units, learners);
-criterion_main!(benches);
+/// Times updates and decisions, against limits in microseconds for their medians; returns what the learner's
+/// normalisers have become.
+fn time(label: &str, learner: &mut dyn Learner, [update_limit, decide_limit]: [f64; 2]) -> Normalisers {
+    let mut cycle = transitions();
+    let mut next = || cycle.next().expect("a cycle never ends");
+    for _ in 0..WARM_UP {
+        learner.learn(&next()).expect("finite");
+    }
+    let update = Quantiles::of(CALLS, || learner.learn(black_box(&next())).expect("finite"));
+    let decide = Quantiles::of(CALLS, || {
+        black_box(learner.decide(black_box(&next().state)).expect("finite"));
+    });
+    row(&format!("{label} update"), update, update_limit);
+    row(&format!("{label} decide"), decide, decide_limit);
+    let mut normalisers = Normalisers::default();
+    for transition in transitions().take(WARM_UP + CALLS) {
+        normalisers.observe(&transition).expect("finite");
+    }
+    normalisers
+}
+
+fn row(label: &str, times: Quantiles, limit: f64) {
+    let [median, p90, p99] = [times.median, times.p90, times.p99].map(micros);
+    if std::env::args().any(|argument| argument == "--tsv") {
+        // For the table of peers, which has updates only.
+        if let Some(name) = label.strip_suffix(" update").filter(|_| limit.is_finite()) {
+            println!("{name}\thwmeter native\t{median}\t{p90}\t{p99}");
+        }
+        return;
+    }
+    let verdict = match limit {
+        f64::INFINITY => String::new(),
+        _ if median > limit => format!("{limit:5.0}  MISSED"),
+        _ if p90 > 1.5 * median => format!("{limit:5.0}  UNSTEADY"),
+        _ => format!("{limit:5.0}"),
+    };
+    println!("{label:24} {median:6.2} µs {p90:8.2} {p99:8.2}  {verdict}");
+}
+
+/// Goes on for [`CHECKED`] updates beside the twin, and holds the distance against what f32 itself makes.
+fn check<T: Twin + Clone>(
+    learner: &mut dyn Learner,
+    mut normalisers: Normalisers,
+    twin: impl Fn(&hwmeter::learn::Checkpoint) -> T,
+) {
+    let mut exact = twin(&learner.save());
+    let mut single = exact.clone().in_single_precision();
+    for transition in transitions().take(CHECKED) {
+        learner.learn(&transition).expect("finite");
+        let experience = normalisers.observe(&transition).expect("finite");
+        let action = transition.placement as usize;
+        exact.learn(&experience, action);
+        single.learn(&experience, action);
+    }
+    let (ours, plain) = (exact.distance(&learner.save()), exact.distance_to(&single));
+    println!("    {CHECKED} updates on: {ours:.1e} from f64, where plain f32 code is {plain:.1e}");
+    assert!(
+        ours <= SLACK * plain,
+        "the engine is less exact than f32 code has to be"
+    );
+}
+
+/// Fails when units are dead: their cost would be that of a network that cannot learn.
+fn alive(networks: &[&Mlp]) {
+    for network in networks {
+        let (active, moved) = network.live_share();
+        println!(
+            "    {:.0} % of the units answer, {:.0} % have a gradient",
+            100.0 * active,
+            100.0 * moved
+        );
+        assert!(active > 0.1 && moved > 0.1, "dead units");
+    }
+}

@@ -1,6 +1,8 @@
 //! Benchmarks of hwmeter; see `benches/`. What several of them share stands here.
 
 pub mod learners;
+pub mod timing;
+pub mod twin;
 
 use hwmeter_hw::Root;
 use std::fs::{self, File};

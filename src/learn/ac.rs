@@ -139,6 +139,11 @@ impl ActorCritic {
         })
     }
 
+    /// The actor and the critic, to look at.
+    pub fn networks(&self) -> [&Mlp; 2] {
+        [&self.actor, &self.critic]
+    }
+
     /// delta = r + gamma V(s') - V(s), leaving V(s) as the critic's last forward pass.
     fn td_error(&mut self, before: &[f32; FEATURES], reward: f32, after: &[f32; FEATURES]) -> f32 {
         let gamma = self.config.gamma as f32;

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! At batch size 1 the gradient of a weight is one product, so it is formed in a register, used and forgotten:
-//! one pass over w, m and v does the whole update. Time goes to memory, the square root and the division; both
-//! are exact.
+//! one pass over w, m and v does the whole update. Time goes to memory, the square root and the division. Both
+//! are exact: Newton's method from an integer guess took 70 (root) and 87 µs (both) for a DQN 4x256 on a
+//! Zen 5 core, where the exact ones take 55.
 
 use super::simd::{BASELINE_FMA, Lane, flat, flat_mut, mul_add};
 use multiversion::{multiversion, target::match_target};
@@ -51,9 +52,7 @@ impl Adam {
     pub(crate) fn step(&self, t: u64) -> Step {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         Step {
-            beta1: self.beta1 as f32,
             rest1: (1.0 - self.beta1) as f32,
-            beta2: self.beta2 as f32,
             rest2: (1.0 - self.beta2) as f32,
             rate: (self.rate / (1.0 - self.beta1.powi(t))) as f32,
             root: (1.0 / (1.0 - self.beta2.powi(t)).sqrt()) as f32,
@@ -65,9 +64,7 @@ impl Adam {
 /// The numbers of one step, bias correction worked in.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
-    beta1: f32,
     rest1: f32,
-    beta2: f32,
     rest2: f32,
     rate: f32,
     root: f32,
@@ -96,7 +93,7 @@ impl Weights {
 
 /// One Adam step on a matrix whose gradient is the outer product of `delta` (per row) and `x` (per column),
 /// which also adds the gradient of the layer's input, W^T delta by the weights before the step, to `dx`.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
 pub(crate) fn update_with_input_gradient(
     w: &mut Weights,
     delta: &[Lane],
@@ -105,15 +102,17 @@ pub(crate) fn update_with_input_gradient(
     step: &Step,
 ) {
     match_target! {
+        "x86_64+avx2+avx512f+avx512vl+fma" => update_with_input_gradient_body::<true>(w, delta, x, dx, step),
         "x86_64+avx2+fma" => update_with_input_gradient_body::<true>(w, delta, x, dx, step),
         _ => update_with_input_gradient_body::<BASELINE_FMA>(w, delta, x, dx, step),
     }
 }
 
 /// The same for the first layer, whose input needs no gradient.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
 pub(crate) fn update(w: &mut Weights, delta: &[Lane], x: &[Lane], step: &Step) {
     match_target! {
+        "x86_64+avx2+avx512f+avx512vl+fma" => update_body::<true>(w, delta, x, step),
         "x86_64+avx2+fma" => update_body::<true>(w, delta, x, step),
         _ => update_body::<BASELINE_FMA>(w, delta, x, step),
     }
@@ -168,23 +167,23 @@ fn rows(w: &mut Weights, width: usize) -> impl Iterator<Item = (&mut [f32], &mut
 }
 
 /// Adam on one weight with gradient `g`.
+///
+/// The moments move towards g and g^2 by a share of the distance: the same as beta times the old and the rest
+/// times the new, but 0.999 as an f32 is off by 1e-8, which a mean over a thousand steps makes 1e-5.
 #[inline(always)]
 fn apply<const FMA: bool>(step: &Step, g: f32, w: &mut f32, m: &mut f32, v: &mut f32) {
-    let mean = flush(mul_add::<FMA>(step.beta1, *m, step.rest1 * g));
-    let square = flush(mul_add::<FMA>(step.beta2, *v, step.rest2 * g * g));
-    *w -= step.rate * mean / mul_add::<FMA>(square.sqrt(), step.root, step.epsilon);
-    (*m, *v) = (mean, square);
+    let mean = mul_add::<FMA>(step.rest1, g - *m, *m);
+    let square = mul_add::<FMA>(step.rest2, g * g - *v, *v);
+    *m = if mean.abs() < SMALLEST { 0.0 } else { mean };
+    *v = if square < SMALLEST { 0.0 } else { square };
+    *w -= step.rate * *m / mul_add::<FMA>(v.sqrt(), step.root, step.epsilon);
 }
 
-/// Zero instead of numbers near the end of f32's range.
+/// Moments below this become zero.
 ///
-/// The moments of a weight whose unit is dead shrink step by step into the subnormal numbers and stay there;
+/// Those of a weight whose unit is dead would shrink step by step into the subnormal numbers and stay there;
 /// some processors are a hundred times slower with those. Against epsilon (1e-8) such a moment moves no weight.
-#[inline(always)]
-fn flush(value: f32) -> f32 {
-    const SMALLEST: f32 = 1e-36;
-    if value.abs() < SMALLEST { 0.0 } else { value }
-}
+const SMALLEST: f32 = 1e-36;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
 //! mlp adam simd                           the native engine under ac and dqn
 //! stream_net   the network of stream_q and stream_ac
+//! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
 //! config       settings from a TOML file and the command line
 //! guard        numbers that are not finite, and networks that diverge
@@ -33,6 +34,7 @@ pub mod guard;
 pub mod linucb;
 pub mod mlp;
 mod random;
+pub mod reference;
 mod settings;
 mod simd;
 pub mod stream_ac;
@@ -269,9 +271,6 @@ fn best(values: &[f32]) -> Placement {
     Placement::ALL[best]
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, missing_docs)]
-mod reference;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::needless_range_loop)] // the indices also pick the weight that is moved
 mod stream_reference;

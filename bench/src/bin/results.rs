@@ -22,7 +22,7 @@ const KEPT_FROM: &str = "## Cost of a span";
 const SPANS: u32 = 4000;
 
 /// Benches whose output goes in as it is, with what others claim of the same.
-const BENCHES: [(&str, &str, &str); 4] = [
+const BENCHES: [(&str, &str, &str); 5] = [
     (
         "Cost of a span",
         "spans",
@@ -44,6 +44,11 @@ const BENCHES: [(&str, &str, &str); 4] = [
         "Traces",
         "trace",
         "Alumet's CSV output allocates per row (its issue 297).",
+    ),
+    (
+        "Cost of a decision and of an update",
+        "learner",
+        "One task at a time, gamma 0.99, on one core. The floor is one pass that reads and writes weights, means and squares.",
     ),
 ];
 
@@ -69,8 +74,24 @@ fn main() -> io::Result<()> {
             output_of(bench)?
         );
     }
+    peers(&mut page)?;
     page.push_str(&hwmeter_bench::learners::section()?);
     std::fs::write(file, page)
+}
+
+/// The same updates in other frameworks, where these can be installed.
+fn peers(page: &mut String) -> io::Result<()> {
+    eprintln!("peers ...");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/compare");
+    let output = Command::new(script).output()?;
+    page.push_str("## Updates beside PyTorch and TensorFlow\n\n`bench/peers/compare`, one thread each.\n\n");
+    if output.status.success() {
+        page.push_str(&String::from_utf8_lossy(&output.stdout));
+    } else {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        page.push_str("Not measured: the comparison failed.\n");
+    }
+    Ok(())
 }
 
 /// What a bench prints, without cargo's and Criterion's own words.
