@@ -1,7 +1,7 @@
 //! The learner on disk while a run goes on, so that a killed run can be taken up again.
 //!
 //! A checkpoint says which task comes next, and from which task on nothing has been learned yet: the energy of the
-//! last tasks is not known when it is written. Their rows in `decisions.csv` are, and [`Unlearned::read`] gives
+//! last tasks is not known when it is written. Their rows in `decisions.csv` are, and `resume` gives
 //! back what is to be learned from them first.
 
 use crate::learn::guard::Guard;
