@@ -11,9 +11,9 @@
 //! each by one step of Adam. By the logit z_k: d(-log pi_a)/dz_k = pi_k - [k = a], dH/dz_k = -pi_k (log pi_k + H).
 
 use super::adam::Adam;
-use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
+use super::features::FEATURES;
+use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
-use super::random::{Rng, seeded};
 use super::settings::{self, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -99,12 +99,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct ActorCritic {
     config: Config,
-    seed: u64,
-    updates: u64,
-    last_error: Option<f64>,
-    rng: Rng,
-    states: StateNormaliser,
-    rewards: RewardNormaliser,
+    memory: Memory,
     actor: Mlp,
     critic: Mlp,
 }
@@ -113,7 +108,7 @@ impl ActorCritic {
     /// A fresh learner.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
         config.check()?;
-        let mut rng = seeded(seed);
+        let mut memory = Memory::new(seed);
         let adam = Adam {
             beta1: config.beta1,
             beta2: config.beta2,
@@ -121,19 +116,19 @@ impl ActorCritic {
         };
         let mut network = |outputs, rate| {
             let sizes = settings::sizes(&config.hidden, outputs);
-            Mlp::new(&sizes, Activation::Tanh, 1.0, adam.with_rate(rate), &mut rng)
+            Mlp::new(
+                &sizes,
+                Activation::Tanh,
+                1.0,
+                adam.with_rate(rate),
+                &mut memory.rng,
+            )
         };
         let actor = network(PLACEMENTS, config.actor_rate);
         let critic = network(1, config.critic_rate);
-        let (states, rewards) = Default::default();
         Ok(Self {
             config,
-            seed,
-            updates: 0,
-            last_error: None,
-            rng,
-            states,
-            rewards,
+            memory,
             actor,
             critic,
         })
@@ -158,11 +153,11 @@ impl ActorCritic {
 
 impl Learner for ActorCritic {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         let logits = self.actor.forward(&features);
         let likeliest = best(logits);
         let policy = softmax(logits);
-        let placement = draw(&policy, self.rng.random());
+        let placement = draw(&policy, self.memory.rng.random());
         Ok(Decision {
             placement,
             explored: placement != likeliest,
@@ -170,27 +165,29 @@ impl Learner for ActorCritic {
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         Ok(best(self.actor.forward(&features)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
-        let (before, reward, after) = features::check(transition)?;
-        self.states.observe(&before);
-        let reward = self.rewards.observe(reward) as f32;
-        let (before, after) = (self.states.apply_f32(&before), self.states.apply_f32(&after));
+        let Observed {
+            before,
+            reward,
+            after,
+        } = self.memory.observe(transition)?;
+        let states = &self.memory.states;
+        let (before, after) = (states.apply_f32(&before), states.apply_f32(&after));
         let delta = self.td_error(&before, reward, &after);
         self.critic.descend(&[-delta]);
         let policy = softmax(self.actor.forward(&before));
         let gradient = policy_gradient(&policy, transition.placement, delta, self.config.entropy as f32);
         self.actor.descend(&gradient);
-        self.last_error = Some(delta.into());
-        self.updates += 1;
+        self.memory.updated(delta);
         Ok(())
     }
 
     fn last_error(&self) -> Option<f64> {
-        self.last_error
+        self.memory.last_error
     }
 
     fn save(&self) -> Checkpoint {
@@ -198,16 +195,7 @@ impl Learner for ActorCritic {
             ac: self.config.clone(),
             ..Settings::default()
         };
-        let mut checkpoint = Checkpoint::new(
-            NAME,
-            variant(&self.config.hidden),
-            self.seed,
-            self.updates,
-            settings,
-        );
-        checkpoint.put_rng(&self.rng);
-        self.states.save(&mut checkpoint);
-        self.rewards.save(&mut checkpoint);
+        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
         self.actor.save("actor", &mut checkpoint);
         self.critic.save("critic", &mut checkpoint);
         checkpoint
@@ -218,10 +206,7 @@ impl Learner for ActorCritic {
         let mut loaded = self.clone();
         loaded.actor.load("actor", checkpoint)?;
         loaded.critic.load("critic", checkpoint)?;
-        loaded.rng = checkpoint.rng()?;
-        loaded.states = StateNormaliser::load(checkpoint)?;
-        loaded.rewards = RewardNormaliser::load(checkpoint)?;
-        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
     }
@@ -234,7 +219,7 @@ impl Learner for ActorCritic {
 
 /// Probabilities of the placements.
 pub(super) fn softmax(logits: &[f32]) -> [f32; PLACEMENTS] {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = highest(logits);
     let powers: [f32; PLACEMENTS] = std::array::from_fn(|k| (logits[k] - highest).exp());
     let sum: f32 = powers.iter().sum();
     powers.map(|p| p / sum)
@@ -272,6 +257,7 @@ pub(super) fn policy_gradient(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::environment::tasks;
+    use super::super::features::{self, RewardNormaliser, StateNormaliser};
     use super::super::reference::Reference;
     use super::*;
 

@@ -92,6 +92,14 @@ impl DLinUcb {
             models,
         })
     }
+
+    /// The placement of the highest expected reward among those tried.
+    fn held_best(&self, phi: &Vector) -> Placement {
+        highest(&self.models.each_ref().map(|model| match model.count {
+            0 => f64::NEG_INFINITY,
+            _ => dot(&model.theta, phi),
+        }))
+    }
 }
 
 impl Learner for DLinUcb {
@@ -106,16 +114,12 @@ impl Learner for DLinUcb {
         let placement = highest(&bounds);
         Ok(Decision {
             placement,
-            explored: placement != self.best(state)?,
+            explored: placement != self.held_best(&phi),
         })
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let phi = quadratic(&features::fixed(&features::raw(state)?));
-        Ok(highest(&self.models.each_ref().map(|model| match model.count {
-            0 => f64::NEG_INFINITY,
-            _ => dot(&model.theta, &phi),
-        })))
+        Ok(self.held_best(&quadratic(&features::fixed(&features::raw(state)?))))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {

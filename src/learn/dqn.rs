@@ -6,15 +6,14 @@
 //! makes single-sample updates diverge (Gogianu et al., 2026).
 
 use super::adam::Adam;
-use super::features::{self, RewardNormaliser, StateNormaliser};
+use super::features;
+use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
-use super::random::{Rng, seeded};
 use super::settings::{self, falling, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
 };
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 const NAME: LearnerName = LearnerName::Dqn;
@@ -87,12 +86,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Dqn {
     config: Config,
-    seed: u64,
-    updates: u64,
-    last_error: Option<f64>,
-    rng: Rng,
-    states: StateNormaliser,
-    rewards: RewardNormaliser,
+    memory: Memory,
     network: Mlp,
 }
 
@@ -100,7 +94,7 @@ impl Dqn {
     /// A fresh learner.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
         config.check()?;
-        let mut rng = seeded(seed);
+        let mut memory = Memory::new(seed);
         let adam = Adam {
             rate: config.rate,
             beta1: config.beta1,
@@ -108,16 +102,10 @@ impl Dqn {
             ..Adam::default()
         };
         let sizes = settings::sizes(&config.hidden, Placement::ALL.len());
-        let network = Mlp::new(&sizes, Activation::Relu, 1.0, adam, &mut rng);
-        let (states, rewards) = Default::default();
+        let network = Mlp::new(&sizes, Activation::Relu, 1.0, adam, &mut memory.rng);
         Ok(Self {
             config,
-            seed,
-            updates: 0,
-            last_error: None,
-            rng,
-            states,
-            rewards,
+            memory,
             network,
         })
     }
@@ -129,7 +117,12 @@ impl Dqn {
 
     fn epsilon(&self) -> f64 {
         let c = &self.config;
-        falling(c.epsilon_start, c.epsilon_end, c.epsilon_tasks, self.updates)
+        falling(
+            c.epsilon_start,
+            c.epsilon_end,
+            c.epsilon_tasks,
+            self.memory.updates,
+        )
     }
 
     /// gamma times the value of the best placement in `raw`, before any update.
@@ -137,20 +130,15 @@ impl Dqn {
         if self.config.gamma == 0.0 {
             return 0.0;
         }
-        let values = self.network.forward(&self.states.apply_f32(raw));
-        self.config.gamma as f32 * values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+        self.config.gamma as f32 * highest(self.network.forward(&self.memory.states.apply_f32(raw)))
     }
 }
 
 impl Learner for Dqn {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         features::raw(state)?;
-        if self.rng.random::<f64>() < self.epsilon() {
-            let placement = Placement::ALL[self.rng.random_range(0..Placement::ALL.len())];
-            return Ok(Decision {
-                placement,
-                explored: true,
-            });
+        if let Some(decision) = self.memory.explore(self.epsilon()) {
+            return Ok(decision);
         }
         Ok(Decision {
             placement: self.best(state)?,
@@ -159,28 +147,29 @@ impl Learner for Dqn {
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         Ok(best(self.network.forward(&features)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
-        let (before, reward, after) = features::check(transition)?;
-        self.states.observe(&before);
-        let reward = self.rewards.observe(reward) as f32;
+        let Observed {
+            before,
+            reward,
+            after,
+        } = self.memory.observe(transition)?;
         let target = reward + self.future(&after);
         let action = transition.placement as usize;
-        let error = self.network.forward(&self.states.apply_f32(&before))[action] - target;
+        let error = self.network.forward(&self.memory.states.apply_f32(&before))[action] - target;
         let huber = self.config.huber as f32;
         let mut gradient = [0.0; Placement::ALL.len()];
         gradient[action] = error.clamp(-huber, huber);
         self.network.descend(&gradient);
-        self.last_error = Some(error.into());
-        self.updates += 1;
+        self.memory.updated(error);
         Ok(())
     }
 
     fn last_error(&self) -> Option<f64> {
-        self.last_error
+        self.memory.last_error
     }
 
     fn save(&self) -> Checkpoint {
@@ -188,16 +177,7 @@ impl Learner for Dqn {
             dqn: self.config.clone(),
             ..Settings::default()
         };
-        let mut checkpoint = Checkpoint::new(
-            NAME,
-            variant(&self.config.hidden),
-            self.seed,
-            self.updates,
-            settings,
-        );
-        checkpoint.put_rng(&self.rng);
-        self.states.save(&mut checkpoint);
-        self.rewards.save(&mut checkpoint);
+        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
         self.network.save("q", &mut checkpoint);
         checkpoint
     }
@@ -206,10 +186,7 @@ impl Learner for Dqn {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
         loaded.network.load("q", checkpoint)?;
-        loaded.rng = checkpoint.rng()?;
-        loaded.states = StateNormaliser::load(checkpoint)?;
-        loaded.rewards = RewardNormaliser::load(checkpoint)?;
-        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
     }
@@ -228,6 +205,7 @@ impl Learner for Dqn {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::environment::tasks;
+    use super::super::features::{RewardNormaliser, StateNormaliser};
     use super::super::reference::Reference;
     use super::*;
 
@@ -285,7 +263,7 @@ mod tests {
         };
         let mut dqn = Dqn::new(config, 0).unwrap();
         let at = |dqn: &mut Dqn, updates| {
-            dqn.updates = updates;
+            dqn.memory.updates = updates;
             dqn.epsilon()
         };
         assert_eq!(at(&mut dqn, 0), 0.3);

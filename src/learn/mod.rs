@@ -4,6 +4,7 @@
 //! features     state in physical units -> five normalised numbers; reward -> deviations
 //! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
 //! mlp adam simd                           the native engine under ac and dqn
+//! memory       what every network learner keeps beside its networks
 //! stream_net   the network of stream_q and stream_ac
 //! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
@@ -32,6 +33,7 @@ pub mod fixed;
 pub mod greedy;
 pub mod guard;
 pub mod linucb;
+mod memory;
 pub mod mlp;
 mod random;
 pub mod reference;

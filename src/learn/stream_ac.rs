@@ -14,8 +14,7 @@
 //! The sign makes delta times the entropy's trace always push towards more entropy.
 
 use super::ac::{draw, policy_gradient, softmax};
-use super::features::{self, RewardNormaliser, StateNormaliser};
-use super::random::{Rng, seeded};
+use super::memory::{Memory, Observed};
 use super::settings::{self, variant};
 use super::stream_net::{Obgd, StreamNet};
 use super::{
@@ -93,12 +92,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct StreamAc {
     config: Config,
-    seed: u64,
-    updates: u64,
-    last_error: Option<f64>,
-    rng: Rng,
-    states: StateNormaliser,
-    rewards: RewardNormaliser,
+    memory: Memory,
     actor: StreamNet,
     critic: StreamNet,
 }
@@ -107,21 +101,15 @@ impl StreamAc {
     /// A fresh learner.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
         config.check()?;
-        let mut rng = seeded(seed);
+        let mut memory = Memory::new(seed);
         let mut network = |outputs| {
             let sizes = settings::sizes(&config.hidden, outputs);
-            StreamNet::new(&sizes, config.sparsity, &mut rng)
+            StreamNet::new(&sizes, config.sparsity, &mut memory.rng)
         };
         let (actor, critic) = (network(Placement::ALL.len()), network(1));
-        let (states, rewards) = Default::default();
         Ok(Self {
             config,
-            seed,
-            updates: 0,
-            last_error: None,
-            rng,
-            states,
-            rewards,
+            memory,
             actor,
             critic,
         })
@@ -130,9 +118,9 @@ impl StreamAc {
 
 impl Learner for StreamAc {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         let logits = self.actor.forward(&features);
-        let placement = draw(&softmax(logits), self.rng.random());
+        let placement = draw(&softmax(logits), self.memory.rng.random());
         Ok(Decision {
             placement,
             explored: placement != best(logits),
@@ -140,15 +128,18 @@ impl Learner for StreamAc {
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         Ok(best(self.actor.forward(&features)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
-        let (before, reward, after) = features::check(transition)?;
-        self.states.observe(&before);
-        let reward = self.rewards.observe(reward) as f32;
-        let (before, after) = (self.states.apply_f32(&before), self.states.apply_f32(&after));
+        let Observed {
+            before,
+            reward,
+            after,
+        } = self.memory.observe(transition)?;
+        let states = &self.memory.states;
+        let (before, after) = (states.apply_f32(&before), states.apply_f32(&after));
         let c = &self.config;
         let future = match c.gamma {
             0.0 => 0.0,
@@ -164,13 +155,12 @@ impl Learner for StreamAc {
         let slope = policy_gradient(&policy, transition.placement, 1.0, weight).map(|g| -g);
         self.actor.trace(&slope, decay);
         self.actor.step(delta, c.rule(c.kappa_policy));
-        self.last_error = Some(delta.into());
-        self.updates += 1;
+        self.memory.updated(delta);
         Ok(())
     }
 
     fn last_error(&self) -> Option<f64> {
-        self.last_error
+        self.memory.last_error
     }
 
     fn save(&self) -> Checkpoint {
@@ -178,11 +168,7 @@ impl Learner for StreamAc {
             stream_ac: self.config.clone(),
             ..Settings::default()
         };
-        let size = variant(&self.config.hidden);
-        let mut checkpoint = Checkpoint::new(NAME, size, self.seed, self.updates, settings);
-        checkpoint.put_rng(&self.rng);
-        self.states.save(&mut checkpoint);
-        self.rewards.save(&mut checkpoint);
+        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
         self.actor.save("actor", &mut checkpoint);
         self.critic.save("critic", &mut checkpoint);
         checkpoint
@@ -193,10 +179,7 @@ impl Learner for StreamAc {
         let mut loaded = self.clone();
         loaded.actor.load("actor", checkpoint)?;
         loaded.critic.load("critic", checkpoint)?;
-        loaded.rng = checkpoint.rng()?;
-        loaded.states = StateNormaliser::load(checkpoint)?;
-        loaded.rewards = RewardNormaliser::load(checkpoint)?;
-        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
     }
@@ -211,6 +194,7 @@ impl Learner for StreamAc {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::environment::transitions;
+    use super::super::features::{self, RewardNormaliser, StateNormaliser};
     use super::super::stream_reference::Plain;
     use super::*;
 

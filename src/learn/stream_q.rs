@@ -12,15 +12,14 @@
 //!
 //! The traces are cut after a placement that was not the best (Watkins). With gamma = 0 a trace is the gradient.
 
-use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
-use super::random::{Rng, seeded};
+use super::features::{self, FEATURES};
+use super::memory::{Memory, Observed, highest};
 use super::settings::{self, falling, variant};
 use super::stream_net::{Obgd, StreamNet};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
 };
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 const NAME: LearnerName = LearnerName::StreamQ;
@@ -88,12 +87,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct StreamQ {
     config: Config,
-    seed: u64,
-    updates: u64,
-    last_error: Option<f64>,
-    rng: Rng,
-    states: StateNormaliser,
-    rewards: RewardNormaliser,
+    memory: Memory,
     network: StreamNet,
 }
 
@@ -101,25 +95,24 @@ impl StreamQ {
     /// A fresh learner.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
         config.check()?;
-        let mut rng = seeded(seed);
+        let mut memory = Memory::new(seed);
         let sizes = settings::sizes(&config.hidden, PLACEMENTS);
-        let network = StreamNet::new(&sizes, config.sparsity, &mut rng);
-        let (states, rewards) = Default::default();
+        let network = StreamNet::new(&sizes, config.sparsity, &mut memory.rng);
         Ok(Self {
             config,
-            seed,
-            updates: 0,
-            last_error: None,
-            rng,
-            states,
-            rewards,
+            memory,
             network,
         })
     }
 
     fn epsilon(&self) -> f64 {
         let c = &self.config;
-        falling(c.epsilon_start, c.epsilon_end, c.epsilon_tasks, self.updates)
+        falling(
+            c.epsilon_start,
+            c.epsilon_end,
+            c.epsilon_tasks,
+            self.memory.updates,
+        )
     }
 
     /// gamma times the value of the best placement in `raw`, before any update.
@@ -127,19 +120,15 @@ impl StreamQ {
         if self.config.gamma == 0.0 {
             return 0.0;
         }
-        self.config.gamma as f32 * highest(self.network.forward(&self.states.apply_f32(raw)))
+        self.config.gamma as f32 * highest(self.network.forward(&self.memory.states.apply_f32(raw)))
     }
 }
 
 impl Learner for StreamQ {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         features::raw(state)?;
-        if self.rng.random::<f64>() < self.epsilon() {
-            let placement = Placement::ALL[self.rng.random_range(0..PLACEMENTS)];
-            return Ok(Decision {
-                placement,
-                explored: true,
-            });
+        if let Some(decision) = self.memory.explore(self.epsilon()) {
+            return Ok(decision);
         }
         Ok(Decision {
             placement: self.best(state)?,
@@ -148,17 +137,19 @@ impl Learner for StreamQ {
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let features = self.states.apply_f32(&features::raw(state)?);
+        let features = self.memory.features(state)?;
         Ok(best(self.network.forward(&features)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
-        let (before, reward, after) = features::check(transition)?;
-        self.states.observe(&before);
-        let reward = self.rewards.observe(reward) as f32;
+        let Observed {
+            before,
+            reward,
+            after,
+        } = self.memory.observe(transition)?;
         let target = reward + self.future(&after);
         let action = transition.placement as usize;
-        let values = self.network.forward(&self.states.apply_f32(&before));
+        let values = self.network.forward(&self.memory.states.apply_f32(&before));
         let delta = target - values[action];
         let is_best = values[action] >= highest(values);
         let mut slope = [0.0; PLACEMENTS];
@@ -170,13 +161,12 @@ impl Learner for StreamQ {
         if !is_best {
             self.network.cut_traces();
         }
-        self.last_error = Some(delta.into());
-        self.updates += 1;
+        self.memory.updated(delta);
         Ok(())
     }
 
     fn last_error(&self) -> Option<f64> {
-        self.last_error
+        self.memory.last_error
     }
 
     fn save(&self) -> Checkpoint {
@@ -184,11 +174,7 @@ impl Learner for StreamQ {
             stream_q: self.config.clone(),
             ..Settings::default()
         };
-        let size = variant(&self.config.hidden);
-        let mut checkpoint = Checkpoint::new(NAME, size, self.seed, self.updates, settings);
-        checkpoint.put_rng(&self.rng);
-        self.states.save(&mut checkpoint);
-        self.rewards.save(&mut checkpoint);
+        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
         self.network.save("q", &mut checkpoint);
         checkpoint
     }
@@ -197,10 +183,7 @@ impl Learner for StreamQ {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
         loaded.network.load("q", checkpoint)?;
-        loaded.rng = checkpoint.rng()?;
-        loaded.states = StateNormaliser::load(checkpoint)?;
-        loaded.rewards = RewardNormaliser::load(checkpoint)?;
-        (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
     }
@@ -211,14 +194,11 @@ impl Learner for StreamQ {
     }
 }
 
-fn highest(values: &[f32]) -> f32 {
-    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::environment::transitions;
+    use super::super::features::{RewardNormaliser, StateNormaliser};
     use super::super::stream_reference::Plain;
     use super::*;
 

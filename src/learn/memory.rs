@@ -1,0 +1,99 @@
+//! What every network learner keeps beside its networks: random numbers, running normalisation, counts; and how it
+//! goes into a checkpoint.
+
+use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
+use super::random::{Rng, seeded};
+use super::{Checkpoint, Decision, LearnError, LearnerName, Placement, Settings, State, Transition};
+use rand::RngExt;
+
+/// A learner's state apart from its weights.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    pub seed: u64,
+    pub updates: u64,
+    /// The error of the last update, in deviations of the reward.
+    pub last_error: Option<f64>,
+    pub rng: Rng,
+    pub states: StateNormaliser,
+    pub rewards: RewardNormaliser,
+}
+
+/// A transition taken in: features of both states as they are, and the reward in its running deviations.
+pub(super) struct Observed {
+    pub before: [f64; FEATURES],
+    pub reward: f32,
+    pub after: [f64; FEATURES],
+}
+
+impl Memory {
+    /// Of a learner that has seen nothing.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            updates: 0,
+            last_error: None,
+            rng: seeded(seed),
+            states: StateNormaliser::default(),
+            rewards: RewardNormaliser::default(),
+        }
+    }
+
+    /// The normalised features of a state.
+    pub fn features(&self, state: &State) -> Result<[f32; FEATURES], LearnError> {
+        Ok(self.states.apply_f32(&features::raw(state)?))
+    }
+
+    /// With probability `epsilon` a random placement.
+    pub fn explore(&mut self, epsilon: f64) -> Option<Decision> {
+        let explores = self.rng.random::<f64>() < epsilon;
+        explores.then(|| Decision {
+            placement: Placement::ALL[self.rng.random_range(0..Placement::ALL.len())],
+            explored: true,
+        })
+    }
+
+    /// Checks a transition and lets both normalisers see it.
+    pub fn observe(&mut self, transition: &Transition) -> Result<Observed, LearnError> {
+        let (before, reward, after) = features::check(transition)?;
+        self.states.observe(&before);
+        let reward = self.rewards.observe(reward) as f32;
+        Ok(Observed {
+            before,
+            reward,
+            after,
+        })
+    }
+
+    /// An update is done; its error was this.
+    pub fn updated(&mut self, error: f32) {
+        self.last_error = Some(error.into());
+        self.updates += 1;
+    }
+
+    /// A checkpoint that lacks the networks only.
+    pub fn save(&self, name: LearnerName, size: String, settings: Settings) -> Checkpoint {
+        let mut checkpoint = Checkpoint::new(name, size, self.seed, self.updates, settings);
+        checkpoint.put_rng(&self.rng);
+        self.states.save(&mut checkpoint);
+        self.rewards.save(&mut checkpoint);
+        checkpoint
+    }
+
+    /// What `checkpoint` holds of it.
+    pub fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
+        let header = checkpoint.header();
+        Ok(Self {
+            seed: header.seed,
+            updates: header.updates,
+            last_error: None,
+            rng: checkpoint.rng()?,
+            states: StateNormaliser::load(checkpoint)?,
+            rewards: RewardNormaliser::load(checkpoint)?,
+        })
+    }
+}
+
+/// The highest of a network's values.
+pub(super) fn highest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
