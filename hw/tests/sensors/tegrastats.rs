@@ -190,6 +190,15 @@ fn say(dir: &Path, text: &[u8]) {
     std::fs::rename(dir.join("next"), dir.join("line")).unwrap();
 }
 
+/// Readings until one is as `good`.
+fn wait_until_good_again(sensor: &mut Tegrastats, good: &Reading) {
+    wait_for(sensor, "good again", |outcome| {
+        outcome
+            .as_ref()
+            .is_ok_and(|reading| reading.values == good.values)
+    });
+}
+
 /// Readings until one is as wanted; panics at what is never right: a rail of 0 W that no line has told.
 fn wait_for(sensor: &mut Tegrastats, what: &str, is_it: impl Fn(&hwmeter_hw::Result<Reading>) -> bool) {
     let begin = Instant::now();
@@ -232,11 +241,7 @@ fn a_bad_word_in_a_line_loses_its_rail_and_the_next_good_line_counts() {
                 .is_ok_and(|reading| reading.values[..] == only_soc)
         });
         say(dir.path(), format!("{LINE}\n").as_bytes());
-        wait_for(&mut sensor, "good again", |outcome| {
-            outcome
-                .as_ref()
-                .is_ok_and(|reading| reading.values == good.values)
-        });
+        wait_until_good_again(&mut sensor, &good);
     }
 }
 
@@ -263,11 +268,7 @@ fn lines_without_rails_are_silence_and_silence_is_an_error_until_it_ends() {
         });
         // The first line end closes the line that had none.
         say(dir.path(), format!("\n{LINE}\n").as_bytes());
-        wait_for(&mut sensor, "good again", |outcome| {
-            outcome
-                .as_ref()
-                .is_ok_and(|reading| reading.values == good.values)
-        });
+        wait_until_good_again(&mut sensor, &good);
     }
 }
 
