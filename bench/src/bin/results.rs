@@ -7,7 +7,7 @@
 //! With the argument `coverage` only that section is made anew, and the others are kept.
 
 use hwmeter_hw::board::Board;
-use hwmeter_hw::synthetic::coverage::{Outcome, Row, run};
+use hwmeter_hw::synthetic::coverage::{Row, run_all};
 use hwmeter_hw::synthetic::{SensorModel, Severity, Shape};
 use hwmeter_hw::{Root, cpu};
 use std::fmt::Write as _;
@@ -156,7 +156,8 @@ fn table(page: &mut String, rows: &[Row], shapes: &[Shape]) {
     for row in rows {
         eprintln!("{} ...", row.name());
         let _ = write!(page, "| {} |", row.name());
-        for outcome in outcomes(row, shapes) {
+        let cells: Vec<_> = shapes.iter().map(|&shape| row.with(shape)).collect();
+        for outcome in run_all(&cells, SPANS) {
             let _ = write!(
                 page,
                 " {:.1} %, {:.1} |",
@@ -166,15 +167,4 @@ fn table(page: &mut String, rows: &[Row], shapes: &[Shape]) {
         }
         page.push('\n');
     }
-}
-
-/// A thread per waveform.
-fn outcomes(row: &Row, shapes: &[Shape]) -> Vec<Outcome> {
-    std::thread::scope(|scope| {
-        let cells: Vec<_> = shapes
-            .iter()
-            .map(|&shape| scope.spawn(move || run(&row.with(shape), SPANS, shape as u64)))
-            .collect();
-        cells.into_iter().filter_map(|cell| cell.join().ok()).collect()
-    })
 }

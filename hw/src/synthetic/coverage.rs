@@ -162,6 +162,26 @@ pub fn run(combination: &Combination, spans: u32, seed: u64) -> Outcome {
     }
 }
 
+/// [`run`] for each combination, on all cores; the seed is its place in the list.
+pub fn run_all(combinations: &[Combination], spans: u32) -> Vec<Outcome> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut outcomes = vec![Outcome::default(); combinations.len()];
+    std::thread::scope(|scope| {
+        let size = combinations.len().div_ceil(threads).max(1);
+        for (part, (mine, slots)) in (combinations.chunks(size))
+            .zip(outcomes.chunks_mut(size))
+            .enumerate()
+        {
+            scope.spawn(move || {
+                for (i, (combination, slot)) in mine.iter().zip(slots).enumerate() {
+                    *slot = run(combination, spans, (part * size + i) as u64);
+                }
+            });
+        }
+    });
+    outcomes
+}
+
 /// One span somewhere in a run of the meter; its energy as stated, and the truth.
 fn one_span(combination: &Combination, random: &mut Random) -> Option<(SpanEnergy, f64)> {
     let info = combination.sensor.info();

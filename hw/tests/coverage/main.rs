@@ -1,6 +1,6 @@
 //! The claim behind every `± U`: the truth lies in the stated 95 % interval, for every waveform and every sensor.
 
-use hwmeter_hw::synthetic::coverage::{Combination, Outcome, Row, run};
+use hwmeter_hw::synthetic::coverage::{Combination, Outcome, Row, run_all};
 use hwmeter_hw::synthetic::{SensorModel, Severity, Shape};
 
 /// Spans per combination.
@@ -20,22 +20,8 @@ fn outcomes(rows: &[Row], shapes: &[Shape], spans: u32) -> Vec<(String, Outcome)
             shapes.iter().map(move |&shape| (name(shape), row.with(shape)))
         })
         .collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|first| {
-                let mine = cells.iter().enumerate().skip(first).step_by(threads);
-                scope.spawn(|| {
-                    mine.map(|(seed, (name, cell))| (name.clone(), run(cell, spans, seed as u64)))
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().expect("no worker panics"))
-            .collect()
-    })
+    let (names, combinations): (Vec<_>, Vec<Combination>) = cells.into_iter().unzip();
+    names.into_iter().zip(run_all(&combinations, spans)).collect()
 }
 
 #[test]
