@@ -232,9 +232,9 @@ impl Integrator {
         self.points.last()
     }
 
-    /// Time constant of the sensor's low-pass; zero without one.
-    pub(crate) fn lag(&self) -> Seconds {
-        Seconds(self.optics.lag)
+    /// How the sensor's readings relate to power.
+    pub(crate) fn optics(&self) -> &Optics {
+        &self.optics
     }
 
     /// How long a value may have stood in the sensor before it was read; zero where readings tell their moment.

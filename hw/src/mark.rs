@@ -4,6 +4,7 @@ use crate::clock::Moment;
 use crate::integrator::{Integrator, Point, RailPoint, Read, Variances};
 use crate::sensor::SensorInfo;
 use crate::span::SpanEnergy;
+use crate::track::Optics;
 use crate::uncertainty::{Budget, Edge, Energy, Interval, Steps, budget};
 use crate::units::{Joules, Seconds, Watts};
 use smallvec::SmallVec;
@@ -51,7 +52,7 @@ impl Mark {
         match (before, points.get(after)) {
             (Some(before), Some(next)) => Self {
                 standing,
-                ..Self::between(before, next, t, integrator.lag())
+                ..Self::between(before, next, t, integrator.optics())
             },
             // Before the first sample no sample has been counted yet.
             (None, Some(first)) => Self::outside(first, t, first.samples - 1),
@@ -80,11 +81,11 @@ impl Mark {
         }
     }
 
-    fn between(before: &Point, next: &Point, t: Moment, lag: Seconds) -> Self {
+    fn between(before: &Point, next: &Point, t: Moment, optics: &Optics) -> Self {
         let dt = next.t - before.t;
         let place = ((t - before.t).0 / dt.0).clamp(0.0, 1.0);
         let at = |a: &RailPoint, b: &RailPoint| At {
-            point: interpolate(a, b, place, dt, lag),
+            point: interpolate(a, b, place, dt, optics),
             before: a.variance,
             after: b.variance,
             place,
@@ -184,22 +185,20 @@ fn steps(info: &SensorInfo, rails: &[usize]) -> Steps {
 
 /// Energy within a sample interval: power is taken to change linearly where its course is known at the samples; where
 /// only its mean is known, it is taken as constant. A low-pass adds what it holds back.
-fn interpolate(a: &RailPoint, b: &RailPoint, place: f64, dt: Seconds, lag: Seconds) -> RailPoint {
+fn interpolate(a: &RailPoint, b: &RailPoint, place: f64, dt: Seconds, optics: &Optics) -> RailPoint {
     let linear = |x: f64, y: f64| x + (y - x) * place;
-    let whole = (b.energy - a.energy).0;
     let is_trapezoid = a.read == Read::Power && b.read == Read::Power && !b.is_complete;
     let (part, power) = if is_trapezoid {
-        let power = linear(a.power.0, b.power.0);
-        let area = 0.5 * (a.power.0 + power) * dt.0 * place;
-        (area + lag.0 * (power - a.power.0), power)
+        let power = Watts(linear(a.power.0, b.power.0));
+        (optics.energy(a.power, power, dt * place), power)
     } else {
-        (whole * place, b.power.0)
+        ((b.energy - a.energy) * place, b.power)
     };
     let mut roughness = b.roughness;
     roughness.gamma = roughness.gamma.max(a.roughness.gamma);
     RailPoint {
-        energy: a.energy + Joules(part),
-        power: Watts(power),
+        energy: a.energy + part,
+        power,
         variance: Variances {
             resolution: linear(a.variance.resolution, b.variance.resolution),
             ..b.variance

@@ -107,18 +107,18 @@ impl Sampler {
 }
 
 /// When a read took place.
-struct Read {
+struct ReadTime {
     before: Moment,
     after: Moment,
 }
 
-impl Read {
+impl ReadTime {
     fn middle(&self) -> Moment {
         Moment(self.before.0 + (self.after.0 - self.before.0) / 2)
     }
 }
 
-fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(Read, Reading)> {
+fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(ReadTime, Reading)> {
     let before = desk.clock.now();
     let reading = sensor.read()?;
     let after = desk.clock.now();
@@ -126,7 +126,7 @@ fn read(sensor: &mut dyn Sensor, desk: &EdgeDesk) -> Result<(Read, Reading)> {
         let nonsense = io::Error::new(io::ErrorKind::InvalidData, "a value is not a finite number");
         return Err(Error::os(format!("reading {}", desk.info.id), nonsense));
     }
-    Ok((Read { before, after }, reading))
+    Ok((ReadTime { before, after }, reading))
 }
 
 /// How long a span waits for a sample before it counts as lost.

@@ -12,10 +12,10 @@
 //! | offset | sqrt(sum of (o_i T)²) | constant per rail over the span, independent between rails |
 //! | resolution | sqrt(sum of (q run)²/12), at most q T/sqrt(12); counters q/sqrt(6) | rounding is new whenever the reading changes, and the same as long as it does not; two reads of a counter |
 //! | sampling | sqrt(sum of gamma h² (1.5 u + (1 - u) a / 6)); counters and windows 0; behind a low-pass also the same between its conversions, c apart: gamma (h c u + (1 - u) a c²/6) | a sample that is nothing but news stands for its interval with its own variance; a step somewhere in the interval makes the trapezoid wrong by d²h²/12 |
-//! | edges | each: gamma h² (u x + (1 - u) a 2 (x³/3 - x⁴/4)) + spread h²; means: gamma h² x (1 - x) (behind a low-pass + 0.15 spread h²). T < h: T² max(gamma (u + (1 - u) a / 2), (1 - x) spread); means: gamma h² x (1 - x), x = T/h | variance of a random walk between two known values (a Brownian bridge), or of the energy between two readings of a counter; a load nearly in step with the sampling shows less than it does |
-//! | gaps | as sampling, gamma growing with the gap up to (range/2)²; T_outside P_peak/sqrt(3) | power may wander further; outside the samples anything up to the highest power seen |
-//! | lag | sqrt((u_tau (P_end - P_begin))² + 2 (tau q)²/12), E corrected by tau (P_end - P_begin) | a first-order low-pass still owes, or carries over, this much; pulses far shorter than tau show in P, as far as its step q allows |
-//! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: sqrt(max((P_end - P_begin)², 2 gamma)(c² + s²/12)) | a value is as old as it has been standing (the mean of it, s/2, is corrected), and its moment is known to c |
+//! | edges | each: gamma h² (u x + (1 - u) a 2 (x³/3 - x⁴/4)) + spread h²; means: gamma h² x (1 - x) (behind a low-pass + 0.15 spread h²). T < h: T² max(gamma (u + (1 - u) a / 2), (1 - x) spread); means: h² max(gamma x (1 - x), behind a low-pass x² spread), x = T/h; a span of T < h across a sample has no more than that of sampling and of edges | variance of a random walk between two known values (a Brownian bridge), or of the energy between two readings of a counter; a load nearly in step with the sampling shows less than it does |
+//! | gaps | gamma h² min(1.5 u + (1 - u) a / 6, 1/3), gamma growing with the gap up to (range/2)², times (h/tau)² where a low-pass outlasts it; a counter's reset P_peak h/sqrt(3); T_outside P_peak/sqrt(3) | power may wander further; outside the samples anything up to the highest power seen |
+//! | lag | sqrt((u_tau (P_end - P_begin))² + 2 (tau q)²/12 + where it is faster than the sampling, for each edge gamma tau² (u + (1 - u) a / 2)), E corrected by tau (P_end - P_begin) | a first-order low-pass still owes, or carries over, this much; pulses far shorter than tau show in P, as far as its step q allows |
+//! | clock | counters: sqrt((P_begin² + P_end²)(c² + s²/12)); power: sqrt(max((P_end - P_begin)², 2 gamma) min(c² + s²/12, T²)) | a value is as old as it has been standing (the mean of it, s/2, is corrected), and its moment is known to c |
 //!
 //! [`crate::synthetic`] holds these formulas against power of known energy.
 
@@ -25,10 +25,10 @@ use crate::units::{Joules, Seconds, Watts};
 use serde::Serialize;
 
 /// Variance, as a share of `spread` x interval², that each edge may add when the load is nearly in step with the sampling.
-const IN_STEP: f64 = 1.0;
+const EDGE_SPREAD: f64 = 1.0;
 
 /// The same behind a low-pass, which leaves out only what lies between the sensor's own conversions.
-const IN_STEP_SMOOTHED: f64 = 0.15;
+const EDGE_SPREAD_SMOOTHED: f64 = 0.15;
 
 /// An energy and its standard uncertainty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -240,8 +240,8 @@ impl Edge {
         };
         let in_step = match (is_mean, is_complete) {
             (_, true) => 0.0,
-            (true, _) => IN_STEP_SMOOTHED * roughness.spread,
-            (false, _) => IN_STEP * roughness.spread,
+            (true, _) => EDGE_SPREAD_SMOOTHED * roughness.spread,
+            (false, _) => EDGE_SPREAD * roughness.spread,
         };
         (roughness.gamma * share + in_step) * interval.0.powi(2)
     }

@@ -147,11 +147,14 @@ fn measure_all(
 }
 
 /// A meter that has seen no samples can only assume how power varies between them: it watches for ten, or for a second.
+/// Where idle power has just been measured it has seen them already.
 fn settling(instruments: &[Instrument]) -> Duration {
-    const SAMPLES: f64 = 10.0;
-    let periods = instruments.iter().map(|instrument| instrument.meter.period().0);
-    let longest = periods.fold(0.0, f64::max);
-    Duration::from_secs_f64((SAMPLES * longest).min(1.0))
+    const SAMPLES: u64 = 10;
+    let lacking = instruments.iter().map(|Instrument { meter, .. }| {
+        let samples = SAMPLES.saturating_sub(meter.stats().samples);
+        samples as f64 * meter.period().0
+    });
+    Duration::from_secs_f64(lacking.fold(0.0, f64::max).min(1.0))
 }
 
 /// Everything set up for a run.
