@@ -315,35 +315,33 @@ impl Watch {
         if is_counter || optics.is_windowed {
             now.roughness = self.means.push(mean, stretch);
             if !is_counter {
-                self.add_gap(now, optics, now.roughness);
+                self.add_gap(now, optics);
             }
             return;
         }
-        let readings = self.readings.push(now.power.0, stretch);
-        self.add_interval(now, optics, readings);
+        now.roughness = self.readings.push(now.power.0, stretch);
+        self.add_interval(now, optics);
         if optics.remembers() {
             self.add_conversions(t, now, optics, interval);
-        } else {
-            now.roughness = readings;
         }
     }
 
     /// The trapezoid between two readings.
-    fn add_interval(&self, now: &mut RailPoint, optics: &Optics, roughness: Roughness) {
-        now.roughness = roughness;
-        if self.add_gap(now, optics, roughness) {
-            return;
+    fn add_interval(&self, now: &mut RailPoint, optics: &Optics) {
+        if !self.add_gap(now, optics) {
+            let roughness = now.roughness;
+            now.variance.sampling += roughness.gamma * now.interval.0.powi(2) * roughness.of_interval();
         }
-        now.variance.sampling += roughness.gamma * now.interval.0.powi(2) * roughness.of_interval();
     }
 
     /// Over a gap power may wander further than from one sample to the next, but not out of its range.
-    fn add_gap(&self, now: &mut RailPoint, optics: &Optics, roughness: Roughness) -> bool {
+    fn add_gap(&self, now: &mut RailPoint, optics: &Optics) -> bool {
         let intervals = now.interval.0 / optics.interval();
         if intervals <= GAP_INTERVALS {
             return false;
         }
         let (low, high) = self.range.unwrap_or_default();
+        let roughness = now.roughness;
         let gamma = (roughness.gamma * intervals).min(0.25 * (high - low).powi(2));
         now.roughness = roughness.with_gamma(gamma);
         // A low-pass remembers what happened in a gap shorter than itself.
