@@ -139,7 +139,7 @@ fn coverage(page: &mut String) {
     page.push_str(
         "\nA load that repeats every 10 ms, exactly in step with a meter at 100 Hz, is what even sampling cannot see: an evenly \
          sampled INA3221 held the truth in 11 % of these spans. The meter samples at golden-ratio places within its period. \
-         What remains below 93 % is a load in step with the chip's own conversions, which no reader can tell:\n\n",
+         Lowest are the filtered chips, whose own conversions may be in step with the load:\n\n",
     );
     table(page, &SensorModel::ALL.map(Row::on_time), &[Shape::InStep]);
     page.push('\n');

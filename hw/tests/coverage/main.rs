@@ -49,16 +49,7 @@ fn the_first_span_of_a_meter_is_nearly_as_honest() {
 /// Sampled evenly, one in ten of these intervals would hold the truth.
 #[test]
 fn a_load_in_step_with_the_sampling_rate_is_seen_through() {
-    let rows: Vec<Row> = Row::all()
-        .into_iter()
-        .filter(|row| {
-            matches!(
-                row.sensor,
-                SensorModel::Ina3221(1) | SensorModel::Rapl | SensorModel::Tegrastats
-            )
-        })
-        .collect();
-    for (name, outcome) in outcomes(&rows, &[Shape::InStep], SPANS) {
+    for (name, outcome) in outcomes(&Row::all(), &[Shape::InStep], SPANS) {
         assert!(outcome.coverage >= LEAST_COVERAGE, "{name}: {outcome:?}");
     }
 }
@@ -72,7 +63,11 @@ fn a_gain_three_times_as_wrong_as_stated_is_seen() {
         },
         ..Row::on_time(sensor)
     });
-    for (name, outcome) in outcomes(&broken, &Shape::ALL, SPANS / 4) {
-        assert!(outcome.coverage < 0.9, "{name}: {outcome:?}");
+    for row in broken {
+        // A meter that shows whole 0.1 W is unsure of constant power by its steps as well.
+        let most = if row.sensor == SensorModel::Rapl { 0.8 } else { 0.9 };
+        for (name, outcome) in outcomes(&[row], &Shape::ALL, SPANS / 4) {
+            assert!(outcome.coverage < most, "{name}: {outcome:?}");
+        }
     }
 }
