@@ -24,6 +24,18 @@ def rails(document):
     return {rail["name"]: rail for rail in document["rails"]}
 
 
+# Datasheet SBOS576A: times of one conversion.
+CONVERSIONS_S = [140e-6, 204e-6, 332e-6, 588e-6, 1.1e-3, 2.116e-3, 4.156e-3, 8.244e-3]
+
+
+def scan_s(name):
+    """One scan over the channels switched on, from the chip's own configuration register."""
+    swapped = int(results[name + "-config"].strip(), 16)
+    config = (swapped & 0xFF) << 8 | swapped >> 8
+    channels = bin(config >> 12 & 7).count("1")
+    return channels * (CONVERSIONS_S[config >> 6 & 7] + CONVERSIONS_S[config >> 3 & 7])
+
+
 def ina3221(probe):
     (sensor,) = [s for s in probe["sensors"] if s["name"] == "ina3221-hwmon"]
     assert sensor["status"] == "ok" and sensor["kind"] == "measured", sensor
@@ -42,8 +54,9 @@ probe = documents["probe"]
 assert probe["default_sensor"] == "ina3221-hwmon", probe["default_sensor"]
 sensor = ina3221(probe)
 assert [rail["name"] for rail in sensor["rails"]] == ["ch1", "ch2"], sensor["rails"]
-# Two channels, bus and shunt of each, 1.1 ms per conversion: 4.4 ms, which the driver rounds.
-near(sensor["update_period_s"], 0.004, 1e-9, "update period")
+# Two channels, bus and shunt of each, 1.1 ms per conversion: 4.4 ms, of which the driver shows 4.
+near(scan_s("probe"), 0.0044, 1e-9, "the chip's own setting")
+near(sensor["update_period_s"], scan_s("probe"), 1e-9, "update period")
 assert sensor["accuracy"]["lag_s"] is None, sensor["accuracy"]
 
 # 5000 mV x 400 mA, and 5000 mV x -200 mA.
@@ -68,8 +81,8 @@ assert 0.2 < off["coverage"] < 0.8, off["coverage"]
 # 512 samples are a slow filter.
 smoothed = ina3221(documents["smoothed"])
 assert [rail["name"] for rail in smoothed["rails"]] == ["ch1"], smoothed["rails"]
-near(smoothed["update_period_s"], 0.001, 1e-9, "update period")
-near(smoothed["accuracy"]["lag_s"], 0.512, 1e-6, "filter lag")
+near(smoothed["update_period_s"], scan_s("smoothed"), 1e-9, "update period")
+near(smoothed["accuracy"]["lag_s"], 511.5 * scan_s("smoothed"), 1e-6, "filter lag")
 
 second = documents["second"]
 assert len(second["rails"]) == 3, second["rails"]

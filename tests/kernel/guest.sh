@@ -40,8 +40,13 @@ run() { # NAME COMMAND...
     echo "=== $name-stderr"
     cat /tmp/stderr
 }
+show_config() { # NAME: the chip's configuration register, bytes swapped as SMBus sends them
+    echo "=== $1-config"
+    i2cget -f -y "$bus" 0x40 0x00 w
+}
 echo "=== bus"
 echo "$bus"
+show_config probe
 run probe hwmeter probe --json
 run steady hwmeter measure --json -- sleep 1
 # 10112 mV from the middle on.
@@ -50,6 +55,7 @@ run switched-off hwmeter measure --json -- sh -c "sleep 0.5; echo 0 >$hwmon/in2_
 # What NVIDIA's start-up script writes on Jetsons.
 echo 512 >"$hwmon/samples"
 echo 430 >"$hwmon/update_interval"
+show_config smoothed
 run smoothed hwmeter probe --json
 # A second chip, and that one alone.
 echo ina3221 0x41 >"/sys/bus/i2c/devices/i2c-$bus/new_device"

@@ -95,6 +95,7 @@ copy_program() { # FILE NAME: into the guest, with the libraries it is linked to
 }
 copy_program "$(command -v busybox)" busybox
 copy_program "$(command -v i2cset)" i2cset
+copy_program "$(command -v i2cget)" i2cget
 copy_program "$program" hwmeter
 strip --strip-debug "$guest/bin/hwmeter" # the initramfs is read in by an emulated processor
 cp "$here/guest.sh" "$guest/init"

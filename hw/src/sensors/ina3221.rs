@@ -17,8 +17,8 @@ pub(crate) const CONVERSION_TOLERANCE: f64 = 0.1;
 const CONVERSIONS_S: [f64; 8] = [
     140e-6, 204e-6, 332e-6, 588e-6, 1.1e-3, 2.116e-3, 4.156e-3, 8.244e-3,
 ];
-/// Each scan converts the bus and the shunt voltage of three channels.
-const CONVERSIONS_PER_SCAN: f64 = 6.0;
+/// Each scan converts the bus and the shunt voltage of every channel that is switched on.
+const CONVERSIONS_PER_CHANNEL: f64 = 2.0;
 
 /// Relative standard uncertainty of the gain: both bounds taken as equally likely all over.
 pub(crate) fn gain() -> f64 {
@@ -49,9 +49,10 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// From hwmon's `update_interval` and `samples`. The interval is one scan in whole milliseconds (kernel 5.14 and
-    /// later; before, it was multiplied by `samples`): with NVIDIA's 140 µs conversions, 0.84 ms, it reads 1.
-    pub fn of_hwmon(interval_ms: Option<f64>, samples: Option<f64>) -> Self {
+    /// From hwmon's `update_interval` and `samples`, and the number of channels switched on. The interval is one scan over
+    /// these in whole milliseconds (kernel 5.14 and later; before, it was multiplied by `samples`): with three channels and
+    /// NVIDIA's 140 µs conversions, 0.84 ms, it reads 1.
+    pub fn of_hwmon(interval_ms: Option<f64>, samples: Option<f64>, channels: usize) -> Self {
         let Some(interval_ms) = interval_ms else {
             return Self {
                 samples,
@@ -64,7 +65,7 @@ impl Timing {
         } else {
             interval_ms
         };
-        let nominal = CONVERSIONS_S.map(|conversion| CONVERSIONS_PER_SCAN * conversion);
+        let nominal = CONVERSIONS_S.map(|conversion| CONVERSIONS_PER_CHANNEL * channels as f64 * conversion);
         let fitting = |scan: &&f64| (*scan * 1e3 - interval_ms).abs() <= 0.5;
         let shortest = nominal.iter().find(fitting);
         let longest = nominal.iter().rfind(fitting);
@@ -115,33 +116,41 @@ mod tests {
 
     #[test]
     fn whole_milliseconds_become_the_scan_they_stand_for() {
-        let nvidia = Timing::of_hwmon(Some(1.0), Some(512.0));
+        let nvidia = Timing::of_hwmon(Some(1.0), Some(512.0), 3);
         assert!((nvidia.scan_s.unwrap() - 0.00084).abs() < 1e-9);
         assert!((nvidia.lag().unwrap().0 - 0.4297).abs() < 1e-3);
         assert!(nvidia.scan_uncertainty > 0.2, "140 or 204 µs: {nvidia:?}");
-        let power_on = Timing::of_hwmon(Some(7.0), Some(1.0));
+        let power_on = Timing::of_hwmon(Some(7.0), Some(1.0), 3);
         assert!((power_on.scan_s.unwrap() - 0.0066).abs() < 1e-9);
         assert!((power_on.scan_uncertainty - 0.1 / 3f64.sqrt()).abs() < 1e-9);
         assert_eq!(power_on.lag(), None);
     }
 
     #[test]
+    fn a_channel_switched_off_takes_no_time() {
+        let scan = |interval, channels| Timing::of_hwmon(Some(interval), None, channels).scan_s.unwrap();
+        assert!((scan(4.0, 2) - 0.0044).abs() < 1e-9, "two channels at 1.1 ms");
+        assert!((scan(1.0, 1) - 0.000_664).abs() < 1e-9, "one at 332 µs");
+        assert!((scan(9.0, 0) - 0.009).abs() < 1e-9, "none: as it reads");
+    }
+
+    #[test]
     fn an_older_kernel_multiplied_by_the_samples() {
-        let old = Timing::of_hwmon(Some(430.0), Some(512.0));
+        let old = Timing::of_hwmon(Some(430.0), Some(512.0), 3);
         assert!((old.scan_s.unwrap() - 0.00084).abs() < 1e-9, "{old:?}");
     }
 
     #[test]
     fn what_is_not_known_stays_so() {
-        assert_eq!(Timing::of_hwmon(None, Some(64.0)).lag(), None);
-        assert_eq!(Timing::of_hwmon(Some(10.0), None).scan_s, Some(0.01));
+        assert_eq!(Timing::of_hwmon(None, Some(64.0), 3).lag(), None);
+        assert_eq!(Timing::of_hwmon(Some(10.0), None, 3).scan_s, Some(0.01));
     }
 
     #[test]
     fn of_two_chips_the_slower_counts() {
         let (fast, slow) = (
-            Timing::of_hwmon(Some(7.0), Some(1.0)),
-            Timing::of_hwmon(Some(1.0), Some(512.0)),
+            Timing::of_hwmon(Some(7.0), Some(1.0), 3),
+            Timing::of_hwmon(Some(1.0), Some(512.0), 3),
         );
         assert_eq!(fast.slower(slow), slow);
         assert_eq!(slow.slower(Timing::default()), slow);

@@ -199,7 +199,8 @@ fn timing(root: &Root, dir: &Path) -> Timing {
             .ok()
             .filter(|&x| x > 0.0 && x.is_finite())
     };
-    Timing::of_hwmon(number("update_interval"), number("samples"))
+    let channels = (1..=3).filter(|&n| is_enabled(root, dir, n)).count();
+    Timing::of_hwmon(number("update_interval"), number("samples"), channels)
 }
 
 #[cfg(test)]

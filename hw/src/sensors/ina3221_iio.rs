@@ -231,7 +231,7 @@ fn timing(root: &Root, dir: &Path) -> Timing {
         .read_number::<u8>(dir.join("running_mode"))
         .is_ok_and(|mode| mode == 1);
     if is_continuous {
-        Timing::of_hwmon(Some(7.0), Some(64.0))
+        Timing::of_hwmon(Some(7.0), Some(64.0), 3)
     } else {
         Timing::default()
     }
