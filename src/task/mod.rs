@@ -12,6 +12,7 @@ mod kernel;
 mod mix;
 pub mod pacer;
 pub mod set;
+pub mod wasm;
 
 pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
