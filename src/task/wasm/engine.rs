@@ -51,7 +51,8 @@ impl Engine {
         Self::with_cache(CACHE_BYTES)
     }
 
-    fn with_cache(bytes: u64) -> Result<Self, WasmError> {
+    /// One whose cache holds so many bytes.
+    pub(super) fn with_cache(bytes: u64) -> Result<Self, WasmError> {
         let engine = wasmtime::Engine::new(&config()).map_err(WasmError::engine)?;
         let shared = Shared {
             linker: wasi::linker(&engine).map_err(WasmError::engine)?,
