@@ -9,12 +9,14 @@
 
 pub mod cost;
 mod kernel;
+mod limits;
 mod mix;
 pub mod pacer;
 pub mod set;
 
 pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
+pub use limits::Limits;
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
 
