@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// No native kernel needs more memory than this, whatever its size and payload, the payload itself not counted.
+pub const KERNEL_MEMORY_BYTES: usize = 4 << 20;
+
 /// Bounds for one task, whatever its deadline says; a task that reaches one is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -16,7 +16,7 @@ pub mod set;
 
 pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
-pub use limits::Limits;
+pub use limits::{KERNEL_MEMORY_BYTES, Limits};
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
 
