@@ -6,6 +6,7 @@ use super::api_error::{Code, Facts};
 use super::route::Route;
 use crate::offload::wire::{MAX_DEADLINE_S, PAYLOAD_TYPE};
 use crate::task::Kernel;
+use crate::task::work::MAX_STEPS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -54,10 +55,17 @@ fn run_task(config: &ServeConfig) -> Value {
     json!({
         "operationId": "runTask",
         "summary": "Run a task and wait for its result",
-        "description": "A client that hangs up stops its task. Unknown parameters are refused.",
+        "description": "What to compute is either `kernel` and `size`, or `kernels`. A client that hangs up stops its \
+            task. Unknown parameters are refused.",
         "parameters": [
-            parameter("kernel", true, "What to compute", json!({ "type": "string", "enum": kernels })),
-            parameter("size", true, "How many rounds of it", whole_number.clone()),
+            parameter("kernel", false, "What to compute", json!({ "type": "string", "enum": kernels })),
+            parameter("size", false, "How many rounds of it", whole_number.clone()),
+            parameter(
+                "kernels",
+                false,
+                "What to compute, in several steps, such as `sha256:12 fft:3`; the checksum of one seeds the next",
+                json!({ "type": "string", "pattern": steps(&kernels) }),
+            ),
             parameter("seed", true, "What its input is made from, together with the payload", whole_number),
             parameter(
                 "deadline_s",
@@ -72,6 +80,12 @@ fn run_task(config: &ServeConfig) -> Value {
             "content": { PAYLOAD_TYPE: {} },
         },
     })
+}
+
+/// The form of a list of steps.
+fn steps(kernels: &[&str]) -> String {
+    let step = format!("({}):[0-9]{{1,19}}", kernels.join("|"));
+    format!("^{step}( {step}){{0,{}}}$", MAX_STEPS - 1)
 }
 
 /// The good answer, and the errors by status.
