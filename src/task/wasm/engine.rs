@@ -8,7 +8,7 @@ use super::wasi::{self, Guest};
 use super::{CACHE_BYTES, STACK_BYTES};
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use wasmtime::{Config, Linker};
 
@@ -46,6 +46,12 @@ impl Weighter<ModuleId, Arc<Module>> for Bytes {
 }
 
 impl Engine {
+    /// The engine of this process, made when it is first asked for.
+    pub fn shared() -> Result<&'static Self, WasmError> {
+        static SHARED: OnceLock<Result<Engine, WasmError>> = OnceLock::new();
+        SHARED.get_or_init(Self::new).as_ref().map_err(WasmError::clone)
+    }
+
     /// An engine with an empty cache, and the thread that paces its tasks.
     pub fn new() -> Result<Self, WasmError> {
         Self::with_cache(CACHE_BYTES)
@@ -78,7 +84,16 @@ impl Engine {
     /// A module is compiled once even when several threads ask for it: the others wait until `stop` says yes. A
     /// compilation under way cannot be stopped; [`check`](super::check) bounds it.
     pub fn load(&self, wasm: &[u8], stop: &dyn Fn() -> bool) -> Result<Arc<Module>, WasmError> {
-        let id = ModuleId::of(wasm);
+        self.load_as(ModuleId::of(wasm), wasm, stop)
+    }
+
+    /// The same, where the SHA-256 of `wasm` is known to be `id`.
+    pub(super) fn load_as(
+        &self,
+        id: ModuleId,
+        wasm: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Arc<Module>, WasmError> {
         loop {
             match self.cache.get_value_or_guard(&id, Some(WAIT)) {
                 GuardResult::Value(module) => return Ok(module),

@@ -36,6 +36,7 @@
 //! Time is the caller's: `stop` is asked about every millisecond, also in start functions. Memory and tables are
 //! bounded for each run, the stack is [`STACK_BYTES`]. Compiling is bounded beforehand, by [`check`].
 
+mod binary;
 mod budget;
 pub mod check;
 mod engine;
@@ -49,6 +50,7 @@ pub mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub use binary::{Binary, Unreadable};
 pub use engine::Engine;
 pub use error::WasmError;
 pub use id::{InvalidId, ModuleId};
