@@ -84,7 +84,7 @@ impl Client {
     ) -> Result<Submitted, OffloadError> {
         let called = Instant::now();
         let query = TaskQuery {
-            work: *work,
+            work: work.clone(),
             deadline: Some(time_left),
         }
         .to_query();

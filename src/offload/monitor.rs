@@ -104,11 +104,7 @@ pub(super) struct Monitor {
 
 impl Monitor {
     pub fn new(client: Client, shared: Arc<Mutex<Shared>>, busy: Arc<AtomicBool>, watch: Watch) -> Self {
-        let work = Work {
-            kernel: Kernel::Sha256,
-            size: 1,
-            seed: 0,
-        };
+        let work = Work::one(Kernel::Sha256, 1, 0);
         // Bytes that no network on the way can compress.
         let mut random = ChaCha8Rng::seed_from_u64(0);
         let mut probe = |bytes: usize| {
