@@ -160,7 +160,10 @@ mod tests {
         let load = Load {
             cpu_use: 0.25,
             free: 0.75,
+            cpu_use_now: 0.25,
+            free_now: 0.75,
             queue: 0,
+            queue_smoothed: 0.0,
             running: 0,
             workers: 1,
         };

@@ -3,12 +3,12 @@
 use super::tls;
 use super::url::Url;
 use hyper::header::HeaderValue;
+use rustls::ClientConfig;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::rustls::ClientConfig;
 
 /// Trust and token for all clients of one device. Cheap to clone; the clones share the sessions of TLS, so a client
 /// that connects anew need not shake hands in full.

@@ -16,12 +16,12 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tokio_rustls::rustls::ClientConfig;
 
 /// Opening a connection may take this share of the time left: a task that spends more on it would be late anyway, and
 /// what remains may still do for running it on the device.

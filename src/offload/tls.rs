@@ -2,15 +2,15 @@
 
 use super::access::AccessError;
 use super::url::Url;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore, crypto::ring};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, crypto::ring};
 
 /// Trusts what the authorities in a PEM file have signed, and nobody else.
 pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, AccessError> {

@@ -3,8 +3,10 @@
 //! ```text
 //! POST /v1/tasks?kernel=sha256&size=12&seed=5&deadline_s=0.4   body: the payload   -> TaskResult
 //! POST /v1/tasks?kernels=sha256:12+fft:3&seed=5                the same, several steps
-//! GET  /v1/load                                                (MEC only)          -> Load
+//! GET  /v1/load                                                                    -> Load
 //! GET  /healthz                                                                    -> Health
+//! GET  /metrics                                                                    -> Prometheus text format
+//! GET  /openapi.json                                                               -> all of this, for programs
 //! ```
 //!
 //! What to compute is either one kernel and its number of rounds (`kernel`, `size`) or a list of steps (`kernels`,
@@ -20,10 +22,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Where tasks are posted.
 pub const TASKS_PATH: &str = "/v1/tasks";
-/// Where the MEC tells its load.
+/// Where a server tells its load.
 pub const LOAD_PATH: &str = "/v1/load";
 /// Where a server says that it is well.
 pub const HEALTH_PATH: &str = "/healthz";
+/// Where a server tells what it has counted.
+pub const METRICS_PATH: &str = "/metrics";
+/// Where a server describes all of this.
+pub const OPENAPI_PATH: &str = "/openapi.json";
 /// The type of a payload for a built-in kernel.
 pub const PAYLOAD_TYPE: &str = "application/octet-stream";
 
@@ -33,7 +39,7 @@ pub const CODE_DEADLINE: &str = "deadline_passed";
 pub const CODE_QUEUE_FULL: &str = "queue_full";
 
 /// Deadlines beyond this (one year, in seconds) are refused: they are slips of the unit.
-const LONGEST_DEADLINE_S: f64 = 366.0 * 86_400.0;
+pub(crate) const MAX_DEADLINE_S: f64 = 366.0 * 86_400.0;
 
 /// The answer to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,15 +60,21 @@ pub struct TaskResult {
     pub execute_s: f64,
 }
 
-/// How busy a server is.
+/// How busy a server is. What is smoothed is so exponentially, over about half a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Share of the machine's CPU in use, 0 to 1, smoothed over about half a second.
+    /// Share of the machine's CPU in use, 0 to 1, smoothed.
     pub cpu_use: f64,
     /// Share of the CPU that is free: `1 - cpu_use`.
     pub free: f64,
-    /// Tasks waiting for a worker.
+    /// Share of the CPU in use over the latest 0.15 s alone.
+    pub cpu_use_now: f64,
+    /// `1 - cpu_use_now`.
+    pub free_now: f64,
+    /// Tasks waiting for a worker now.
     pub queue: usize,
+    /// Tasks waiting for a worker, smoothed.
+    pub queue_smoothed: f64,
     /// Tasks running.
     pub running: usize,
     /// Tasks that may run at once.
@@ -146,7 +158,8 @@ fn kernels(pairs: &[(String, String)]) -> Result<Kernels, String> {
     list.parse().map_err(|e| format!("parameter `kernels`: {e}"))
 }
 
-const PARAMETERS: [&str; 5] = ["kernel", "size", "kernels", "seed", "deadline_s"];
+/// Every parameter that a task may have.
+pub(crate) const PARAMETERS: [&str; 5] = ["kernel", "size", "kernels", "seed", "deadline_s"];
 
 fn reject_unknown(pairs: &[(String, String)]) -> Result<(), String> {
     for (at, (name, _)) in pairs.iter().enumerate() {
@@ -184,7 +197,7 @@ fn parse_deadline(value: &str) -> Result<Duration, String> {
     let seconds = value
         .parse::<f64>()
         .ok()
-        .filter(|&s| s > 0.0 && s <= LONGEST_DEADLINE_S);
+        .filter(|&s| s > 0.0 && s <= MAX_DEADLINE_S);
     let seconds = seconds.ok_or_else(|| {
         format!("parameter `deadline_s` is {value:?}, expected seconds, more than 0 and less than a year")
     })?;

@@ -9,6 +9,7 @@
 
 pub mod cost;
 mod kernel;
+mod limits;
 mod mix;
 pub mod pacer;
 pub mod set;
@@ -16,6 +17,7 @@ mod work;
 
 pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
+pub use limits::{KERNEL_MEMORY_BYTES, Limits};
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
 pub use work::{Content, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
