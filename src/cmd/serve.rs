@@ -23,7 +23,11 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         role,
         listen: args.listen,
         token_file: args.token_file.clone(),
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(cert, key)| TlsFiles { cert, key }),
         behind_proxy: args.behind_proxy,
         speed: args.speed,
         workers: args.workers.unwrap_or(ServeConfig::new(role).workers),

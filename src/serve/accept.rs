@@ -26,7 +26,8 @@ const HARD_HEADER_LIMIT: usize = 4 * LARGEST_HEADER;
 /// A payload is read in pieces of at most this: large enough to be cheap, small enough to stay in the cache.
 const READ_BYTES: usize = 128 << 10;
 /// For whom there is no place.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
 connection: close\r\ncontent-length: 92\r\n\r\n\
 {\"code\":\"too_many_connections\",\"message\":\"all connections of this server are busy; try later\"}";
 
@@ -146,7 +147,11 @@ mod tests {
     fn the_answer_for_whom_there_is_no_place_is_whole() {
         let text = std::str::from_utf8(super::FULL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
         assert!(serde_json::from_str::<crate::offload::wire::ErrorBody>(body).is_ok());
     }
 }

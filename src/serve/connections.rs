@@ -198,7 +198,10 @@ mod tests {
     use crate::serve::Role;
 
     fn connections(limit: usize) -> Arc<Connections> {
-        Arc::new(Connections::new(limit, Arc::new(Metrics::new(Role::Mec).unwrap())))
+        Arc::new(Connections::new(
+            limit,
+            Arc::new(Metrics::new(Role::Mec).unwrap()),
+        ))
     }
 
     async fn is_told_to_close(place: &Place) -> bool {
