@@ -11,11 +11,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[path = "../../tests/wasm/multiply.rs"]
+#[path = "../../tests/wasm/examples/multiply.rs"]
 mod multiply;
 
-const SHA256: &[u8] = include_bytes!("../../tests/wasm/sha256.wasm");
-const MATMUL: &[u8] = include_bytes!("../../tests/wasm/matmul.wasm");
+const SHA256: &[u8] = include_bytes!("../../tests/wasm/examples/sha256.wasm");
+const MATMUL: &[u8] = include_bytes!("../../tests/wasm/examples/matmul.wasm");
 const MEMORY_BYTES: usize = 256 << 20;
 const PAYLOAD: &[u8] = b"payload of a task";
 

@@ -6,7 +6,7 @@ use super::audit::Answer;
 use crate::learn::Placement;
 use crate::offload::site::Site;
 use crate::task::cost::CostModel;
-use crate::task::{self, TaskError, Speed, Task, Work};
+use crate::task::{self, Speed, Task, TaskError, Work};
 use hwmeter_hw::clock::{Clock, Moment};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

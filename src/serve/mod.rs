@@ -39,6 +39,7 @@ mod connections;
 mod counted_io;
 mod error;
 mod executor;
+mod job;
 mod load;
 mod metrics;
 mod openapi;
@@ -55,6 +56,7 @@ pub use secret_file::SecretFileError;
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
 
+use crate::task::wasm::Engine;
 use accept::{Shared, accept};
 use connections::Connections;
 use executor::Executor;
@@ -117,6 +119,10 @@ async fn serve(
     let connections = Arc::new(Connections::new(config.max_connections, Arc::clone(&metrics)));
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
+    let wasm = Engine::new();
+    if let Err(why) = &wasm {
+        tracing::warn!("no WebAssembly tasks: {why}");
+    }
     let app = App {
         openapi: openapi::document(&config).to_string().into(),
         config,
@@ -124,6 +130,7 @@ async fn serve(
         executor: executor.clone(),
         load,
         metrics,
+        wasm,
     };
     let (end, ending) = watch::channel(false);
     let shared = Shared {

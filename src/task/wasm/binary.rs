@@ -60,7 +60,9 @@ impl Binary {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more is enough to be refused.
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(MAX_MODULE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().unwrap());
 
 const MEMORY_BYTES: usize = 16 << 20;
-const SHA256: &[u8] = include_bytes!("../../../tests/wasm/sha256.wasm");
-const MATMUL: &[u8] = include_bytes!("../../../tests/wasm/matmul.wasm");
+const SHA256: &[u8] = include_bytes!("../../../tests/wasm/examples/sha256.wasm");
+const MATMUL: &[u8] = include_bytes!("../../../tests/wasm/examples/matmul.wasm");
 
 /// A module that exports a page of memory as `memory`, besides what `rest` holds.
 fn module(rest: &str) -> Vec<u8> {
@@ -69,7 +69,7 @@ fn the_c_example_agrees_with_sha256sum() {
     }
 }
 
-#[path = "../../../tests/wasm/multiply.rs"]
+#[path = "../../../tests/wasm/examples/multiply.rs"]
 mod multiply;
 
 #[test]

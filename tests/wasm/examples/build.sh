@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the example tasks from their sources, into the folder given or into this one:
 #     apt install clang lld rustc libstd-rust-dev-wasm32
-#     sh tests/wasm/build.sh [DIR] [sha256|matmul]...
+#     sh tests/wasm/examples/build.sh [DIR] [sha256|matmul]...
 # Any clang and any Rust with the target wasm32-unknown-unknown will do; RUSTC names another rustc.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
