@@ -38,8 +38,8 @@ pub enum WasmError {
         /// The limit.
         limit: usize,
     },
-    /// It asked for more than 4 GiB, or for more than the machine has left.
-    #[error("the task asked for more memory than WebAssembly or this machine can give it")]
+    /// The machine has no memory left for it.
+    #[error("this machine has no memory left for the task")]
     OutOfMemory,
     /// Its calls are nested too deeply.
     #[error("the task's calls are nested too deeply: its stack of {limit} bytes is full")]
