@@ -84,8 +84,14 @@ pub fn range(text: &str) -> Result<(f64, f64), String> {
 
 /// Two whole numbers such as `1000..2000`.
 pub fn whole_range(text: &str) -> Result<(u64, u64), String> {
-    let (min, max) = text.split_once("..").ok_or("expected MIN..MAX, such as 1000..2000")?;
-    let whole = |text: &str| text.trim().parse().map_err(|_| format!("{text:?} is no whole number"));
+    let (min, max) = text
+        .split_once("..")
+        .ok_or("expected MIN..MAX, such as 1000..2000")?;
+    let whole = |text: &str| {
+        text.trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is no whole number"))
+    };
     Ok((whole(min)?, whole(max)?))
 }
 

@@ -30,8 +30,17 @@ impl TaskSource {
     }
 
     /// The tasks of the run that left this `run.json`; a file must be the same, byte for byte, wherever it stands now.
-    pub fn resumed(manifest: &Value, file: Option<&Path>, count: Option<u32>, seed: u64) -> anyhow::Result<Self> {
-        let text = |key: &str| manifest.get("taskset").and_then(|taskset| taskset.get(key)?.as_str());
+    pub fn resumed(
+        manifest: &Value,
+        file: Option<&Path>,
+        count: Option<u32>,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let text = |key: &str| {
+            manifest
+                .get("taskset")
+                .and_then(|taskset| taskset.get(key)?.as_str())
+        };
         let (Some(known), Some(recorded)) = (text("sha256"), text("file")) else {
             if file.is_some() {
                 bail!("that run took the built-in task set; leave out --taskset");
@@ -39,7 +48,8 @@ impl TaskSource {
             return Self::new(None, count, seed);
         };
         let path = file.unwrap_or(Path::new(recorded));
-        let read = TaskFile::read(path).context("that run's task set; if it stands elsewhere now, give --taskset")?;
+        let read = TaskFile::read(path)
+            .context("that run's task set; if it stands elsewhere now, give --taskset")?;
         if read.sha256 != known {
             bail!(
                 "{} is not the task set of that run any more: its SHA-256 is {}, that run's was {known}; give the same \
@@ -55,7 +65,10 @@ impl TaskSource {
         let there = file.rows.len();
         let count = count.map_or(there, |count| count as usize);
         if count > there {
-            bail!("{} has {there} tasks, --tasks asks for {count}", file.path.display());
+            bail!(
+                "{} has {there} tasks, --tasks asks for {count}",
+                file.path.display()
+            );
         }
         let path = std::path::absolute(&file.path).unwrap_or(file.path);
         Ok(Self {

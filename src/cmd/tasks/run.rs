@@ -78,10 +78,24 @@ struct Measured<'a> {
 impl Measured<'_> {
     fn print(&self) {
         let total = self.energy.total.as_ref();
-        let joules = total.map_or("unknown".to_owned(), |total| format!("{} (k=2)", ui::joules(total)));
-        let watts = self.energy.mean_power().map_or(String::new(), |mean| format!(", mean {:.3} W", mean.0));
-        ui::outln!("{} in {}", self.work.program, ui::seconds(self.seconds));
-        ui::outln!(" energy    {joules}{watts}  [{}, {}]", self.sensor, self.kind.as_str());
+        let joules = total.map_or("unknown".to_owned(), |total| {
+            format!("{} (k=2)", ui::joules(total))
+        });
+        let watts = self
+            .energy
+            .mean_power()
+            .map_or(String::new(), |mean| format!(", mean {:.3} W", mean.0));
+        let Program::Kernels(kernels) = &self.work.program;
+        let each = match kernels.steps() {
+            [one] if one.rounds > 0 => format!(", {} a round", ui::seconds(self.seconds / one.rounds as f64)),
+            _ => String::new(),
+        };
+        ui::outln!("{kernels} in {}{each}", ui::seconds(self.seconds));
+        ui::outln!(
+            " energy    {joules}{watts}  [{}, {}]",
+            self.sensor,
+            self.kind.as_str()
+        );
         ui::outln!(" checksum  {:016x} (seed {})", self.checksum, self.work.seed);
         if let Some(sentence) = ui::kind_sentence(self.kind, self.sensor) {
             ui::outln!("{sentence}");

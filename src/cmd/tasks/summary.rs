@@ -31,11 +31,23 @@ fn spreads(rows: &[TaskRow]) {
         text.add_row(std::iter::once(name.to_owned()).chain(cells));
     };
     let from_us = |value: Option<u64>| value.map(|us| us as f64 / 1e6);
-    add("period", rows.iter().filter_map(|row| from_us(row.period_us)).collect(), &ui::seconds);
+    add(
+        "period",
+        rows.iter().filter_map(|row| from_us(row.period_us)).collect(),
+        &ui::seconds,
+    );
     add("execution time", executions(rows), &ui::seconds);
-    add("deadline", rows.iter().map(|row| row.deadline_s).collect(), &ui::seconds);
+    add(
+        "deadline",
+        rows.iter().map(|row| row.deadline_s).collect(),
+        &ui::seconds,
+    );
     let kilobytes = |bytes: f64| format!("{:.0} kB", bytes / 1e3);
-    add("payload", rows.iter().map(|row| row.payload_bytes as f64).collect(), &kilobytes);
+    add(
+        "payload",
+        rows.iter().map(|row| row.payload_bytes as f64).collect(),
+        &kilobytes,
+    );
     anstream::eprintln!("{}", text.trim_fmt());
 }
 
@@ -43,12 +55,20 @@ fn spread(mut values: Vec<f64>) -> [f64; 4] {
     values.sort_by(f64::total_cmp);
     let count = values.len();
     let middle = (values[(count - 1) / 2] + values[count / 2]) / 2.0;
-    [values[0], middle, values.iter().sum::<f64>() / count as f64, values[count - 1]]
+    [
+        values[0],
+        middle,
+        values.iter().sum::<f64>() / count as f64,
+        values[count - 1],
+    ]
 }
 
 /// Seconds of every task.
 fn executions(rows: &[TaskRow]) -> Vec<f64> {
-    rows.iter().filter_map(|row| row.execution_us).map(|us| us as f64 / 1e6).collect()
+    rows.iter()
+        .filter_map(|row| row.execution_us)
+        .map(|us| us as f64 / 1e6)
+        .collect()
 }
 
 /// How near the kernels come to the execution time, and a warning where a round is too coarse for a task.
@@ -65,10 +85,19 @@ fn filled(rows: &[TaskRow], parameters: &Parameters, cost: &CostModel, args: &Ge
         CostsArg::Reference => "reference costs: the same file on every machine",
         CostsArg::Here => "costs measured on this machine",
     };
-    anstream::eprintln!("kernels fill {least:.2} % to {most:.2} % of the execution time, mean {mean:.2} % ({costs})");
-    let off = shares.iter().filter(|share| (**share - 1.0).abs() > TOLERANCE).count();
+    anstream::eprintln!(
+        "kernels fill {least:.2} % to {most:.2} % of the execution time, mean {mean:.2} % ({costs})"
+    );
+    let off = shares
+        .iter()
+        .filter(|share| (**share - 1.0).abs() > TOLERANCE)
+        .count();
     if off > 0 {
-        let cheapest = cost.rounds().iter().map(|round| round.cycles).fold(f64::MAX, f64::min);
+        let cheapest = cost
+            .rounds()
+            .iter()
+            .map(|round| round.cycles)
+            .fold(f64::MAX, f64::min);
         let sentence = format!(
             "{off} tasks are off by more than {:.0} %: they take fewer cycles than a few rounds of the cheapest kernel \
              ({cheapest:.0} cycles each); more --mhz or longer periods make them larger",
@@ -85,7 +114,9 @@ fn histogram(rows: &[TaskRow]) {
     let (Some(&first), Some(&last)) = (bars.iter().min(), bars.iter().max()) else {
         return;
     };
-    let counts: Vec<usize> = (first..=last).map(|bar| bars.iter().filter(|&&b| b == bar).count()).collect();
+    let counts: Vec<usize> = (first..=last)
+        .map(|bar| bars.iter().filter(|&&b| b == bar).count())
+        .collect();
     let highest = counts.iter().max().copied().unwrap_or(1).max(1);
     anstream::eprintln!("{}", paint(BOLD, "EXECUTION TIME"));
     for (bar, count) in (first..=last).zip(counts) {

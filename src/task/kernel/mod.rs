@@ -109,7 +109,7 @@ kernels! {
     InsertionSort, "insertion-sort", sort::InsertionSort, 65_500, "Knuth: TAOCP 3, 5.2.1";
     /// Quicksort of 2048 numbers
     QuickSort, "quick-sort", sort::QuickSort, 197_000, "Hoare 1962";
-    /// Bitonic sorting network for 4096 numbers
+    /// Bitonic sorting network for 1024 numbers
     BitonicSort, "bitonic-sort", sort::BitonicSort, 45_500, "Batcher 1968";
     /// Bits of 1024 words counted in three ways and reversed
     BitCount, "bit-count", bits::BitCount, 71_000, "Knuth: TAOCP 4A, 7.1.3";
