@@ -96,7 +96,12 @@ pub fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&draft);
     }
-    written.with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+    written.with_context(|| {
+        format!(
+            "cannot write {}; is its folder there, and room on the disk?",
+            path.display()
+        )
+    })
 }
 
 /// Appends rows to `decisions.csv`.

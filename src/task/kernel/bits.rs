@@ -172,7 +172,7 @@ mod tests {
                 .flat_map(|byte| (0..8).map(move |at| byte >> at & 1))
             {
                 let carry = rest & 1 ^ u32::from(bit);
-                rest = rest >> 1 ^ POLYNOMIAL * carry;
+                rest = (rest >> 1) ^ (POLYNOMIAL * carry);
             }
             !rest
         };

@@ -99,9 +99,9 @@ mod tests {
         let cosine = |x: usize, u: usize| ((2 * x + 1) as f64 * u as f64 * PI / 16.0).cos();
         let coefficient = |v: usize, u: usize| {
             let mut sum = 0.0;
-            for y in 0..N {
-                for x in 0..N {
-                    sum += f64::from(block[y][x]) * cosine(x, u) * cosine(y, v);
+            for (y, row) in block.iter().enumerate() {
+                for (x, &pixel) in row.iter().enumerate() {
+                    sum += f64::from(pixel) * cosine(x, u) * cosine(y, v);
                 }
             }
             sum * scale(u) * scale(v) / 4.0

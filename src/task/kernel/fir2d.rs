@@ -99,9 +99,9 @@ mod tests {
         for mask in [mask(), skewed] {
             kernel.round();
             let filtered = filter(&kernel.image, &mask);
-            for y in 0..N {
-                for x in 0..N {
-                    assert_eq!(filtered[y][x], naive(&kernel.image, &mask, y, x), "{y}, {x}");
+            for (y, row) in filtered.iter().enumerate() {
+                for (x, &pixel) in row.iter().enumerate() {
+                    assert_eq!(pixel, naive(&kernel.image, &mask, y, x), "{y}, {x}");
                 }
             }
         }

@@ -57,7 +57,7 @@ impl Huffman {
         let range = 32 + seed % 33;
         for symbol in &mut self.message {
             let number = numbers.next();
-            let draw = |bits: u64| (bits & 0xffff) * range >> 16;
+            let draw = |bits: u64| ((bits & 0xffff) * range) >> 16;
             *symbol = draw(number).min(draw(number >> 16)).min(draw(number >> 32)) as u8;
         }
     }

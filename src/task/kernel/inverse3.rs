@@ -30,7 +30,7 @@ impl Rounds for Inverse3 {
 fn matrices(seed: u64) -> impl Iterator<Item = Matrix> {
     let mut numbers = SplitMix::new(seed);
     let entry = |bits: u64, at: usize| {
-        let diagonal = if at % 4 == 0 { 256 } else { 0 };
+        let diagonal = if at.is_multiple_of(4) { 256 } else { 0 };
         f64::from((bits >> (7 * at) & 127) as i32 - 64 + diagonal)
     };
     let matrices = std::iter::repeat_with(move || {
@@ -56,13 +56,17 @@ fn inverse(matrix: &Matrix) -> Matrix {
 mod tests {
     use super::*;
 
+    fn columns(matrix: &Matrix) -> Matrix {
+        std::array::from_fn(|j| matrix.map(|row| row[j]))
+    }
+
     #[test]
     fn a_matrix_times_its_inverse_is_one() {
         for matrix in matrices(1) {
             let inverse = inverse(&matrix);
             for (i, row) in matrix.iter().enumerate() {
-                for j in 0..3 {
-                    let product: f64 = (0..3).map(|k| row[k] * inverse[k][j]).sum();
+                for (j, column) in columns(&inverse).iter().enumerate() {
+                    let product: f64 = row.iter().zip(column).map(|(a, b)| a * b).sum();
                     let one = if i == j { 1.0 } else { 0.0 };
                     assert!((product - one).abs() < 1e-13, "{matrix:?}");
                 }

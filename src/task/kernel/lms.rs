@@ -63,7 +63,7 @@ impl Lms {
 fn adapt(weights: &mut [i32; TAPS], window: &[i32], wanted: i64) -> i64 {
     let error = wanted - (dot(weights, window) >> WEIGHT_BITS);
     for (weight, &sample) in weights.iter_mut().zip(window) {
-        *weight = weight.wrapping_add((error * i64::from(sample) >> STEP_BITS) as i32);
+        *weight = weight.wrapping_add(((error * i64::from(sample)) >> STEP_BITS) as i32);
     }
     error
 }

@@ -29,7 +29,7 @@ impl Rounds for Lu {
 
     fn round(&mut self) -> u64 {
         // A random matrix is singular with a probability of next to nothing; its checksum is that of zeros.
-        let x = solve(&mut *self.a, self.b).unwrap_or([0.0; N]);
+        let x = solve(&mut self.a, self.b).unwrap_or([0.0; N]);
         let checksum = digest_of(&x);
         self.renew(checksum);
         checksum
