@@ -1,14 +1,17 @@
 //! Tasks: kernels, their cost, and task sets.
 //!
 //! ```text
-//! set: which tasks there are -> cost: how many rounds that is here -> run: rounds, paced -> checksum
+//! set, generate or file: which tasks there are -> cost: how many rounds that is here -> run: rounds, paced -> checksum
 //! ```
 //!
 //! What a task computes depends only on its [`Work`] and its payload, never on the machine, so that a device can
 //! compare its own checksum with that of a server.
 
 pub mod cost;
+mod draw;
 mod error;
+pub mod file;
+pub mod generate;
 mod kernel;
 mod limits;
 mod mix;
@@ -100,6 +103,22 @@ mod tests {
             (Kernel::Sha256, 0x1067_7530_cd5d_2aac),
             (Kernel::Fft, 0xd7c5_e548_a3cb_60e4),
             (Kernel::Dijkstra, 0x8b49_c4a6_e53a_798f),
+            (Kernel::InsertionSort, 0xe3f7_347e_134a_718e),
+            (Kernel::QuickSort, 0x3579_3065_7fc9_d881),
+            (Kernel::BitonicSort, 0xdd4f_1237_75e7_08df),
+            (Kernel::BitCount, 0x2f51_ad61_a2a7_15d9),
+            (Kernel::Crc32, 0x4a8d_22a6_7628_15ea),
+            (Kernel::Fir2d, 0x8068_03f6_e9d9_0a01),
+            (Kernel::Iir, 0xddae_738e_de10_a3da),
+            (Kernel::Lms, 0x808f_1e22_96a0_67df),
+            (Kernel::Lu, 0x961c_2905_4e7b_f572),
+            (Kernel::Inverse3, 0x8805_cbad_442a_e3a6),
+            (Kernel::Dct, 0xbfb6_fe69_8eca_0f68),
+            (Kernel::Aes128, 0x2620_885b_278f_bdde),
+            (Kernel::Adpcm, 0xd541_6d6e_3720_733c),
+            (Kernel::Huffman, 0x6169_17af_4546_064a),
+            (Kernel::Lift, 0xf659_56b0_e50d_c620),
+            (Kernel::PowerWindow, 0x54db_e206_b60e_cbe3),
         ];
         assert_eq!(found, known, "{found:#x?}");
     }
