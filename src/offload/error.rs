@@ -105,12 +105,13 @@ pub enum OffloadError {
         computed: u64,
     },
     /// Nothing was sent: the server has failed several times, and is being probed until it is well.
-    #[error("{url} is not used after {failures} failures, next probe in {:.1} s; the last was: {last}", .retry_in.as_secs_f64())]
+    #[error(
+        "{url} is not used until a probe succeeds (the next in {:.1} s); its last failure: {last}",
+        .retry_in.as_secs_f64()
+    )]
     CircuitOpen {
         /// The server.
         url: Url,
-        /// How often in a row it has failed.
-        failures: u32,
         /// What happened the last time.
         last: String,
         /// When it will be tried again.

@@ -150,7 +150,6 @@ impl Site {
         let circuit = &shared.circuit;
         circuit.is_open().then(|| OffloadError::CircuitOpen {
             url: self.client.url().clone(),
-            failures: circuit.failures(),
             last: circuit.last_failure().to_owned(),
             retry_in: circuit
                 .next_probe()
