@@ -214,7 +214,7 @@ fn connecting_takes_half_of_the_time_at_most() {
 
 #[test]
 fn sending_waiting_and_receiving_are_timed_apart() {
-    let sent = payload(20 << 20);
+    let sent = payload(12 << 20);
     let (bytes, hash) = (sent.len(), payload_hash(&sent));
     let pause = std::thread::sleep;
     let address = stub(move |_, mut stream| {
@@ -234,7 +234,7 @@ fn sending_waiting_and_receiving_are_timed_apart() {
     assert!(done.wait_s >= 0.1 && done.answer_s >= 0.07, "{done:?}");
     let parts = done.connect_s.unwrap() + done.send_s + done.wait_s + done.answer_s;
     assert!(
-        parts <= done.elapsed_s && done.elapsed_s - parts < 0.1,
+        parts <= done.elapsed_s && done.elapsed_s - parts < 0.2,
         "{parts} of {done:?}"
     );
     assert!(

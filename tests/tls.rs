@@ -331,3 +331,62 @@ fn run_agent_says_what_is_wrong_with_its_files_before_it_begins() {
         assert!(!out.exists(), "nothing is begun");
     }
 }
+
+/// Without `--ca` the system's own authorities count; OpenSSL's variable says where they are.
+#[test]
+fn a_run_trusts_what_the_system_trusts() {
+    let authority = Authority::new();
+    let token = authority.token("0123456789abcdef");
+    let mec = https(&authority.sign("localhost"), Some(&token));
+    let url = format!("https://localhost:{}", mec.address.port());
+    let dir = tempfile::tempdir().unwrap();
+    let run = |roots: &Path, out: &str| {
+        Command::new(env!("CARGO_BIN_EXE_hwmeter"))
+            .args([
+                "run-agent",
+                "--sensor",
+                "cpu-model",
+                "--learner",
+                "mec",
+                "--tasks",
+                "2",
+                "--mec",
+                &url,
+            ])
+            .args(["--cloud", &url, "--token-file"])
+            .arg(&token)
+            .arg("--out")
+            .arg(dir.path().join(out))
+            .env("SSL_CERT_FILE", roots)
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .unwrap()
+    };
+    let output = run(&authority.file(), "good");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let manifest = std::fs::read(dir.path().join("good/run.json")).unwrap();
+    let network = &serde_json::from_slice::<serde_json::Value>(&manifest).unwrap()["network"];
+    assert_eq!(network["mec"]["circuit_opened"], 0, "{network}");
+    assert!(
+        network["mec"]["exchanges"]["tasks"].as_u64().unwrap() > 0,
+        "{network}"
+    );
+    assert!(
+        network["cloud"]["probes"]["count"].as_u64().unwrap() > 0,
+        "{network}"
+    );
+
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let output = run(&empty, "bad");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("ca-certificates") && said.contains("--ca FILE"),
+        "{said}"
+    );
+}

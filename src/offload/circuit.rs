@@ -11,7 +11,8 @@
 //!
 //! Only a task closes the circuit for good, so a server that answers probes and fails tasks is left alone for longer and
 //! longer. A pause is drawn evenly from the upper half of `BASE` x 2^n, at most [`LONGEST_PAUSE`], so that devices that lost a
-//! server together do not come back together (after Brooker, "Exponential Backoff and Jitter", AWS, 2015).
+//! server together do not come back together (after Brooker, "Exponential Backoff and Jitter", AWS, 2015): give the devices of a
+//! fleet seeds of their own.
 //!
 //! The machine is told the time, so that tests decide it.
 

@@ -172,3 +172,40 @@ impl OffloadError {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_talks_sense_is_not_to_blame() {
+        let refused = |status: u16, code: &str| OffloadError::Refused {
+            url: "http://mec:1".parse().unwrap(),
+            status: StatusCode::from_u16(status).unwrap(),
+            code: code.to_owned(),
+            message: String::new(),
+            retry_after: None,
+        };
+        for (status, code, expected) in [
+            (429, "queue_full", Blame::Task),
+            (413, "payload_too_large", Blame::Task),
+            (503, "wall_limit", Blame::Task),
+            (503, "stopping", Blame::Server),
+            (500, "task_crashed", Blame::Server),
+            (502, "", Blame::Server),
+            (404, "", Blame::Server),
+        ] {
+            assert_eq!(refused(status, code).blame(), expected, "{status} {code}");
+        }
+        let deadline = |told| OffloadError::Deadline {
+            url: "http://mec:1".parse().unwrap(),
+            allowed: Duration::from_secs(1),
+            told,
+        };
+        assert_eq!(
+            (deadline(true).blame(), deadline(false).blame()),
+            (Blame::Task, Blame::Unclear)
+        );
+    }
+}

@@ -47,7 +47,7 @@ impl Submitted {
         connect_s: Option<f64>,
         times: &Times,
     ) -> Result<Self, String> {
-        let elapsed_s = called.elapsed().as_secs_f64();
+        let elapsed_s = (times.complete - called).as_secs_f64();
         Ok(Self {
             checksum: result.checksum,
             transmit_s: transmit_s(result, elapsed_s)?,
