@@ -4,7 +4,7 @@ use super::stop_signal;
 use crate::cli::{RoleArg, ServeArgs};
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
-use hwmeter::serve::{Role, ServeConfig, TlsFiles};
+use hwmeter::serve::{DEFAULT_IDLE_LIMIT, Role, ServeConfig, TlsFiles};
 use hwmeter::task::Limits;
 use hwmeter_hw::Root;
 use std::io::{self, Write};
@@ -23,7 +23,11 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         role,
         listen: args.listen,
         token_file: args.token_file.clone(),
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(cert, key)| TlsFiles { cert, key }),
         behind_proxy: args.behind_proxy,
         speed: args.speed,
         workers: args.workers.unwrap_or(ServeConfig::new(role).workers),
@@ -35,6 +39,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
             wall: args.task_wall,
         },
         max_connections: args.max_connections,
+        idle_limit: DEFAULT_IDLE_LIMIT,
         root: root.clone(),
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

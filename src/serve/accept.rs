@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-/// How often idle connections are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Idle connections are looked for so often within the time they may be idle.
+const SWEEPS: u32 = 16;
 /// How long to wait for files to become free.
 const OUT_OF_FILES: Duration = Duration::from_millis(20);
 /// Our own limit answers with a sentence; what is beyond this one the HTTP library refuses without.
@@ -26,7 +27,8 @@ const HARD_HEADER_LIMIT: usize = 4 * LARGEST_HEADER;
 /// A payload is read in pieces of at most this: large enough to be cheap, small enough to stay in the cache.
 const READ_BYTES: usize = 128 << 10;
 /// For whom there is no place.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
 connection: close\r\ncontent-length: 92\r\n\r\n\
 {\"code\":\"too_many_connections\",\"message\":\"all connections of this server are busy; try later\"}";
 
@@ -42,7 +44,7 @@ pub(super) struct Shared {
 
 /// Accepts connections for ever.
 pub(super) async fn accept(listener: TcpListener, shared: Shared) {
-    let mut sweep = tokio::time::interval(SWEEP);
+    let mut sweep = tokio::time::interval(shared.connections.idle_limit / SWEEPS);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -65,8 +67,9 @@ fn begin(shared: &Shared, stream: TcpStream) {
     let Some(place) = shared.connections.enter() else {
         metrics.lost(Lost::Refused);
         if shared.tls.is_none() {
-            // What the socket does not take at once is not worth waiting for.
-            let _ = stream.try_write(FULL);
+            // Not by the runtime, which does not know yet that it can be written to. What the socket does not take
+            // at once is not worth waiting for.
+            let _ = stream.into_std().and_then(|mut stream| stream.write(FULL));
         }
         return;
     };
@@ -86,8 +89,9 @@ async fn serve(shared: &Shared, stream: TcpStream, place: &Place) -> Result<(), 
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {e}");
     }
-    // A connection on which nothing ever comes costs no buffers.
-    stream.readable().await.map_err(|_| Lost::Broken)?;
+    // A connection on which nothing ever comes costs no buffers, and not the memory that the rest of this takes.
+    // (`readable` would say at once that something has come.)
+    stream.peek(&mut [0]).await.map_err(|_| Lost::Broken)?;
     let metrics = &shared.app.metrics;
     let stream = CountedIo {
         inner: stream,
@@ -95,15 +99,20 @@ async fn serve(shared: &Shared, stream: TcpStream, place: &Place) -> Result<(), 
         sent: metrics.sent.clone(),
     };
     match &shared.tls {
-        None => speak_http(shared, stream, place).await,
-        Some(tls) => {
-            let stream = tls.accept(stream).await.map_err(|e| {
-                tracing::debug!("no TLS: {e}");
-                Lost::Tls
-            })?;
-            speak_http(shared, stream, place).await
-        }
+        None => Box::pin(speak_http(shared, stream, place)).await,
+        Some(tls) => Box::pin(speak_tls(shared, tls, stream, place)).await,
     }
+}
+
+async fn speak_tls<T>(shared: &Shared, tls: &TlsAcceptor, stream: T, place: &Place) -> Result<(), Lost>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let stream = tls.accept(stream).await.map_err(|e| {
+        tracing::debug!("no TLS: {e}");
+        Lost::Tls
+    })?;
+    speak_http(shared, stream, place).await
 }
 
 async fn speak_http<T>(shared: &Shared, stream: T, place: &Place) -> Result<(), Lost>
@@ -146,7 +155,11 @@ mod tests {
     fn the_answer_for_whom_there_is_no_place_is_whole() {
         let text = std::str::from_utf8(super::FULL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
         assert!(serde_json::from_str::<crate::offload::wire::ErrorBody>(body).is_ok());
     }
 }

@@ -36,7 +36,9 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A task could not even have its payload.
-    #[error("--task-memory-mib {0} is too little: a kernel alone may take {1} MiB, and the payload comes on top")]
+    #[error(
+        "--task-memory-mib {0} is too little: a kernel alone may take {1} MiB, and the payload comes on top"
+    )]
     Memory(usize, usize),
     /// The runtime or the accept loop failed.
     #[error("the server failed")]

@@ -139,8 +139,13 @@ mod tests {
             }
             panic!("not within 3 s: {:?}", load.get());
         };
-        let near = |value: Smoothed, now: f64, mean: f64| (value.now - now).abs() < 1e-9 && (value.mean - mean).abs() < 1e-9;
-        until(&|seen| seen.as_ref().is_ok_and(|seen| near(seen.cpu_use, 0.3, 0.3) && near(seen.queue, 7.0, 7.0)));
+        let near = |value: Smoothed, now: f64, mean: f64| {
+            (value.now - now).abs() < 1e-9 && (value.mean - mean).abs() < 1e-9
+        };
+        until(&|seen| {
+            seen.as_ref()
+                .is_ok_and(|seen| near(seen.cpu_use, 0.3, 0.3) && near(seen.queue, 7.0, 7.0))
+        });
         std::fs::write(root.path(STAT), "cpu broken\n").unwrap();
         until(&|now| now.as_ref().is_err_and(|why| why.contains("/proc/stat")));
         std::fs::write(root.path(STAT), "cpu 130 0 0 70 0 0 0 0\n").unwrap();

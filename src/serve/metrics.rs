@@ -133,7 +133,10 @@ impl Metrics {
                 "Connections that ended otherwise than by their client or after an answer that says why.",
                 &["reason"],
             )?,
-            received: single("hwmeter_received_bytes_total", "Bytes from clients, TLS included.")?,
+            received: single(
+                "hwmeter_received_bytes_total",
+                "Bytes from clients, TLS included.",
+            )?,
             sent: single("hwmeter_sent_bytes_total", "Bytes to clients, TLS included.")?,
             registry,
         };
@@ -189,7 +192,9 @@ impl Metrics {
     }
 
     fn count(&self, route: Option<Route>, status: &str, code: &str) {
-        self.requests.with_label_values(&[label(route), status, code]).inc();
+        self.requests
+            .with_label_values(&[label(route), status, code])
+            .inc();
     }
 }
 

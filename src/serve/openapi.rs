@@ -5,8 +5,7 @@ use super::ServeConfig;
 use super::api_error::{Code, Facts};
 use super::route::Route;
 use crate::offload::wire::{MAX_DEADLINE_S, PAYLOAD_TYPE};
-use crate::task::Kernel;
-use crate::task::work::MAX_STEPS;
+use crate::task::{Kernel, MAX_STEPS};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -37,10 +36,22 @@ pub(super) fn document(config: &ServeConfig) -> Value {
 fn path(config: &ServeConfig, route: Route) -> (String, Value) {
     let (method, mut operation) = match route {
         Route::Tasks => ("post", run_task(config)),
-        Route::Load => ("get", json!({ "operationId": "load", "summary": "How busy the server is" })),
-        Route::Health => ("get", json!({ "operationId": "health", "summary": "Is the server well?", "security": [] })),
-        Route::Metrics => ("get", json!({ "operationId": "metrics", "summary": "What the server has counted" })),
-        Route::OpenApi => ("get", json!({ "operationId": "openapi", "summary": "This document" })),
+        Route::Load => (
+            "get",
+            json!({ "operationId": "load", "summary": "How busy the server is" }),
+        ),
+        Route::Health => (
+            "get",
+            json!({ "operationId": "health", "summary": "Is the server well?", "security": [] }),
+        ),
+        Route::Metrics => (
+            "get",
+            json!({ "operationId": "metrics", "summary": "What the server has counted" }),
+        ),
+        Route::OpenApi => (
+            "get",
+            json!({ "operationId": "openapi", "summary": "This document" }),
+        ),
     };
     operation["responses"] = responses(config, route);
     (route.path().to_owned(), json!({ method: operation }))
@@ -49,9 +60,7 @@ fn path(config: &ServeConfig, route: Route) -> (String, Value) {
 fn run_task(config: &ServeConfig) -> Value {
     let kernels: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.name()).collect();
     let whole_number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
-    let parameter = |name: &str, required: bool, description: &str, schema: Value| {
-        json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema })
-    };
+    let parameter = |name: &str, required: bool, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema });
     json!({
         "operationId": "runTask",
         "summary": "Run a task and wait for its result",
@@ -112,7 +121,10 @@ fn responses(config: &ServeConfig, route: Route) -> Value {
         by_status.entry(facts.status.as_u16()).or_default().push(facts);
     }
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": description, "content": content }));
+    responses.insert(
+        "200".to_owned(),
+        json!({ "description": description, "content": content }),
+    );
     for (status, errors) in by_status {
         responses.insert(status.to_string(), error_response(&errors));
     }
@@ -120,7 +132,10 @@ fn responses(config: &ServeConfig, route: Route) -> Value {
 }
 
 fn error_response(errors: &[Facts]) -> Value {
-    let meanings: Vec<_> = errors.iter().map(|error| format!("`{}`: {}", error.name, error.meaning)).collect();
+    let meanings: Vec<_> = errors
+        .iter()
+        .map(|error| format!("`{}`: {}", error.name, error.meaning))
+        .collect();
     let names: Vec<_> = errors.iter().map(|error| error.name).collect();
     let schema = json!({
         "allOf": [{ "$ref": "#/components/schemas/Error" }],
@@ -167,7 +182,12 @@ fn schemas() -> Value {
 
 /// An object that has all of these properties.
 fn object(properties: Value) -> Value {
-    let names: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    let names: Vec<_> = properties
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .cloned()
+        .collect();
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
@@ -228,7 +248,9 @@ mod tests {
         };
         check(&document, "Error", error);
 
-        let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
+        let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"]
+            .as_array()
+            .unwrap();
         let names: Vec<_> = parameters.iter().map(|p| p["name"].as_str().unwrap()).collect();
         assert_eq!(names, PARAMETERS);
     }
@@ -239,7 +261,10 @@ mod tests {
         config.max_payload = 12_345;
         config.token_file = Some("tokens".into());
         let text = document(&config).to_string();
-        assert!(text.contains("12345 bytes") && text.contains("unauthorized"), "{text}");
+        assert!(
+            text.contains("12345 bytes") && text.contains("unauthorized"),
+            "{text}"
+        );
         let document = document(&ServeConfig::new(Role::Cloud));
         assert_eq!(document["security"], json!([]));
         assert!(!document.to_string().contains("`unauthorized`"));

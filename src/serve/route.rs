@@ -15,7 +15,13 @@ pub(super) enum Route {
 }
 
 impl Route {
-    pub const ALL: [Self; 5] = [Self::Tasks, Self::Load, Self::Health, Self::Metrics, Self::OpenApi];
+    pub const ALL: [Self; 5] = [
+        Self::Tasks,
+        Self::Load,
+        Self::Health,
+        Self::Metrics,
+        Self::OpenApi,
+    ];
 
     pub fn of(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| route.path() == path)

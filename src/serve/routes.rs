@@ -34,7 +34,11 @@ pub(super) struct App {
 pub(super) async fn answer(app: &App, request: Request<Incoming>) -> Answer {
     let arrived = Instant::now();
     let route = Route::of(request.uri().path());
-    let mut gone = CountIfGone { app, route, is_answered: false };
+    let mut gone = CountIfGone {
+        app,
+        route,
+        is_answered: false,
+    };
     let outcome = dispatch(app, request, arrived).await;
     let (answer, code) = match outcome {
         Ok(answer) => (answer, None),
@@ -44,7 +48,8 @@ pub(super) async fn answer(app: &App, request: Request<Incoming>) -> Answer {
         }
     };
     gone.is_answered = true;
-    app.metrics.answered(route, answer.status(), code, arrived.elapsed());
+    app.metrics
+        .answered(route, answer.status(), code, arrived.elapsed());
     answer
 }
 
@@ -99,8 +104,14 @@ fn let_in(app: &App, request: &Request<Incoming>) -> Result<Route, ApiError> {
 }
 
 fn check_header(request: &Request<Incoming>) -> Result<(), ApiError> {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let fields = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
     let bytes = target + fields.sum::<usize>();
     if bytes <= LARGEST_HEADER {
         return Ok(());
@@ -156,9 +167,8 @@ fn admit(app: &App, request: &Request<Incoming>) -> Result<(TaskQuery, Ticket), 
         return Err(too_large(limit));
     }
     let ticket = app.executor.admit().map_err(|refused| match refused {
-        Refused::QueueFull => Code::QueueFull.error(
-            "all workers are busy and the queue is full; try again later or run the task elsewhere",
-        ),
+        Refused::QueueFull => Code::QueueFull
+            .error("all workers are busy and the queue is full; try again later or run the task elsewhere"),
         Refused::Stopping => stopping(),
     })?;
     Ok((query, ticket))
@@ -173,7 +183,9 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence.trim_ascii().eq_ignore_ascii_case(PAYLOAD_TYPE.as_bytes()) {
         return Ok(());
     }
-    Err(Code::UnsupportedType.error(format!("the body is {found:?}, send the payload as {PAYLOAD_TYPE}")))
+    Err(Code::UnsupportedType.error(format!(
+        "the body is {found:?}, send the payload as {PAYLOAD_TYPE}"
+    )))
 }
 
 /// A sender that is too slow for the deadline, or for any task, does not hold its place any longer.

@@ -57,19 +57,14 @@ pub enum TlsError {
 pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let TlsFiles { cert, key } = files;
     let certs = read_certs(cert)?;
-    let private_key = PrivateKeyDer::from_pem_slice(secret_file::read(key)?.as_bytes()).map_err(|cause| {
-        TlsError::Key {
+    let private_key =
+        PrivateKeyDer::from_pem_slice(secret_file::read(key)?.as_bytes()).map_err(|cause| TlsError::Key {
             path: key.clone(),
             cause,
-        }
-    })?;
+        })?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|config| {
-            config
-                .with_no_client_auth()
-                .with_single_cert(certs, private_key)
-        });
+        .and_then(|config| config.with_no_client_auth().with_single_cert(certs, private_key));
     let mut config = config.map_err(|cause| TlsError::Pair {
         cert: cert.clone(),
         key: key.clone(),

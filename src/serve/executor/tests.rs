@@ -107,7 +107,10 @@ async fn cpu_time_is_limited_and_sleep_is_none() {
         std::thread::sleep(Duration::from_millis(60));
         (!stop()).then_some(1)
     };
-    assert_eq!(executor.admit().unwrap().run(None, sleepy).await.unwrap().value, 1);
+    assert_eq!(
+        executor.admit().unwrap().run(None, sleepy).await.unwrap().value,
+        1
+    );
     let spinning = |stop: &dyn Fn() -> bool| -> Option<u64> {
         while !stop() {}
         None
