@@ -4,7 +4,7 @@ use super::stop_signal;
 use crate::cli::{RoleArg, ServeArgs};
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
-use hwmeter::serve::{Role, ServeConfig, TlsFiles};
+use hwmeter::serve::{DEFAULT_IDLE_LIMIT, Role, ServeConfig, TlsFiles};
 use hwmeter::task::Limits;
 use hwmeter_hw::Root;
 use std::io::{self, Write};
@@ -39,6 +39,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
             wall: args.task_wall,
         },
         max_connections: args.max_connections,
+        idle_limit: DEFAULT_IDLE_LIMIT,
         root: root.clone(),
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

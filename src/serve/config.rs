@@ -7,6 +7,7 @@ use hwmeter_hw::Root;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Tasks that may wait for a worker, unless configured.
 pub const DEFAULT_QUEUE: usize = 32;
@@ -14,6 +15,9 @@ pub const DEFAULT_QUEUE: usize = 32;
 pub const DEFAULT_MAX_PAYLOAD: usize = 16 << 20;
 /// Connections that may be open at once, unless configured; fewer where the process may not have so many files.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+
+/// How long a connection may do nothing, unless configured.
+pub const DEFAULT_IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a server is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct ServeConfig {
     pub limits: Limits,
     /// Connections that may be open at once.
     pub max_connections: usize,
+    /// How long a connection may go without completing a request's header, idle or dripping.
+    pub idle_limit: Duration,
     /// Where `/proc` begins.
     pub root: Root,
 }
@@ -78,6 +84,7 @@ impl ServeConfig {
             max_payload: DEFAULT_MAX_PAYLOAD,
             limits: Limits::default(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            idle_limit: DEFAULT_IDLE_LIMIT,
             root: Root::default(),
         }
     }

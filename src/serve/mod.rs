@@ -22,7 +22,7 @@
 //! | what | by | beyond it |
 //! |---|---|---|
 //! | connections | `max_connections`, the files of the process | the idlest is closed; 503 if all are busy |
-//! | a connection that does nothing, a header that drips | 30 s | closed |
+//! | a connection that does nothing, a header that drips | `idle_limit`, 30 s | closed |
 //! | header | 16 KiB, 100 fields | 431 (without a body beyond 64 KiB or 100 fields) |
 //! | payload | `max_payload`, `limits.memory_bytes` | 413, before it is read if its length is declared |
 //! | a payload that stalls | 10 s | 408 |
@@ -50,7 +50,9 @@ mod secret_file;
 mod tls;
 mod tokens;
 
-pub use config::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig};
+pub use config::{
+    DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
+};
 pub use error::ServeError;
 pub use secret_file::SecretFileError;
 pub use tls::{TlsError, TlsFiles};
@@ -68,7 +70,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -77,11 +79,24 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long tasks then may take to stop, and answers to go out.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Connections that may wait to be accepted. The kernel takes no more than `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4096;
+
 /// Binds `address`; errors say what to do.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|cause| ServeError::Listen { address, cause })
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    bind(address).map_err(|cause| ServeError::Listen { address, cause })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A server that is started anew need not wait for the connections of the one before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Runs a server on the calling thread until `stop` completes, and then until its running tasks are done, at
@@ -116,8 +131,12 @@ async fn serve(
     let counted = executor.clone();
     let load = LoadWatch::start(&config.root, move || counted.counts().waiting)?;
     let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
-    let connections = Arc::new(Connections::new(config.max_connections, Arc::clone(&metrics)));
-    let listener = listen(config.listen).await?;
+    let connections = Arc::new(Connections::new(
+        config.max_connections,
+        config.idle_limit,
+        Arc::clone(&metrics),
+    ));
+    let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let wasm = Engine::new();
     if let Err(why) = &wasm {
