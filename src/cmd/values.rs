@@ -1,6 +1,6 @@
 //! Values with units, as users write them.
 
-use hwmeter::task::Speed;
+use hwmeter::task::{Content, InvalidContent, Speed};
 use hwmeter_hw::meter::MAX_RATE_HZ;
 use std::time::Duration;
 
@@ -132,6 +132,15 @@ pub fn latency(text: &str) -> Result<Duration, String> {
         Err("expected at most 60s".to_owned())
     } else {
         Ok(latency)
+    }
+}
+
+/// What a task computes. The file of a module needs no `wasm:` before it.
+pub fn content(text: &str) -> Result<Content, InvalidContent> {
+    if text.ends_with(".wasm") && !text.starts_with("wasm:") {
+        format!("wasm:{text}").parse()
+    } else {
+        text.parse()
     }
 }
 

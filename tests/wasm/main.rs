@@ -6,6 +6,7 @@ mod answers;
 mod common;
 mod examples;
 mod hostile;
+mod tasks_run;
 
 use common::{Listening, have};
 use serde_json::Value;

@@ -21,7 +21,7 @@ use hwmeter::offload::site::{Site, Watch};
 use hwmeter::offload::{Access, Url};
 use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
-use hwmeter::task::{Kernel, Speed, Task, Work};
+use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;

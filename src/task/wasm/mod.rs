@@ -56,6 +56,7 @@ pub use error::WasmError;
 pub use id::{InvalidId, ModuleId};
 pub use module::Module;
 pub use run::Done;
+pub use wasi::Output;
 
 /// Stack for a task's calls; what the program keeps in its linear memory is not on it.
 pub const STACK_BYTES: usize = 512 << 10;

@@ -587,7 +587,10 @@ fn a_module_is_compiled_once() {
 
 #[test]
 fn the_cache_is_bounded_by_bytes() {
-    let one = ENGINE.load(&body("(i64.const -1)"), &never).unwrap().compiled_bytes() as u64;
+    let one = ENGINE
+        .load(&body("(i64.const -1)"), &never)
+        .unwrap()
+        .compiled_bytes() as u64;
     let engine = Engine::with_cache(4 * one).unwrap();
     let ids: Vec<_> = (0..12)
         .map(|i| {
