@@ -17,11 +17,11 @@ pub const MAX_FUNCTION_BYTES: u64 = 128 << 10;
 /// The most parameters, or results, of a function or block.
 pub const MAX_ARITY: usize = 32;
 /// Loops within loops.
-pub const MAX_LOOP_DEPTH: usize = 64;
+pub const MAX_LOOP_DEPTH: usize = 24;
 /// The largest bytes x (local variables + [`BASE_LOCALS`]) of one function.
-pub const MAX_FUNCTION_WORK: u64 = 1 << 24;
+pub const MAX_FUNCTION_WORK: u64 = 1 << 23;
 /// The largest sum of these.
-pub const MAX_WORK: u64 = 1 << 27;
+pub const MAX_WORK: u64 = 1 << 26;
 /// What a function without local variables counts as.
 pub const BASE_LOCALS: u64 = 16;
 

@@ -395,19 +395,19 @@ fn modules_that_would_take_too_long_to_compile_are_refused() {
     fails(
         &loops(MAX_LOOP_DEPTH + 1),
         "module_too_complex",
-        "65 loops within each other",
+        "25 loops within each other",
     );
 
     let function =
         |locals: usize| format!("(func (local{}) {})", " i64".repeat(locals), &nops[..4 * 100_000]);
-    assert_eq!(check(&module(&function(150))), Ok(()));
+    assert_eq!(check(&module(&function(60))), Ok(()));
     fails(
-        &module(&function(160)),
+        &module(&function(70)),
         "module_too_complex",
         "local variables in one function",
     );
     fails(
-        &module(&function(150).repeat(9)),
+        &module(&function(60).repeat(9)),
         "module_too_complex",
         "over all functions",
     );
