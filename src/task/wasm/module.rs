@@ -19,7 +19,9 @@ impl Module {
     /// Checks and compiles.
     pub(super) fn compile(shared: &Arc<Shared>, id: ModuleId, wasm: &[u8]) -> Result<Self, WasmError> {
         super::check::check(wasm)?;
-        let module = wasmtime::Module::from_binary(&shared.engine, wasm).map_err(invalid)?;
+        wasmtime::Module::validate(&shared.engine, wasm).map_err(invalid)?;
+        // What fails now is the machine's doing, such as memory that may not be made executable.
+        let module = wasmtime::Module::from_binary(&shared.engine, wasm).map_err(WasmError::engine)?;
         check_exports(&module)?;
         let mut linker = shared.linker.clone();
         wasi::define_missing(&mut linker, &module).map_err(WasmError::engine)?;
