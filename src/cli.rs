@@ -4,6 +4,7 @@ use crate::cmd::values;
 use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
+use hwmeter::marks::PhaseName;
 use hwmeter::offload::url::Url;
 use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
 use hwmeter::task::Speed;
@@ -187,7 +188,7 @@ pub struct IntegrateArgs {
 pub struct MarkArgs {
     /// The phase's name: up to 100 bytes on one line
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub name: PhaseName,
 }
 
 #[derive(Debug, Args)]
