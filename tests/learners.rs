@@ -67,6 +67,8 @@ fn a_comparison_has_all_its_figures() {
         "2",
         "--tasks",
         "60",
+        "--sensor",
+        "cpu-model",
         "--json",
         "--set",
         "dqn.hidden=[32]",
@@ -78,7 +80,16 @@ fn a_comparison_has_all_its_figures() {
         for key in ["mean_reward", "ci95", "regret", "miss_rate"] {
             assert!(row[key].is_number(), "{key}: {row}");
         }
-        for key in ["decide_s", "update_s"] {
+        let keys = [
+            "decide_s",
+            "update_s",
+            "decide_j",
+            "decide_u_j",
+            "update_j",
+            "update_u_j",
+            "kind",
+        ];
+        for key in keys {
             assert_eq!(row[key].is_null(), row["name"] == "oracle", "{key}: {row}");
         }
     }

@@ -14,6 +14,9 @@ fn small() -> Settings {
             hidden: vec![20, 16],
             epsilon_start: 0.5,
             gamma: 0.5,
+            target_every: 7,
+            replay: 30,
+            replay_batch: 2,
             ..Default::default()
         },
         ac: ac::Config {
