@@ -73,9 +73,11 @@ fn a_comparison_has_all_its_figures() {
         "--set",
         "dqn.hidden=[32]",
     ];
-    let rows = document(&args);
+    let some = ["dqn", "greedy", "random"];
+    let learners = some.iter().flat_map(|name| ["--learner", name]);
+    let rows = document(&args.into_iter().chain(learners).collect::<Vec<_>>());
     assert_eq!(names(&rows)[0], "oracle");
-    assert_eq!(names(&rows)[1..], NAMES);
+    assert_eq!(names(&rows)[1..], some);
     for row in &rows {
         for key in ["mean_reward", "ci95", "regret", "miss_rate"] {
             assert!(row[key].is_number(), "{key}: {row}");
