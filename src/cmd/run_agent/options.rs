@@ -33,14 +33,9 @@ pub fn inherit(command: &mut Command) -> anyhow::Result<()> {
     };
     args.given = given(std::env::args_os());
     if let Some(dir) = &args.resume {
-        let all = over_earlier(args.given.clone(), earlier(dir)?);
-        let context = || {
-            format!(
-                "cannot resume {}: its options do not hold any more",
-                dir.display()
-            )
-        };
-        *args = parse(all).with_context(context)?;
+        let context = || format!("cannot resume {}", dir.display());
+        let earlier = earlier(dir).with_context(context)?;
+        *args = parse(over_earlier(args.given.clone(), earlier)).with_context(context)?;
     }
     Ok(())
 }
