@@ -67,8 +67,8 @@ fn given(line: impl IntoIterator<Item = OsString>) -> Given {
 /// The options of the run in `dir`.
 fn earlier(dir: &Path) -> anyhow::Result<Given> {
     let dir = RunDir::open(dir);
-    let options = dir.read_manifest()?["options"].take();
-    serde_json::from_value(options).with_context(|| {
+    let options = dir.read_manifest()?.get("options").cloned();
+    serde_json::from_value(options.unwrap_or_default()).with_context(|| {
         format!(
             "{} lacks the options of its run; was it edited?",
             dir.manifest().display()
