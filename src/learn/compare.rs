@@ -3,12 +3,15 @@
 //! Every learner meets the same runs of [`environment`]: run `i` is drawn from seed `seed + i`, and a learner's
 //! draws from that seed too. Intervals are those of the mean over runs, by Student's t.
 
+use super::bench::{self, CallJoules};
 use super::environment::{self, Score, ToyTask};
 use super::{LearnError, Learner, LearnerName, Settings, build};
+use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -50,6 +53,11 @@ pub struct Row {
     pub decide_s: Option<f64>,
     /// Median seconds of an update; absent for the oracle.
     pub update_s: Option<f64>,
+    /// Joules of both; absent for the oracle, and where none were measured.
+    #[serde(flatten)]
+    pub joules: CallJoules,
+    /// Whether those joules are measured, modelled or simulated.
+    pub kind: Option<&'static str>,
 }
 
 impl Comparison {
@@ -73,6 +81,19 @@ impl Comparison {
             rows.insert(0, Row::oracle(first));
         }
         Ok(rows)
+    }
+
+    /// Measures the joules of each learner's decisions and updates, one learner after the other, into its row.
+    pub fn measure_joules(&self, rows: &mut [Row], meter: &Meter, block: Duration) -> Result<(), LearnError> {
+        for name in &self.learners {
+            let label = name.to_string();
+            let joules = bench::joules(*name, &self.settings, self.seed, meter, block)?;
+            for row in rows.iter_mut().filter(|row| row.name == label) {
+                row.joules = joules;
+                row.kind = Some(meter.info().kind.as_str());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +124,8 @@ impl Row {
             gap_closed_ci95,
             decide_s: time(|s| s.decide_s),
             update_s: time(|s| s.update_s),
+            joules: CallJoules::default(),
+            kind: None,
         }
     }
 
@@ -178,7 +201,7 @@ mod tests {
         let deep = ["ac", "dqn", "stream-q", "stream-ac"].map(|name| row(name).gap_closed);
         assert!(deep.into_iter().fold(f64::MIN, f64::max) > 0.75, "{deep:?}");
         assert!(row("ac").gap_closed > 0.25, "{:?}", row("ac"));
-        let fixed = ["local", "mec", "cloud"].map(|name| row(name).mean_reward);
+        let fixed = ["local", "mec", "cloud", "random"].map(|name| row(name).mean_reward);
         let best_fixed = fixed.into_iter().fold(f64::MIN, f64::max);
         for name in [
             "ac",

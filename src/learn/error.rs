@@ -24,7 +24,7 @@ pub enum LearnError {
         /// What it is.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
     /// A checkpoint is damaged, or is of another learner or size.
     #[error("checkpoint {origin}: {what}")]

@@ -3,8 +3,9 @@
 //! ```text
 //! features     state in physical units -> five normalised numbers; reward -> deviations
 //! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
-//! mlp adam simd                           the native engine under ac and dqn
+//! mlp optimiser adam sgd simd             the native engine under ac and dqn
 //! memory       what every network learner keeps beside its networks
+//! replay       past transitions, for a dqn that is told to keep some
 //! stream_net   the network of stream_q and stream_ac
 //! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
@@ -35,9 +36,12 @@ pub mod guard;
 pub mod linucb;
 mod memory;
 pub mod mlp;
+pub mod optimiser;
 mod random;
 pub mod reference;
+mod replay;
 mod settings;
+mod sgd;
 mod simd;
 pub mod stream_ac;
 mod stream_net;
