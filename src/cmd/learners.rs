@@ -6,7 +6,7 @@ use crate::ui::{self, BOLD, paint, table};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use hwmeter::learn::compare::{Comparison, Row};
-use hwmeter::learn::{Description, LearnerName, Settings, bench, build};
+use hwmeter::learn::{Description, Engine, LearnerName, Settings, bench};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::meter::{Meter, MeterOptions};
@@ -19,22 +19,29 @@ const BLOCK: Duration = Duration::from_millis(400);
 /// Lists, compares or measures the learners.
 pub fn run(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<()> {
     let settings = args.settings.read()?;
+    let engine = args.engine.choose(root)?;
+    let all = LearnerName::value_variants().iter().copied();
     let names = match args.learner.as_slice() {
-        [] => LearnerName::value_variants(),
-        some => some,
+        [] => all.filter(|name| engine.has(*name)).collect(),
+        some => some.to_vec(),
     };
     if args.compare {
-        compare(args, names, settings)
+        compare(args, engine, names, settings)
     } else if args.bench {
-        measure(args, names, &settings, root, calibration)
+        measure(args, engine, &names, &settings, root, calibration)
     } else {
-        list(args, names, &settings)
+        list(args, engine, &names, &settings)
     }
 }
 
 /// The settings as a TOML file that `--learner-config` reads.
-fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyhow::Result<()> {
-    let describe = |name: &LearnerName| Ok(build(*name, args.seed, settings)?.describe());
+fn list(
+    args: &LearnersArgs,
+    engine: Engine,
+    names: &[LearnerName],
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let describe = |name: &LearnerName| Ok(engine.build(*name, args.seed, settings)?.describe());
     let all: Vec<Description> = names.iter().map(describe).collect::<anyhow::Result<_>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&all)?);
@@ -53,9 +60,15 @@ fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyh
     Ok(())
 }
 
-fn compare(args: &LearnersArgs, names: &[LearnerName], settings: Settings) -> anyhow::Result<()> {
+fn compare(
+    args: &LearnersArgs,
+    engine: Engine,
+    names: Vec<LearnerName>,
+    settings: Settings,
+) -> anyhow::Result<()> {
     let comparison = Comparison {
-        learners: names.to_vec(),
+        engine,
+        learners: names,
         settings,
         seed: args.seed,
         runs: args.seeds as usize,
@@ -114,6 +127,7 @@ pub fn print_rows(rows: &[Row]) {
 
 fn measure(
     args: &LearnersArgs,
+    engine: Engine,
     names: &[LearnerName],
     settings: &Settings,
     root: &Root,
@@ -123,7 +137,7 @@ fn measure(
     let info = sensor.info();
     let meter = Meter::start(sensor, MeterOptions::at(info.default_rate_hz()))
         .with_context(|| format!("sensor {} cannot be read", info.id))?;
-    let one = |name: &LearnerName| bench::measure(*name, settings, args.seed, &meter, BLOCK);
+    let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &meter, BLOCK);
     let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&rows)?);

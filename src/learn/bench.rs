@@ -5,7 +5,7 @@
 //! hold all that the sensor sees meanwhile, the idle board included, as the joules of a run do.
 
 use super::environment::transitions;
-use super::{Cost, LearnError, LearnerName, Settings, Transition, build};
+use super::{Cost, Engine, LearnError, LearnerName, Settings, Transition};
 use hwmeter_hw::combine::Terms;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::Repeated;
@@ -55,6 +55,7 @@ pub struct Row {
 
 /// Measures one learner; each of its blocks takes `block`.
 pub fn measure(
+    engine: Engine,
     name: LearnerName,
     settings: &Settings,
     seed: u64,
@@ -62,7 +63,7 @@ pub fn measure(
     block: Duration,
 ) -> Result<Row, LearnError> {
     let all = transitions(500, seed);
-    let mut learner = build(name, seed, settings)?;
+    let mut learner = engine.build(name, seed, settings)?;
     let cost = |t: &Transition| Cost {
         energy_j: -t.reward,
         latency_s: 0.5 * t.state.deadline_s,

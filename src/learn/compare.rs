@@ -4,7 +4,7 @@
 //! draws from that seed too. Intervals are those of the mean over runs, by Student's t.
 
 use super::environment::{self, Score, ToyTask};
-use super::{LearnError, Learner, LearnerName, Settings, build};
+use super::{Engine, LearnError, Learner, LearnerName, Settings};
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
 use std::sync::Mutex;
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// What does their arithmetic.
+    pub engine: Engine,
     /// The learners.
     pub learners: Vec<LearnerName>,
     /// Their settings.
@@ -61,7 +63,7 @@ impl Comparison {
             .flat_map(|name| (0..self.runs).map(move |run| (*name, run)))
             .collect();
         let scores = parallel(&jobs, |(name, run)| {
-            let mut learner = build(*name, seeds[*run], &self.settings)?;
+            let mut learner = self.engine.build(*name, seeds[*run], &self.settings)?;
             environment::run(&mut *learner, &runs[*run])
         });
         let scores: Vec<Score> = scores.into_iter().collect::<Result<_, _>>()?;
@@ -166,6 +168,7 @@ mod tests {
     #[test]
     fn learners_with_their_defaults_meet_the_demands() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: LearnerName::value_variants().to_vec(),
             settings: Settings::default(),
             seed: 50,
@@ -200,6 +203,7 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_the_threads() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: vec![LearnerName::Linucb, LearnerName::Random],
             settings: Settings::default(),
             seed: 1,

@@ -9,6 +9,7 @@ use super::adam::Adam;
 use super::features;
 use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
+use super::network::Network;
 use super::settings::{self, falling, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -84,15 +85,26 @@ impl Config {
 
 /// A Q-network and what it needs to act and learn.
 #[derive(Clone, Debug)]
-pub struct Dqn {
+pub struct Dqn<N = Mlp> {
     config: Config,
     memory: Memory,
-    network: Mlp,
+    network: N,
 }
 
 impl Dqn {
-    /// A fresh learner.
+    /// A fresh learner of the native engine.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        Self::with(config, seed, Ok)
+    }
+}
+
+impl<N: Network> Dqn<N> {
+    /// A fresh learner of another engine, which `engine` takes the untrained network to.
+    pub(crate) fn with(
+        config: Config,
+        seed: u64,
+        engine: impl Fn(Mlp) -> Result<N, LearnError>,
+    ) -> Result<Self, LearnError> {
         config.check()?;
         let mut memory = Memory::new(seed);
         let adam = Adam {
@@ -106,12 +118,12 @@ impl Dqn {
         Ok(Self {
             config,
             memory,
-            network,
+            network: engine(network)?,
         })
     }
 
     /// The network, to look at.
-    pub fn network(&self) -> &Mlp {
+    pub fn network(&self) -> &N {
         &self.network
     }
 
@@ -126,15 +138,16 @@ impl Dqn {
     }
 
     /// gamma times the value of the best placement in `raw`, before any update.
-    fn future(&mut self, raw: &[f64; features::FEATURES]) -> f32 {
+    fn future(&mut self, raw: &[f64; features::FEATURES]) -> Result<f32, LearnError> {
         if self.config.gamma == 0.0 {
-            return 0.0;
+            return Ok(0.0);
         }
-        self.config.gamma as f32 * highest(self.network.forward(&self.memory.states.apply_f32(raw)))
+        let values = self.network.forward(&self.memory.states.apply_f32(raw))?;
+        Ok(self.config.gamma as f32 * highest(values))
     }
 }
 
-impl Learner for Dqn {
+impl<N: Network> Learner for Dqn<N> {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         features::raw(state)?;
         if let Some(decision) = self.memory.explore(self.epsilon()) {
@@ -148,7 +161,7 @@ impl Learner for Dqn {
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
         let features = self.memory.features(state)?;
-        Ok(best(self.network.forward(&features)))
+        Ok(best(self.network.forward(&features)?))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -157,13 +170,14 @@ impl Learner for Dqn {
             reward,
             after,
         } = self.memory.observe(transition)?;
-        let target = reward + self.future(&after);
+        let target = reward + self.future(&after)?;
         let action = transition.placement as usize;
-        let error = self.network.forward(&self.memory.states.apply_f32(&before))[action] - target;
+        let values = self.network.forward(&self.memory.states.apply_f32(&before))?;
+        let error = values[action] - target;
         let huber = self.config.huber as f32;
         let mut gradient = [0.0; Placement::ALL.len()];
         gradient[action] = error.clamp(-huber, huber);
-        self.network.descend(&gradient);
+        self.network.descend(&gradient)?;
         self.memory.updated(error);
         Ok(())
     }
@@ -198,6 +212,7 @@ impl Learner for Dqn {
             self.network.parameters(),
             &self.config,
         )
+        .of_engine(self.network.engine())
     }
 }
 
