@@ -76,6 +76,7 @@ fn main() -> io::Result<()> {
     }
     peers(&mut page)?;
     page.push_str(&hwmeter_bench::learners::section()?);
+    page.push_str(&hwmeter_bench::engines::section());
     std::fs::write(file, page)
 }
 
@@ -84,7 +85,9 @@ fn peers(page: &mut String) -> io::Result<()> {
     eprintln!("peers ...");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/compare");
     let output = Command::new(script).output()?;
-    page.push_str("## Updates beside PyTorch and TensorFlow\n\n`bench/peers/compare`, one thread each.\n\n");
+    page.push_str(
+        "## Updates beside PyTorch, tch and TensorFlow\n\n`bench/peers/compare`, one thread each.\n\n",
+    );
     if output.status.success() {
         page.push_str(&String::from_utf8_lossy(&output.stdout));
     } else {
