@@ -56,23 +56,20 @@ pub enum EngineError {
 
 impl Engine {
     /// libtorch on the CPU, or on the first CUDA device if `gpu` is set.
+    #[cfg(feature = "torch")]
     pub fn torch(gpu: bool) -> Result<Self, EngineError> {
-        #[cfg(feature = "torch")]
-        return super::torch::device(gpu).map(Self::Torch);
-        #[cfg(not(feature = "torch"))]
-        {
-            let _ = gpu;
-            Err(EngineError::NotBuilt)
-        }
+        super::torch::device(gpu).map(Self::Torch)
+    }
+
+    /// Always [`EngineError::NotBuilt`]: this build lacks the cargo feature `torch`.
+    #[cfg(not(feature = "torch"))]
+    pub fn torch(_gpu: bool) -> Result<Self, EngineError> {
+        Err(EngineError::NotBuilt)
     }
 
     /// Whether this engine has that learner.
     pub fn has(self, learner: LearnerName) -> bool {
-        match self {
-            Self::Native => true,
-            #[cfg(feature = "torch")]
-            Self::Torch(_) => super::torch::has(learner),
-        }
+        self == Self::Native || matches!(learner, LearnerName::Ac | LearnerName::Dqn)
     }
 
     /// A fresh learner; `settings` of other learners are not looked at. The same seed gives the same weights and

@@ -16,7 +16,7 @@ const ERROR_RATE: f64 = 0.05;
 pub struct Guard {
     learner: Box<dyn Learner>,
     mode: Mode,
-    /// With what a diverged learner is built anew; `None`: it is only reported.
+    /// By and with what a diverged learner is built anew; `None`: it is only reported.
     rebuild: Option<(Engine, Settings, u64)>,
     mean_error: f64,
     counts: Counts,
@@ -60,7 +60,7 @@ impl Guard {
         }
     }
 
-    /// Builds the learner anew when it diverges, with these settings and another seed each time.
+    /// Builds the learner anew when it diverges, in this engine with these settings, and another seed each time.
     pub fn reset_on_divergence(mut self, engine: Engine, settings: Settings, seed: u64) -> Self {
         self.rebuild = Some((engine, settings, seed));
         self

@@ -157,14 +157,18 @@ impl Mlp {
     #[cfg(feature = "torch")]
     pub(crate) fn values(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let of_layer = |(i, layer): (usize, &Layer)| {
-            layer.tensors().map(|(name, shape, lanes)| {
+            // Adam's moments have a dot in their names.
+            let values = layer
+                .tensors()
+                .into_iter()
+                .filter(|(name, ..)| !name.contains('.'));
+            let dense = values.map(|(name, shape, lanes)| {
                 let values = without_padding(&shape, lanes);
                 (format!("{i}.{name}"), shape, values)
-            })
+            });
+            dense.collect::<Vec<_>>()
         };
-        let all = self.layers.iter().enumerate().flat_map(of_layer);
-        all.filter(|(name, ..)| !name.ends_with(MEAN) && !name.ends_with(SQUARE))
-            .collect()
+        self.layers.iter().enumerate().flat_map(of_layer).collect()
     }
 
     /// What hidden units do, and the optimiser.
@@ -254,10 +258,6 @@ impl Layer {
     }
 }
 
-/// Endings of the names of Adam's moments in a checkpoint.
-pub(crate) const MEAN: &str = ".mean";
-pub(crate) const SQUARE: &str = ".square";
-
 /// The numbers of a network's tensor in a checkpoint; a mean of squares must not be negative.
 pub(crate) fn read<'a>(
     checkpoint: &'a Checkpoint,
@@ -265,7 +265,7 @@ pub(crate) fn read<'a>(
     shape: &[usize],
 ) -> Result<&'a [f32], LearnError> {
     let values = checkpoint.f32s(name, shape)?;
-    if name.ends_with(SQUARE) && values.iter().any(|v| *v < 0.0) {
+    if name.ends_with(".square") && values.iter().any(|v| *v < 0.0) {
         return Err(checkpoint.error(format!("{name} holds a negative mean of squares")));
     }
     Ok(values)

@@ -25,11 +25,6 @@ pub fn device(gpu: bool) -> Result<Device, EngineError> {
     Ok(Device::Cpu)
 }
 
-/// Whether a learner has this engine.
-pub fn has(learner: LearnerName) -> bool {
-    matches!(learner, LearnerName::Ac | LearnerName::Dqn)
-}
-
 /// A fresh learner on that device.
 pub fn build(
     device: Device,

@@ -7,7 +7,7 @@
 
 use super::super::adam::Adam;
 use super::super::engine::EngineError;
-use super::super::mlp::{Activation, MEAN, Mlp, SQUARE, read};
+use super::super::mlp::{Activation, Mlp, read};
 use super::super::network::Network;
 use super::super::{Checkpoint, LearnError};
 use tch::{Device, TchError, Tensor, no_grad};
@@ -90,7 +90,16 @@ impl TorchNetwork {
         // The slope of this product by the outputs is the gradient given.
         let loss = outputs.f_dot(&gradient)?;
         let slopes = Tensor::f_run_backward(&[loss], &self.leaves, false, false)?;
-        no_grad(|| self.apply(&slopes))
+        no_grad(|| self.apply(&slopes))?;
+        self.wait()
+    }
+
+    /// CUDA works behind our back: until the step is done, so that its time and joules are counted as its own.
+    fn wait(&self) -> Result<(), TchError> {
+        match self.device {
+            Device::Cuda(_) => self.value.f_narrow(0, 0, 1)?.f_copy_data(&mut [0f32], 1),
+            _ => Ok(()),
+        }
     }
 
     /// Adam, as in [`super::super::adam`]. Without factors on the products, which `tch` leaves out, the step is
@@ -122,7 +131,11 @@ impl TorchNetwork {
 
     /// The flat tensors with the endings of their names in a checkpoint.
     fn flats(&self) -> [(&'static str, &Tensor); 3] {
-        [("", &self.value), (MEAN, &self.mean), (SQUARE, &self.square)]
+        [
+            ("", &self.value),
+            (".mean", &self.mean),
+            (".square", &self.square),
+        ]
     }
 
     fn failed(&self, error: &TchError) -> LearnError {
