@@ -4,7 +4,7 @@
 //! [`Network`](super::network::Network): same initial weights, same draws, same checkpoints. Gradients come from
 //! torch's autograd, so this is also an independent check of our own.
 //!
-//! On the CPU libtorch is told to use one thread, for the whole process: at batch size 1 a layer takes microseconds,
+//! On the CPU libtorch uses one thread, in the whole process: at batch size 1 a layer takes microseconds,
 //! less than it takes to wake a second thread, and the other cores are there for the tasks.
 
 mod network;
@@ -17,12 +17,12 @@ pub use tch::Device;
 
 /// The CPU, or the first CUDA device; `CUDA_VISIBLE_DEVICES` says which is the first.
 pub fn device(gpu: bool) -> Result<Device, EngineError> {
-    if gpu {
-        check_cuda(tch::utils::has_cudart(), tch::Cuda::device_count())?;
-        return Ok(Device::Cuda(0));
-    }
     tch::set_num_threads(1);
-    Ok(Device::Cpu)
+    if !gpu {
+        return Ok(Device::Cpu);
+    }
+    check_cuda(tch::utils::has_cudart(), tch::Cuda::device_count())?;
+    Ok(Device::Cuda(0))
 }
 
 /// A fresh learner on that device.

@@ -1,8 +1,8 @@
 //! A network of fully connected layers in libtorch, with Adam.
 //!
 //! All weights and biases stand in one flat tensor of which those of the layers are views, and so do Adam's moments:
-//! a step of Adam is seven operations for the whole network instead of seven per layer, which on a GPU are seven
-//! launches. It is written out here because the optimisers of `tch` do not give their moments away, and a
+//! a step of Adam is seven operations on the whole network instead of seven for each weight matrix and bias, which
+//! on a GPU are as many launches. It is written out here because the optimisers of `tch` do not give their moments away, and a
 //! checkpoint needs them.
 
 use super::super::adam::Adam;
