@@ -1,5 +1,6 @@
 //! The command line: clap structs only.
 
+use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
 use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -220,7 +221,8 @@ pub struct RunAgentArgs {
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,
-    /// Go on where the run in DIR stopped: its learner, its tasks, from its last checkpoint on. Results go to a new folder
+    /// Go on where the run in DIR stopped: its learner, its tasks and its options, from its last checkpoint on. Options
+    /// given here win over its own. Results go to a new folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["learner", "learner_config", "set", "seed"])]
     pub resume: Option<PathBuf>,
     /// Tasks between two checkpoints of the learner
@@ -268,6 +270,9 @@ pub struct RunAgentArgs {
     /// Print the summary as one JSON document
     #[arg(long)]
     pub json: bool,
+    /// All of these as they were typed, those of a resumed run included
+    #[arg(skip)]
+    pub given: Given,
 }
 
 /// What does the arithmetic of learners.
@@ -335,7 +340,7 @@ pub struct LearnersArgs {
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 50)]
     pub seed: u64,
-    /// Sensor to read, as `hwmeter probe` names it (--bench) [default: the best one found]
+    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,
     /// Print one JSON document

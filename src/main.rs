@@ -14,7 +14,11 @@ use tracing::level_filters::LevelFilter;
 fn main() -> ExitCode {
     // A mark tells this moment: the closest to the one at which its caller decided to make it.
     let began = MonotonicClock.now();
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Err(error) = cmd::run_agent::options::inherit(&mut cli.command) {
+        ui::print_error(&error);
+        return ExitCode::FAILURE;
+    }
     hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);

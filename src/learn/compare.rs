@@ -3,12 +3,15 @@
 //! Every learner meets the same runs of [`environment`]: run `i` is drawn from seed `seed + i`, and a learner's
 //! draws from that seed too. Intervals are those of the mean over runs, by Student's t.
 
+use super::bench::{self, CallJoules};
 use super::environment::{self, Score, ToyTask};
 use super::{Engine, LearnError, Learner, LearnerName, Settings};
+use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -52,6 +55,11 @@ pub struct Row {
     pub decide_s: Option<f64>,
     /// Median seconds of an update; absent for the oracle.
     pub update_s: Option<f64>,
+    /// Joules of both; absent for the oracle, and where none were measured.
+    #[serde(flatten)]
+    pub joules: CallJoules,
+    /// Whether those joules are measured, modelled or simulated.
+    pub kind: Option<&'static str>,
 }
 
 impl Comparison {
@@ -75,6 +83,19 @@ impl Comparison {
             rows.insert(0, Row::oracle(first));
         }
         Ok(rows)
+    }
+
+    /// Measures the joules of each learner's decisions and updates, one learner after the other, into its row.
+    pub fn measure_joules(&self, rows: &mut [Row], meter: &Meter, block: Duration) -> Result<(), LearnError> {
+        for name in &self.learners {
+            let label = name.to_string();
+            let joules = bench::joules(self.engine, *name, &self.settings, self.seed, meter, block)?;
+            for row in rows.iter_mut().filter(|row| row.name == label) {
+                row.joules = joules;
+                row.kind = Some(meter.info().kind.as_str());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -105,6 +126,8 @@ impl Row {
             gap_closed_ci95,
             decide_s: time(|s| s.decide_s),
             update_s: time(|s| s.update_s),
+            joules: CallJoules::default(),
+            kind: None,
         }
     }
 

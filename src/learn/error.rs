@@ -24,7 +24,7 @@ pub enum LearnError {
         /// What it is.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
     /// The engine cannot be used, or has failed.
     #[error(transparent)]

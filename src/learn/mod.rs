@@ -4,9 +4,10 @@
 //! features     state in physical units -> five normalised numbers; reward -> deviations
 //! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
 //! network      what ac and dqn need of a network; engine: whose arithmetic it is
-//! mlp adam simd                           the native engine
+//! mlp optimiser adam sgd simd             the native engine
 //! torch        the torch engine (cargo feature `torch`)
 //! memory       what every network learner keeps beside its networks
+//! replay       past transitions, for a dqn that is told to keep some
 //! stream_net   the network of stream_q and stream_ac
 //! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
@@ -39,9 +40,12 @@ pub mod linucb;
 mod memory;
 pub mod mlp;
 pub mod network;
+pub mod optimiser;
 mod random;
 pub mod reference;
+mod replay;
 mod settings;
+mod sgd;
 mod simd;
 pub mod stream_ac;
 mod stream_net;

@@ -15,9 +15,15 @@ pub trait Network: Clone + Send {
     /// The outputs for `x`, one value per input, which are remembered for [`descend`](Self::descend).
     fn forward(&mut self, x: &[f32]) -> Result<&[f32], LearnError>;
 
-    /// One step of Adam down the loss whose gradient by the outputs of the last [`forward`](Self::forward) is
+    /// One step of the optimiser down the loss whose gradient by the outputs of the last [`forward`](Self::forward) is
     /// `gradient`; at most one for each of them.
     fn descend(&mut self, gradient: &[f32]) -> Result<(), LearnError>;
+
+    /// A copy without moments, which is not trained but follows by [`approach`](Self::approach).
+    fn frozen(&self) -> Self;
+
+    /// Moves every weight a share `tau` of the way to that of `other`, a network of the same sizes; 1 copies it.
+    fn approach(&mut self, other: &Self, tau: f32) -> Result<(), LearnError>;
 
     /// How many weights and biases there are.
     fn parameters(&self) -> usize;
@@ -42,6 +48,15 @@ impl Network for Mlp {
 
     fn descend(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
         Self::descend(self, gradient);
+        Ok(())
+    }
+
+    fn frozen(&self) -> Self {
+        Self::frozen(self)
+    }
+
+    fn approach(&mut self, other: &Self, tau: f32) -> Result<(), LearnError> {
+        Self::approach(self, other, tau);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `hwmeter run-agent`: the main job.
 
+pub mod options;
 pub mod plan;
 mod progress;
 mod report;
@@ -169,10 +170,11 @@ impl Setup {
         let cost = CostModel::calibrate(clock_rate.hz);
         let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
         let awake = SuspendWatch::begin(&MonotonicClock);
-        let reward = reward_rule(args, &envelope);
+        let reward = reward_rule(args, plan.reward, &envelope);
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
             "arguments": std::env::args().collect::<Vec<_>>(),
+            "options": args.given,
             "seed": plan.seed,
             "board": context.board,
             "sensor": meter.info(),
@@ -266,12 +268,17 @@ fn device_speed(args: &RunAgentArgs) -> anyhow::Result<Speed> {
     })
 }
 
-fn reward_rule(args: &RunAgentArgs, envelope: &PowerEnvelope) -> RewardRule {
-    let penalty = match args.penalty {
-        Some(joules) => Penalty::Constant(Joules(joules)),
-        None => Penalty::FullLoad(envelope.full_watts),
-    };
-    RewardRule { penalty }
+/// As told, else that of the run that is taken up, else by this board's full-load power.
+fn reward_rule(args: &RunAgentArgs, earlier: Option<RewardRule>, envelope: &PowerEnvelope) -> RewardRule {
+    match (args.penalty, earlier) {
+        (Some(joules), _) => RewardRule {
+            penalty: Penalty::Constant(Joules(joules)),
+        },
+        (None, Some(rule)) => rule,
+        (None, None) => RewardRule {
+            penalty: Penalty::FullLoad(envelope.full_watts),
+        },
+    }
 }
 
 /// Starts to sample the device: the whole board, or this process's share of it.

@@ -3,6 +3,7 @@
 use crate::cli::RunAgentArgs;
 use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::agent::reward::RewardRule;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub tasks: u32,
     /// The first one to run.
     pub first: u64,
+    /// What results were worth in the run that is taken up.
+    pub reward: Option<RewardRule>,
 }
 
 impl Plan {
@@ -54,6 +57,7 @@ impl Plan {
             seed: args.seed.unwrap_or(SEED),
             tasks: args.tasks.unwrap_or(TASKS),
             first: 0,
+            reward: None,
         })
     }
 
@@ -73,6 +77,7 @@ impl Plan {
             seed,
             tasks: args.tasks.unwrap_or(TASKS),
             first: 0,
+            reward: None,
         })
     }
 
@@ -87,9 +92,10 @@ impl Plan {
         let position = Position::of(&checkpoint)?;
         let manifest = dir.read_manifest()?;
         let number = |key: &str| manifest.get(key).and_then(Value::as_u64);
-        let (Some(seed), Some(tasks)) = (number("seed"), number("tasks")) else {
+        let reward = serde_json::from_value(manifest["reward"].clone()).ok();
+        let (Some(seed), Some(tasks), Some(reward)) = (number("seed"), number("tasks"), reward) else {
             bail!(
-                "{} lacks the seed or the number of tasks; was it edited?",
+                "{} lacks the seed, the number of tasks or the reward; was it edited?",
                 dir.manifest().display()
             );
         };
@@ -110,6 +116,7 @@ impl Plan {
             seed,
             tasks: args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX)),
             first: position.next_task,
+            reward: Some(reward),
         })
     }
 }

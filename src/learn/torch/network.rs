@@ -1,7 +1,7 @@
-//! A network of fully connected layers in libtorch, with Adam.
+//! A network of fully connected layers in libtorch, with its optimiser.
 //!
-//! All weights and biases stand in one flat tensor of which those of the layers are views, and so do Adam's moments:
-//! a step of Adam is seven operations on the whole network instead of seven for each weight matrix and bias, which
+//! All weights and biases stand in one flat tensor of which those of the layers are views, and so do Adam's moments: a
+//! step of Adam is seven operations on the whole network instead of seven for each weight matrix and bias, which
 //! on a GPU are as many launches. It is written out here because the optimisers of `tch` do not give their moments away, and a
 //! checkpoint needs them.
 
@@ -9,6 +9,7 @@ use super::super::adam::Adam;
 use super::super::engine::EngineError;
 use super::super::mlp::{Activation, Mlp, read};
 use super::super::network::Network;
+use super::super::optimiser::Optimiser;
 use super::super::{Checkpoint, LearnError};
 use tch::{Device, TchError, Tensor, no_grad};
 
@@ -19,11 +20,9 @@ pub(super) struct TorchNetwork {
     /// Names and shapes of weights and biases from the input up: the order in the flat tensors.
     parts: Vec<(String, Vec<usize>)>,
     hidden: Activation,
-    adam: Adam,
+    rule: Rule,
     steps: u64,
     value: Tensor,
-    mean: Tensor,
-    square: Tensor,
     /// Views of `value` by which autograd takes gradients: weights and biases in turn.
     leaves: Vec<Tensor>,
     /// The outputs of the last forward pass with autograd's record of it, until a step has used it up.
@@ -31,10 +30,23 @@ pub(super) struct TorchNetwork {
     output: Vec<f32>,
 }
 
+/// The optimiser with its state: running means of the gradients and of their squares.
+#[derive(Debug)]
+enum Rule {
+    Adam {
+        adam: Adam,
+        mean: Tensor,
+        square: Tensor,
+    },
+    Sgd {
+        rate: f64,
+    },
+}
+
 impl TorchNetwork {
     /// The weights of a network of the native engine that has not been trained yet.
     pub fn new(native: &Mlp, device: Device) -> Result<Self, EngineError> {
-        let (hidden, adam) = native.rules();
+        let (hidden, optimiser) = native.rules();
         let mut flat = Vec::with_capacity(native.parameters());
         let mut parts = Vec::new();
         for (name, shape, values) in native.values() {
@@ -44,23 +56,24 @@ impl TorchNetwork {
         let outputs = parts.last().map_or(0, |(_, shape)| shape[0]);
         let tensors = || {
             let value = Tensor::f_from_slice(&flat)?.f_to_device(device)?;
-            Ok((
-                value.f_zeros_like()?,
-                value.f_zeros_like()?,
-                views(&parts, &value)?,
-                value,
-            ))
+            let rule = match optimiser {
+                Optimiser::Adam(adam) => Rule::Adam {
+                    adam,
+                    mean: value.f_zeros_like()?,
+                    square: value.f_zeros_like()?,
+                },
+                Optimiser::Sgd { rate } => Rule::Sgd { rate },
+            };
+            Ok((rule, views(&parts, &value)?, value))
         };
-        let (mean, square, leaves, value) = tensors().map_err(|error| failed(device, &error))?;
+        let (rule, leaves, value) = tensors().map_err(|error| failed(device, &error))?;
         Ok(Self {
             device,
             parts,
             hidden,
-            adam,
+            rule,
             steps: 0,
             value,
-            mean,
-            square,
             leaves,
             recorded: None,
             output: vec![0.0; outputs],
@@ -102,44 +115,59 @@ impl TorchNetwork {
         }
     }
 
-    /// Adam, as in [`super::super::adam`]. Without factors on the products, which `tch` leaves out, the step is
-    /// m / (sqrt(v) * -root / rate - epsilon / rate).
     fn apply(&mut self, slopes: &[Tensor]) -> Result<(), TchError> {
         self.steps += 1;
-        let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let Adam {
-            rate,
-            beta1,
-            beta2,
-            epsilon,
-        } = self.adam;
-        let rate = rate / (1.0 - beta1.powi(t));
-        let root = 1.0 / (1.0 - beta2.powi(t)).sqrt();
-        let rows: Vec<Tensor> = slopes
-            .iter()
-            .map(|slope| slope.f_reshape(-1))
-            .collect::<Result<_, _>>()?;
-        let g = Tensor::f_cat(&rows, 0)?;
-        let _ = self.mean.f_lerp_(&g, 1.0 - beta1)?;
-        let _ = self.square.f_lerp_(&g.f_square()?, 1.0 - beta2)?;
-        let mut divisor = self.square.f_sqrt()?;
-        let _ = divisor.f_mul_scalar_(-root / rate)?;
-        let _ = divisor.f_add_scalar_(-epsilon / rate)?;
-        let _ = self.value.f_addcdiv_(&self.mean, &divisor)?;
-        Ok(())
+        let rows: Result<Vec<Tensor>, _> = slopes.iter().map(|slope| slope.f_reshape(-1)).collect();
+        let g = Tensor::f_cat(&rows?, 0)?;
+        self.rule.step(self.steps, &g, &mut self.value)
     }
 
     /// The flat tensors with the endings of their names in a checkpoint.
-    fn flats(&self) -> [(&'static str, &Tensor); 3] {
-        [
-            ("", &self.value),
-            (".mean", &self.mean),
-            (".square", &self.square),
-        ]
+    fn flats(&self) -> Vec<(&'static str, &Tensor)> {
+        let mut all = vec![("", &self.value)];
+        if let Rule::Adam { mean, square, .. } = &self.rule {
+            all.extend([(".mean", mean), (".square", square)]);
+        }
+        all
     }
 
     fn failed(&self, error: &TchError) -> LearnError {
         failed(self.device, error).into()
+    }
+}
+
+impl Rule {
+    /// Step `t`, counted from 1, by the gradient `g`; the formulas are those of [`super::super::adam`] and
+    /// [`super::super::sgd`]. `tch` leaves out the factor that PyTorch has on the quotient m / divisor, so the divisor
+    /// takes it: -(sqrt(v) root + epsilon) / rate.
+    fn step(&mut self, t: u64, g: &Tensor, value: &mut Tensor) -> Result<(), TchError> {
+        let (adam, mean, square) = match self {
+            Self::Adam { adam, mean, square } => (adam, mean, square),
+            Self::Sgd { rate } => return value.f_subtract_(&g.f_multiply_scalar(*rate)?).map(drop),
+        };
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        let rate = adam.rate / (1.0 - adam.beta1.powi(t));
+        let root = 1.0 / (1.0 - adam.beta2.powi(t)).sqrt();
+        let _ = mean.f_lerp_(g, 1.0 - adam.beta1)?;
+        let _ = square.f_lerp_(&g.f_square()?, 1.0 - adam.beta2)?;
+        let mut divisor = square.f_sqrt()?;
+        let _ = divisor.f_multiply_scalar_(-root / rate)?;
+        let _ = divisor.f_add_scalar_(-adam.epsilon / rate)?;
+        value.f_addcdiv_(mean, &divisor).map(drop)
+    }
+}
+
+/// With tensors of its own.
+impl Clone for Rule {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Adam { adam, mean, square } => Self::Adam {
+                adam: *adam,
+                mean: mean.copy(),
+                square: square.copy(),
+            },
+            Self::Sgd { rate } => Self::Sgd { rate: *rate },
+        }
     }
 }
 
@@ -161,6 +189,20 @@ impl Network for TorchNetwork {
     fn descend(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
         assert_eq!(gradient.len(), self.output.len(), "one slope per output");
         self.step(gradient).map_err(|error| self.failed(&error))
+    }
+
+    /// # Panics
+    /// When the device has no memory for it.
+    fn frozen(&self) -> Self {
+        Self {
+            rule: Rule::Sgd { rate: 0.0 },
+            ..self.clone()
+        }
+    }
+
+    fn approach(&mut self, other: &Self, tau: f32) -> Result<(), LearnError> {
+        let moved = no_grad(|| self.value.f_lerp_(&other.value, f64::from(tau)));
+        moved.map(drop).map_err(|error| self.failed(&error))
     }
 
     fn parameters(&self) -> usize {
@@ -208,8 +250,7 @@ impl Clone for TorchNetwork {
         Self {
             leaves: views(&self.parts, &value).unwrap_or_else(|error| panic!("{error}")),
             value,
-            mean: self.mean.copy(),
-            square: self.square.copy(),
+            rule: self.rule.clone(),
             recorded: None,
             parts: self.parts.clone(),
             output: self.output.clone(),

@@ -7,8 +7,9 @@ use super::super::engine::Engine;
 use super::super::environment::{ToyTask, tasks};
 use super::super::mlp::Activation;
 use super::super::network::Network;
+use super::super::optimiser::OptimiserName;
 use super::super::random::seeded;
-use super::super::reference::{Reference, empty};
+use super::super::reference::empty;
 use super::super::{Checkpoint, Decision, Transition};
 use super::*;
 
@@ -22,8 +23,11 @@ fn settings() -> Settings {
     settings
 }
 
+/// Small ones, with a target network and a replay too.
 fn small() -> Settings {
     let mut settings = settings();
+    (settings.dqn.target_every, settings.dqn.target_tau) = (7, 0.5);
+    (settings.dqn.replay, settings.dqn.replay_batch) = (30, 2);
     (settings.dqn.hidden, settings.ac.hidden) = (vec![20, 16], vec![12, 13]);
     settings
 }
@@ -45,20 +49,29 @@ fn drive(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Vec<Decision> {
 }
 
 /// The largest distance between weights of two checkpoints.
-fn distance(a: &Checkpoint, b: &Checkpoint, settings: &Settings) -> f64 {
+fn distance(a: &Checkpoint, b: &Checkpoint, settings: &Settings) -> f32 {
     let networks = match a.header().learner {
-        LearnerName::Dqn => vec![("q", &settings.dqn.hidden, 3)],
-        _ => vec![
-            ("actor", &settings.ac.hidden, 3),
-            ("critic", &settings.ac.hidden, 1),
-        ],
+        LearnerName::Dqn if settings.dqn.target_every > 0 => vec![("q", 3), ("target", 3)],
+        LearnerName::Dqn => vec![("q", 3)],
+        _ => vec![("actor", 3), ("critic", 1)],
     };
-    let one = |(prefix, hidden, outputs): (&str, &Vec<usize>, usize)| {
+    let mut largest = 0f32;
+    for (prefix, outputs) in networks {
+        let hidden = match prefix {
+            "actor" | "critic" => &settings.ac.hidden,
+            _ => &settings.dqn.hidden,
+        };
         let sizes = super::super::settings::sizes(hidden, outputs);
-        // Weights only are compared: activation and optimiser do not matter.
-        Reference::from_checkpoint(a, prefix, &sizes, Activation::Relu, Adam::default()).distance(b, prefix)
-    };
-    networks.into_iter().map(one).fold(0.0, f64::max)
+        for (i, pair) in sizes.windows(2).enumerate() {
+            for (part, shape) in [("weight", vec![pair[1], pair[0]]), ("bias", vec![pair[1]])] {
+                let name = format!("{prefix}.{i}.{part}");
+                let of = |c: &Checkpoint| c.f32s(&name, &shape).unwrap().to_vec();
+                let apart = of(a).into_iter().zip(of(b)).map(|(a, b)| (a - b).abs());
+                largest = apart.fold(largest, f32::max);
+            }
+        }
+    }
+    largest
 }
 
 #[test]
@@ -105,6 +118,23 @@ fn each_engine_goes_on_from_a_checkpoint_of_the_other() {
             assert!(apart < 1e-4, "{name} {from:?}: {apart}");
         }
     }
+}
+
+#[test]
+fn plain_gradient_descent_is_the_same_too() {
+    let all = tasks(101, 6);
+    let mut settings = small();
+    settings.dqn.optimiser = OptimiserName::Sgd;
+    let mut native = Engine::Native.build(LearnerName::Dqn, 2, &settings).unwrap();
+    let mut torch = CPU.build(LearnerName::Dqn, 2, &settings).unwrap();
+    let before = native.save();
+    assert_eq!(drive(&mut *torch, &all), drive(&mut *native, &all));
+    let (apart, moved) = (
+        distance(&torch.save(), &native.save(), &settings),
+        distance(&before, &native.save(), &settings),
+    );
+    assert!(apart < 1e-5 && moved > 1e-4, "{apart} {moved}");
+    assert_eq!(CPU.restore(&native.save()).unwrap().save(), native.save());
 }
 
 #[test]
