@@ -135,14 +135,20 @@ fn learners_are_listed_compared_and_measured_by_the_torch_engine() {
 #[test]
 #[cfg(feature = "torch")]
 fn cuda_works_or_says_what_is_missing() {
+    use hwmeter::learn::Engine;
+    use hwmeter::learn::engine::EngineError;
     let args = ["learners", "--json", "--engine", "torch", "--gpu", "on"];
-    let missing = match (tch::utils::has_cudart(), tch::Cuda::device_count()) {
-        (false, _) => "lacks CUDA",
-        (true, 0) => "finds no device",
-        _ => {
+    let missing = match Engine::torch(true) {
+        Ok(_) => {
             assert_eq!(document(&args)[0]["engine"], "torch (cuda:0)");
             return;
         }
+        Err(EngineError::NoCuda { reason }) => {
+            assert!(reason.contains("libtorch_cuda"), "{reason}");
+            "libtorch lacks CUDA"
+        }
+        Err(EngineError::NoDevice) => "finds no device",
+        Err(error) => panic!("{error}"),
     };
     fails(&args, &[missing, "cannot use a GPU", "--gpu off"]);
     fails(&["run-agent", "--engine", "torch", "--gpu", "on"], &[missing]);

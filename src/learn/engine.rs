@@ -26,12 +26,14 @@ pub enum EngineError {
          for which README.md (The torch engine) says how to get libtorch, or use --engine native"
     )]
     NotBuilt,
-    /// libtorch knows the CPU only.
+    /// libtorch knows the CPU only, or its CUDA part cannot be loaded.
     #[error(
-        "the libtorch that this build is linked with lacks CUDA; build with one that has it (README.md, The torch \
-         engine), or use --gpu off"
+        "libtorch lacks CUDA ({reason}); use a libtorch that has it (README.md, The torch engine), or --gpu off"
     )]
-    NoCuda,
+    NoCuda {
+        /// What the dynamic linker said.
+        reason: String,
+    },
     /// libtorch finds no GPU.
     #[error(
         "libtorch has CUDA but finds no device: there is none, CUDA_VISIBLE_DEVICES hides it, or the driver is too \

@@ -12,17 +12,42 @@ mod network;
 use super::engine::EngineError;
 use super::mlp::Mlp;
 use super::{LearnError, Learner, LearnerName, Settings, ac, dqn};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use network::TorchNetwork;
+use std::error::Error as _;
 pub use tch::Device;
 
 /// The CPU, or the first CUDA device; `CUDA_VISIBLE_DEVICES` says which is the first.
 pub fn device(gpu: bool) -> Result<Device, EngineError> {
-    tch::set_num_threads(1);
-    if !gpu {
-        return Ok(Device::Cpu);
+    if gpu {
+        load_cuda()?;
     }
-    check_cuda(tch::utils::has_cudart(), tch::Cuda::device_count())?;
-    Ok(Device::Cuda(0))
+    tch::set_num_threads(1);
+    match (gpu, tch::Cuda::device_count()) {
+        (false, _) => Ok(Device::Cpu),
+        (true, 1..) => Ok(Device::Cuda(0)),
+        (true, _) => Err(EngineError::NoDevice),
+    }
+}
+
+/// Loads what libtorch has for CUDA; nothing does so before a GPU is asked for.
+///
+/// Linkers leave it out of a program, because nothing refers to it by name: when it is loaded it makes itself known.
+/// That must be before libtorch first looks for it.
+fn load_cuda() -> Result<(), EngineError> {
+    const LIBRARY: &str = "libtorch_cuda.so";
+    // SAFETY: it is made to be loaded at run time, as PyTorch does, and its initialisers only register with libtorch.
+    let loaded = unsafe { Library::open(Some(LIBRARY), RTLD_NOW | RTLD_GLOBAL) };
+    let library = loaded.map_err(|error| {
+        // The linker's own words stand behind "dlopen failed".
+        let words = error.source().map(ToString::to_string);
+        EngineError::NoCuda {
+            reason: words.unwrap_or_else(|| error.to_string()),
+        }
+    })?;
+    // What it has registered must not go away.
+    std::mem::forget(library);
+    Ok(())
 }
 
 /// A fresh learner on that device.
@@ -38,14 +63,6 @@ pub fn build(
         LearnerName::Dqn => Box::new(dqn::Dqn::with(settings.dqn.clone(), seed, network)?),
         learner => return Err(EngineError::NotFor { learner }.into()),
     })
-}
-
-fn check_cuda(is_built_in: bool, devices: i64) -> Result<(), EngineError> {
-    match (is_built_in, devices) {
-        (false, _) => Err(EngineError::NoCuda),
-        (true, ..=0) => Err(EngineError::NoDevice),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -178,15 +178,6 @@ fn other_learners_are_told_to_have_no_torch_engine() {
 }
 
 #[test]
-fn a_missing_cuda_is_told_apart_from_a_missing_device() {
-    for (is_built_in, devices, word) in [(false, 0, "lacks CUDA"), (true, 0, "finds no device")] {
-        let error = check_cuda(is_built_in, devices).unwrap_err().to_string();
-        assert!(error.contains(word) && error.contains("--gpu off"), "{error}");
-    }
-    check_cuda(true, 1).unwrap();
-}
-
-#[test]
 fn a_step_needs_a_forward_pass_of_its_own() {
     let native = Mlp::new(&[5, 4, 3], Activation::Tanh, 1.0, Adam::default(), &mut seeded(1));
     let mut network = TorchNetwork::new(&native, Device::Cpu).unwrap();
