@@ -212,15 +212,8 @@ pub struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 pub struct RunAgentArgs {
-    /// Whether this process and its children may use a GPU
-    #[arg(
-        long,
-        value_enum,
-        value_name = "on|off",
-        default_value = "off",
-        hide_possible_values = true
-    )]
-    pub gpu: Switch,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Who decides [default: dqn]
     #[arg(long, value_enum)]
     pub learner: Option<LearnerName>,
@@ -283,6 +276,36 @@ pub struct RunAgentArgs {
     pub given: Given,
 }
 
+/// What does the arithmetic of learners.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Whether this process and its children may use a GPU; learners use it with --engine torch
+    #[arg(
+        long,
+        value_enum,
+        value_name = "on|off",
+        default_value = "off",
+        hide_possible_values = true
+    )]
+    pub gpu: Switch,
+    /// What does the arithmetic of the learner: ours on the CPU, or libtorch (ac and dqn, in builds that have it)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "native|torch",
+        default_value = "native",
+        hide_possible_values = true
+    )]
+    pub engine: EngineName,
+}
+
+/// The engines on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    Native,
+    Torch,
+}
+
 /// Settings of the learners.
 #[derive(Debug, Args)]
 pub struct SettingsArgs {
@@ -302,9 +325,11 @@ pub struct LearnersArgs {
     /// Measure seconds and joules of a decision and of an update on this machine
     #[arg(long, conflicts_with = "compare")]
     pub bench: bool,
-    /// Only these; may be given several times [default: all]
+    /// Only these; may be given several times [default: all that the engine has]
     #[arg(long, value_enum)]
     pub learner: Vec<LearnerName>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Runs per learner, each with another seed (--compare)

@@ -62,8 +62,9 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
 /// `--gpu off` holds for this process and for all it starts.
 fn hide_gpu(command: &Command) {
     let gpu = match command {
-        Command::RunAgent(args) => args.gpu,
-        Command::Evaluate(args) => args.run.gpu,
+        Command::RunAgent(args) => args.engine.gpu,
+        Command::Evaluate(args) => args.run.engine.gpu,
+        Command::Learners(args) => args.engine.gpu,
         _ => return,
     };
     if gpu == Switch::Off {

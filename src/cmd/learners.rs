@@ -6,7 +6,7 @@ use crate::ui::{self, BOLD, paint, table};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use hwmeter::learn::compare::{Comparison, Row};
-use hwmeter::learn::{Description, LearnerName, Settings, bench, build};
+use hwmeter::learn::{Description, Engine, LearnerName, Settings, bench};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::meter::{Meter, MeterOptions};
@@ -21,22 +21,29 @@ const SHORT_BLOCK: Duration = Duration::from_millis(100);
 /// Lists, compares or measures the learners.
 pub fn run(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<()> {
     let settings = args.settings.read()?;
+    let engine = args.engine.choose(root)?;
+    let all = LearnerName::value_variants().iter().copied();
     let names = match args.learner.as_slice() {
-        [] => LearnerName::value_variants(),
-        some => some,
+        [] => all.filter(|name| engine.has(*name)).collect(),
+        some => some.to_vec(),
     };
     if args.compare {
-        compare(args, names, settings, root, calibration)
+        compare(args, engine, names, settings, root, calibration)
     } else if args.bench {
-        measure(args, names, &settings, root, calibration)
+        measure(args, engine, &names, &settings, root, calibration)
     } else {
-        list(args, names, &settings)
+        list(args, engine, &names, &settings)
     }
 }
 
 /// The settings as a TOML file that `--learner-config` reads.
-fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyhow::Result<()> {
-    let describe = |name: &LearnerName| Ok(build(*name, args.seed, settings)?.describe());
+fn list(
+    args: &LearnersArgs,
+    engine: Engine,
+    names: &[LearnerName],
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let describe = |name: &LearnerName| Ok(engine.build(*name, args.seed, settings)?.describe());
     let all: Vec<Description> = names.iter().map(describe).collect::<anyhow::Result<_>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&all)?);
@@ -57,7 +64,8 @@ fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyh
 
 fn compare(
     args: &LearnersArgs,
-    names: &[LearnerName],
+    engine: Engine,
+    names: Vec<LearnerName>,
     settings: Settings,
     root: &Root,
     calibration: &Calibration,
@@ -71,7 +79,8 @@ fn compare(
         }
     };
     let comparison = Comparison {
-        learners: names.to_vec(),
+        engine,
+        learners: names,
         settings,
         seed: args.seed,
         runs: args.seeds as usize,
@@ -174,6 +183,7 @@ fn block(meter: &Meter, at_least: Duration) -> Duration {
 
 fn measure(
     args: &LearnersArgs,
+    engine: Engine,
     names: &[LearnerName],
     settings: &Settings,
     root: &Root,
@@ -181,7 +191,7 @@ fn measure(
 ) -> anyhow::Result<()> {
     let meter = start_meter(args, root, calibration)?;
     let block = block(&meter, BLOCK);
-    let one = |name: &LearnerName| bench::measure(*name, settings, args.seed, &meter, block);
+    let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &meter, block);
     let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&rows)?);

@@ -1,6 +1,7 @@
 //! One file per subcommand: wiring only.
 
 pub mod calibrate;
+mod engine;
 pub mod evaluate;
 pub mod frequencies;
 pub mod integrate;

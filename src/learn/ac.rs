@@ -14,6 +14,7 @@ use super::adam::Adam;
 use super::features::FEATURES;
 use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
+use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::settings::{self, variant};
 use super::{
@@ -101,16 +102,27 @@ impl Config {
 
 /// An actor, a critic and what they need to act and learn.
 #[derive(Clone, Debug)]
-pub struct ActorCritic {
+pub struct ActorCritic<N = Mlp> {
     config: Config,
     memory: Memory,
-    actor: Mlp,
-    critic: Mlp,
+    actor: N,
+    critic: N,
 }
 
 impl ActorCritic {
-    /// A fresh learner.
+    /// A fresh learner of the native engine.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        Self::with(config, seed, Ok)
+    }
+}
+
+impl<N: Network> ActorCritic<N> {
+    /// A fresh learner of another engine, which `engine` takes the untrained networks to.
+    pub(crate) fn with(
+        config: Config,
+        seed: u64,
+        engine: impl Fn(Mlp) -> Result<N, LearnError>,
+    ) -> Result<Self, LearnError> {
         config.check()?;
         let mut memory = Memory::new(seed);
         let adam = Adam {
@@ -121,10 +133,16 @@ impl ActorCritic {
         let mut network = |outputs, rate| {
             let sizes = settings::sizes(&config.hidden, outputs);
             let optimiser = Optimiser::new(config.optimiser, adam.with_rate(rate));
-            Mlp::new(&sizes, Activation::Tanh, 1.0, optimiser, &mut memory.rng)
+            engine(Mlp::new(
+                &sizes,
+                Activation::Tanh,
+                1.0,
+                optimiser,
+                &mut memory.rng,
+            ))
         };
-        let actor = network(PLACEMENTS, config.actor_rate);
-        let critic = network(1, config.critic_rate);
+        let actor = network(PLACEMENTS, config.actor_rate)?;
+        let critic = network(1, config.critic_rate)?;
         Ok(Self {
             config,
             memory,
@@ -134,26 +152,31 @@ impl ActorCritic {
     }
 
     /// The actor and the critic, to look at.
-    pub fn networks(&self) -> [&Mlp; 2] {
+    pub fn networks(&self) -> [&N; 2] {
         [&self.actor, &self.critic]
     }
 
     /// delta = r + gamma V(s') - V(s), leaving V(s) as the critic's last forward pass.
-    fn td_error(&mut self, before: &[f32; FEATURES], reward: f32, after: &[f32; FEATURES]) -> f32 {
+    fn td_error(
+        &mut self,
+        before: &[f32; FEATURES],
+        reward: f32,
+        after: &[f32; FEATURES],
+    ) -> Result<f32, LearnError> {
         let gamma = self.config.gamma as f32;
         let future = if gamma == 0.0 {
             0.0
         } else {
-            gamma * self.critic.forward(after)[0]
+            gamma * self.critic.forward(after)?[0]
         };
-        reward + future - self.critic.forward(before)[0]
+        Ok(reward + future - self.critic.forward(before)?[0])
     }
 }
 
-impl Learner for ActorCritic {
+impl<N: Network> Learner for ActorCritic<N> {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         let features = self.memory.features(state)?;
-        let logits = self.actor.forward(&features);
+        let logits = self.actor.forward(&features)?;
         let likeliest = best(logits);
         let policy = softmax(logits);
         let placement = draw(&policy, self.memory.rng.random());
@@ -165,7 +188,7 @@ impl Learner for ActorCritic {
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
         let features = self.memory.features(state)?;
-        Ok(best(self.actor.forward(&features)))
+        Ok(best(self.actor.forward(&features)?))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -176,11 +199,11 @@ impl Learner for ActorCritic {
         } = self.memory.observe(transition)?;
         let states = &self.memory.states;
         let (before, after) = (states.apply_f32(&before), states.apply_f32(&after));
-        let delta = self.td_error(&before, reward, &after);
-        self.critic.descend(&[-delta]);
-        let policy = softmax(self.actor.forward(&before));
+        let delta = self.td_error(&before, reward, &after)?;
+        self.critic.descend(&[-delta])?;
+        let policy = softmax(self.actor.forward(&before)?);
         let gradient = policy_gradient(&policy, transition.placement, delta, self.config.entropy as f32);
-        self.actor.descend(&gradient);
+        self.actor.descend(&gradient)?;
         self.memory.updated(delta);
         Ok(())
     }
@@ -213,6 +236,7 @@ impl Learner for ActorCritic {
     fn describe(&self) -> Description {
         let parameters = self.actor.parameters() + self.critic.parameters();
         Description::new(NAME, variant(&self.config.hidden), parameters, &self.config)
+            .of_engine(self.actor.engine())
     }
 }
 

@@ -5,7 +5,7 @@
 //! hold all that the sensor sees meanwhile, the idle board included, as the joules of a run do.
 
 use super::environment::transitions;
-use super::{Cost, LearnError, Learner, LearnerName, Settings, Transition, build};
+use super::{Cost, Engine, LearnError, Learner, LearnerName, Settings, Transition};
 use hwmeter_hw::combine::Terms;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::Repeated;
@@ -63,13 +63,14 @@ pub struct CallJoules {
 
 /// Measures one learner; each of its blocks takes `block`.
 pub fn measure(
+    engine: Engine,
     name: LearnerName,
     settings: &Settings,
     seed: u64,
     meter: &Meter,
     block: Duration,
 ) -> Result<Row, LearnError> {
-    let mut subject = Subject::new(name, settings, seed)?;
+    let mut subject = Subject::new(engine, name, settings, seed)?;
     let decide_s = times(&mut subject, Subject::decide)?;
     let update_s = times(&mut subject, Subject::update)?;
     let joules = subject.joules(meter, block)?;
@@ -90,13 +91,14 @@ pub fn measure(
 
 /// The joules alone.
 pub fn joules(
+    engine: Engine,
     name: LearnerName,
     settings: &Settings,
     seed: u64,
     meter: &Meter,
     block: Duration,
 ) -> Result<CallJoules, LearnError> {
-    Subject::new(name, settings, seed)?.joules(meter, block)
+    Subject::new(engine, name, settings, seed)?.joules(meter, block)
 }
 
 /// A learner that is warm, and what it meets in turn.
@@ -110,9 +112,9 @@ struct Subject {
 type Call = fn(&mut Subject) -> Result<(), LearnError>;
 
 impl Subject {
-    fn new(name: LearnerName, settings: &Settings, seed: u64) -> Result<Self, LearnError> {
+    fn new(engine: Engine, name: LearnerName, settings: &Settings, seed: u64) -> Result<Self, LearnError> {
         let mut subject = Self {
-            learner: build(name, seed, settings)?,
+            learner: engine.build(name, seed, settings)?,
             transitions: transitions(500, seed),
             next: 0,
         };

@@ -5,7 +5,7 @@
 
 use super::bench::{self, CallJoules};
 use super::environment::{self, Score, ToyTask};
-use super::{LearnError, Learner, LearnerName, Settings, build};
+use super::{Engine, LearnError, Learner, LearnerName, Settings};
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
@@ -16,6 +16,8 @@ use std::time::Duration;
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// What does their arithmetic.
+    pub engine: Engine,
     /// The learners.
     pub learners: Vec<LearnerName>,
     /// Their settings.
@@ -69,7 +71,7 @@ impl Comparison {
             .flat_map(|name| (0..self.runs).map(move |run| (*name, run)))
             .collect();
         let scores = parallel(&jobs, |(name, run)| {
-            let mut learner = build(*name, seeds[*run], &self.settings)?;
+            let mut learner = self.engine.build(*name, seeds[*run], &self.settings)?;
             environment::run(&mut *learner, &runs[*run])
         });
         let scores: Vec<Score> = scores.into_iter().collect::<Result<_, _>>()?;
@@ -87,7 +89,7 @@ impl Comparison {
     pub fn measure_joules(&self, rows: &mut [Row], meter: &Meter, block: Duration) -> Result<(), LearnError> {
         for name in &self.learners {
             let label = name.to_string();
-            let joules = bench::joules(*name, &self.settings, self.seed, meter, block)?;
+            let joules = bench::joules(self.engine, *name, &self.settings, self.seed, meter, block)?;
             for row in rows.iter_mut().filter(|row| row.name == label) {
                 row.joules = joules;
                 row.kind = Some(meter.info().kind.as_str());
@@ -189,6 +191,7 @@ mod tests {
     #[test]
     fn learners_with_their_defaults_meet_the_demands() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: LearnerName::value_variants().to_vec(),
             settings: Settings::default(),
             seed: 50,
@@ -223,6 +226,7 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_the_threads() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: vec![LearnerName::Linucb, LearnerName::Random],
             settings: Settings::default(),
             seed: 1,

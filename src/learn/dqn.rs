@@ -22,6 +22,7 @@ use super::adam::Adam;
 use super::features::{self, FEATURES};
 use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
+use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::replay::{Experience, Replay};
 use super::settings::{self, falling, variant};
@@ -125,17 +126,28 @@ impl Config {
 
 /// A Q-network and what it needs to act and learn.
 #[derive(Clone, Debug)]
-pub struct Dqn {
+pub struct Dqn<N = Mlp> {
     config: Config,
     memory: Memory,
-    network: Mlp,
-    target: Option<Mlp>,
+    network: N,
+    target: Option<N>,
     replay: Option<Replay>,
 }
 
 impl Dqn {
-    /// A fresh learner.
+    /// A fresh learner of the native engine.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        Self::with(config, seed, Ok)
+    }
+}
+
+impl<N: Network> Dqn<N> {
+    /// A fresh learner of another engine, which `engine` takes the untrained network to.
+    pub(crate) fn with(
+        config: Config,
+        seed: u64,
+        engine: impl Fn(Mlp) -> Result<N, LearnError>,
+    ) -> Result<Self, LearnError> {
         config.check()?;
         let mut memory = Memory::new(seed);
         let adam = Adam {
@@ -146,7 +158,8 @@ impl Dqn {
         };
         let sizes = settings::sizes(&config.hidden, Placement::ALL.len());
         let optimiser = Optimiser::new(config.optimiser, adam);
-        let network = Mlp::new(&sizes, Activation::Relu, 1.0, optimiser, &mut memory.rng);
+        let native = Mlp::new(&sizes, Activation::Relu, 1.0, optimiser, &mut memory.rng);
+        let network = engine(native)?;
         Ok(Self {
             target: (config.target_every > 0).then(|| network.frozen()),
             replay: (config.replay > 0).then(|| Replay::new(config.replay as usize)),
@@ -157,7 +170,7 @@ impl Dqn {
     }
 
     /// The network, to look at.
-    pub fn network(&self) -> &Mlp {
+    pub fn network(&self) -> &N {
         &self.network
     }
 
@@ -172,24 +185,32 @@ impl Dqn {
     }
 
     /// One step from a transition of raw features, the reward in deviations; returns the TD error before it.
-    fn update(&mut self, before: &Raw, placement: Placement, reward: f32, after: &Raw) -> f32 {
-        let target = reward + self.future(after);
+    fn update(
+        &mut self,
+        before: &Raw,
+        placement: Placement,
+        reward: f32,
+        after: &Raw,
+    ) -> Result<f32, LearnError> {
+        let target = reward + self.future(after)?;
         let action = placement as usize;
-        let error = self.network.forward(&self.memory.states.apply_f32(before))[action] - target;
+        let values = self.network.forward(&self.memory.states.apply_f32(before))?;
+        let error = values[action] - target;
         let huber = self.config.huber as f32;
         let mut gradient = [0.0; Placement::ALL.len()];
         gradient[action] = error.clamp(-huber, huber);
-        self.network.descend(&gradient);
-        error
+        self.network.descend(&gradient)?;
+        Ok(error)
     }
 
     /// gamma times the value of the best placement in `raw`, before any update.
-    fn future(&mut self, raw: &Raw) -> f32 {
+    fn future(&mut self, raw: &Raw) -> Result<f32, LearnError> {
         if self.config.gamma == 0.0 {
-            return 0.0;
+            return Ok(0.0);
         }
         let network = self.target.as_mut().unwrap_or(&mut self.network);
-        self.config.gamma as f32 * highest(network.forward(&self.memory.states.apply_f32(raw)))
+        let values = network.forward(&self.memory.states.apply_f32(raw))?;
+        Ok(self.config.gamma as f32 * highest(values))
     }
 
     /// Keeps the newest transition and learns again from some of those kept, where there is a replay.
@@ -208,21 +229,22 @@ impl Dqn {
             let drawn = self.replay.as_ref().and_then(|r| r.draw(&mut self.memory.rng));
             let Some(e) = drawn else { break };
             let reward = self.memory.rewards.apply(e.reward) as f32;
-            self.update(&e.before, e.placement, reward, &e.after);
+            self.update(&e.before, e.placement, reward, &e.after)?;
         }
         Ok(())
     }
 
     /// Lets the target network follow when it is its turn.
-    fn move_target(&mut self) {
+    fn move_target(&mut self) -> Result<(), LearnError> {
         let due = self.memory.updates.checked_rem(self.config.target_every) == Some(0);
-        if let Some(target) = self.target.as_mut().filter(|_| due) {
-            target.approach(&self.network, self.config.target_tau as f32);
+        match self.target.as_mut().filter(|_| due) {
+            Some(target) => target.approach(&self.network, self.config.target_tau as f32),
+            None => Ok(()),
         }
     }
 }
 
-impl Learner for Dqn {
+impl<N: Network> Learner for Dqn<N> {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         features::raw(state)?;
         if let Some(decision) = self.memory.explore(self.epsilon()) {
@@ -236,7 +258,7 @@ impl Learner for Dqn {
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
         let features = self.memory.features(state)?;
-        Ok(best(self.network.forward(&features)))
+        Ok(best(self.network.forward(&features)?))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -245,11 +267,10 @@ impl Learner for Dqn {
             reward,
             after,
         } = self.memory.observe(transition)?;
-        let error = self.update(&before, transition.placement, reward, &after);
+        let error = self.update(&before, transition.placement, reward, &after)?;
         self.replay(transition)?;
         self.memory.updated(error);
-        self.move_target();
-        Ok(())
+        self.move_target()
     }
 
     fn last_error(&self) -> Option<f64> {
@@ -294,6 +315,7 @@ impl Learner for Dqn {
             self.network.parameters(),
             &self.config,
         )
+        .of_engine(self.network.engine())
     }
 }
 

@@ -26,6 +26,9 @@ pub enum LearnError {
         /// What it may be.
         expected: String,
     },
+    /// The engine cannot be used, or has failed.
+    #[error(transparent)]
+    Engine(#[from] super::engine::EngineError),
     /// A checkpoint is damaged, or is of another learner or size.
     #[error("checkpoint {origin}: {what}")]
     Checkpoint {

@@ -4,7 +4,7 @@
 //! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
 //! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
 
-use super::{Cost, Decision, LearnError, Learner, Placement, Settings, State, Transition, build};
+use super::{Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition};
 
 /// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
 pub const ERROR_LIMIT: f64 = 100.0;
@@ -16,8 +16,8 @@ const ERROR_RATE: f64 = 0.05;
 pub struct Guard {
     learner: Box<dyn Learner>,
     mode: Mode,
-    /// With what a diverged learner is built anew; `None`: it is only reported.
-    rebuild: Option<(Settings, u64)>,
+    /// By and with what a diverged learner is built anew; `None`: it is only reported.
+    rebuild: Option<(Engine, Settings, u64)>,
     mean_error: f64,
     counts: Counts,
 }
@@ -60,9 +60,9 @@ impl Guard {
         }
     }
 
-    /// Builds the learner anew when it diverges, with these settings and another seed each time.
-    pub fn reset_on_divergence(mut self, settings: Settings, seed: u64) -> Self {
-        self.rebuild = Some((settings, seed));
+    /// Builds the learner anew when it diverges, in this engine with these settings, and another seed each time.
+    pub fn reset_on_divergence(mut self, engine: Engine, settings: Settings, seed: u64) -> Self {
+        self.rebuild = Some((engine, settings, seed));
         self
     }
 
@@ -155,9 +155,9 @@ impl Guard {
 
     /// A fresh learner; the settings were good once, so building it anew does not fail.
     fn rebuilt(&self) -> Option<Box<dyn Learner>> {
-        let (settings, seed) = self.rebuild.as_ref()?;
+        let (engine, settings, seed) = self.rebuild.as_ref()?;
         let seed = seed.wrapping_add(self.counts.divergences);
-        build(self.learner.describe().name, seed, settings).ok()
+        engine.build(self.learner.describe().name, seed, settings).ok()
     }
 }
 

@@ -176,6 +176,12 @@ impl Mlp {
         };
         (count(|l| &l.y), count(|l| &l.delta))
     }
+
+    /// What hidden units do, and the optimiser.
+    #[cfg(feature = "torch")]
+    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
+        (self.hidden, self.optimiser)
+    }
 }
 
 impl Layer {
@@ -240,5 +246,7 @@ fn through_activation(activation: Activation, y: &[Lane], delta: &mut [Lane]) {
 }
 
 mod stored;
+#[cfg(feature = "torch")]
+pub(crate) use stored::read;
 #[cfg(test)]
 mod tests;

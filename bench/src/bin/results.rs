@@ -100,8 +100,9 @@ fn main() -> io::Result<()> {
             Ok(format!("{claim}\n\n```text\n{}```\n", output_of(bench)?))
         })?;
     }
-    page.section("peers", "Updates beside PyTorch and TensorFlow", peers)?;
+    page.section("peers", "Updates beside PyTorch, tch and TensorFlow", peers)?;
     page.section("learners", "Learners", hwmeter_bench::learners::section)?;
+    page.section("engines", "CPU or GPU", || Ok(hwmeter_bench::engines::section()))?;
     std::fs::write(file, page.text.trim_end().to_owned() + "\n")
 }
 

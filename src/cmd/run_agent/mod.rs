@@ -7,7 +7,7 @@ mod report;
 mod servers;
 
 use super::{context, open_sensor, with_radio};
-use crate::cli::{RunAgentArgs, Switch};
+use crate::cli::RunAgentArgs;
 use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
@@ -51,7 +51,12 @@ const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
 pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-    run_plan(Plan::new(args)?, args, root, calibration)
+    run_plan(
+        Plan::new(args, args.engine.choose(root)?)?,
+        args,
+        root,
+        calibration,
+    )
 }
 
 /// The same with a learner that is there already.
@@ -61,7 +66,6 @@ pub fn run_plan(
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<ExitCode> {
-    check_gpu(args, root)?;
     let stop = watch_for_end()?;
     let (name, seed) = (plan.name.to_string(), plan.seed);
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
@@ -103,7 +107,7 @@ pub fn run_plan(
         "audit": found,
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
-        "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
+        "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden(), "devices_opened": touched },
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
     if args.json {
@@ -189,7 +193,7 @@ impl Setup {
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
             "servers": servers.describe(),
-            "gpu": { "mode": "off", "hidden": gpu::is_hidden() },
+            "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden() },
             "cpus": Affinity::current().unwrap_or_default(),
         });
         Ok(Self {
@@ -234,25 +238,6 @@ impl Setup {
             stop,
         })
     }
-}
-
-fn check_gpu(args: &RunAgentArgs, root: &Root) -> anyhow::Result<()> {
-    if args.gpu == Switch::Off {
-        return Ok(());
-    }
-    let usable: Vec<String> = gpu::gpus(root)?
-        .iter()
-        .filter(|gpu| gpu.kind.has_cuda())
-        .map(gpu::Gpu::to_string)
-        .collect();
-    let found = match usable.as_slice() {
-        [] => "no GPU with CUDA was found".to_owned(),
-        names => format!("found {}", names.join(", ")),
-    };
-    anyhow::bail!(
-        "--gpu on needs the torch engine, and this build lacks the cargo feature `torch` ({found}); \
-         use --gpu off, or a build with that feature"
-    )
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.

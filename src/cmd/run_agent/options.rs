@@ -135,7 +135,7 @@ mod tests {
         let third = over_earlier(line("hwmeter run-agent --resume b --gpu off"), second);
         let args = parse(third).unwrap();
         assert_eq!((args.penalty, args.audit), (Some(20.0), 1.0));
-        assert_eq!((args.gpu, args.reset_on_divergence), (Switch::Off, true));
+        assert_eq!((args.engine.gpu, args.reset_on_divergence), (Switch::Off, true));
         assert!(args.mec.is_some() && args.cloud.is_some() && args.device_speed.is_some());
         assert_eq!((args.learner, args.seed, args.json), (None, None, false));
         assert_eq!((args.resume, args.out), (Some("b".into()), None));

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{Position, unlearned};
 use hwmeter::agent::reward::RewardRule;
 use hwmeter::learn::guard::Guard;
-use hwmeter::learn::{self, Checkpoint, LearnerName, config};
+use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
 use serde_json::Value;
 use std::path::Path;
@@ -30,10 +30,10 @@ pub struct Plan {
 
 impl Plan {
     /// From the command line, and from the earlier run that it names.
-    pub fn new(args: &RunAgentArgs) -> anyhow::Result<Self> {
+    pub fn new(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let plan = match &args.resume {
-            Some(dir) => Self::resume(dir, args)?,
-            None => Self::fresh(args)?,
+            Some(dir) => Self::resume(dir, args, engine)?,
+            None => Self::fresh(args, engine)?,
         };
         if plan.first >= u64::from(plan.tasks) {
             let (done, tasks) = (plan.first, plan.tasks);
@@ -45,7 +45,7 @@ impl Plan {
     }
 
     /// A saved learner that neither explores nor learns.
-    pub fn evaluate(checkpoint: &Checkpoint, args: &RunAgentArgs) -> anyhow::Result<Self> {
+    pub fn evaluate(checkpoint: &Checkpoint, args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         if args.learner.is_some() || args.resume.is_some() || args.reset_on_divergence {
             bail!(
                 "the checkpoint says which learner it is; leave out --learner, --resume and --reset-on-divergence"
@@ -53,7 +53,7 @@ impl Plan {
         }
         Ok(Self {
             name: checkpoint.header().learner,
-            learner: Guard::new(learn::restore(checkpoint)?).evaluating(),
+            learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
             seed: args.seed.unwrap_or(SEED),
             tasks: args.tasks.unwrap_or(TASKS),
             first: 0,
@@ -61,17 +61,17 @@ impl Plan {
         })
     }
 
-    fn fresh(args: &RunAgentArgs) -> anyhow::Result<Self> {
+    fn fresh(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let settings = args.settings.read()?;
         let (name, seed) = (
             args.learner.unwrap_or(LearnerName::Dqn),
             args.seed.unwrap_or(SEED),
         );
-        let learner = Guard::new(learn::build(name, seed, &settings)?);
+        let learner = Guard::new(engine.build(name, seed, &settings)?);
         Ok(Self {
             name,
             learner: match args.reset_on_divergence {
-                true => learner.reset_on_divergence(settings, seed),
+                true => learner.reset_on_divergence(engine, settings, seed),
                 false => learner,
             },
             seed,
@@ -81,7 +81,7 @@ impl Plan {
         })
     }
 
-    fn resume(dir: &Path, args: &RunAgentArgs) -> anyhow::Result<Self> {
+    fn resume(dir: &Path, args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let dir = RunDir::open(dir);
         let checkpoint = Checkpoint::read(&dir.learner()).with_context(|| {
             format!(
@@ -100,9 +100,9 @@ impl Plan {
             );
         };
         let header = checkpoint.header();
-        let mut learner = Guard::new(learn::restore(&checkpoint)?);
+        let mut learner = Guard::new(engine.restore(&checkpoint)?);
         if args.reset_on_divergence {
-            learner = learner.reset_on_divergence(header.settings.clone(), header.seed);
+            learner = learner.reset_on_divergence(engine, header.settings.clone(), header.seed);
         }
         if learner.learns() {
             for (transition, cost) in unlearned(&dir.decisions(), position)? {

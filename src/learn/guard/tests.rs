@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::environment::{tasks, transitions};
-use super::super::{LearnerName, dqn};
+use super::super::{LearnerName, build, dqn};
 use super::*;
 
 const COST: Cost = Cost {
@@ -36,7 +36,7 @@ fn a_network_that_runs_away_is_noticed_and_left_as_it_is() {
 #[test]
 fn it_starts_anew_only_if_asked_to() {
     let learner = build(LearnerName::Dqn, 0, &wild()).unwrap();
-    let mut guard = Guard::new(learner).reset_on_divergence(Settings::default(), 0);
+    let mut guard = Guard::new(learner).reset_on_divergence(Engine::Native, Settings::default(), 0);
     for transition in transitions(100, 1) {
         guard.learn(&transition, &COST).unwrap();
     }
