@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
 use hwmeter::marks::PhaseName;
 use hwmeter::offload::url::Url;
-use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
+use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
 use hwmeter::task::Speed;
 use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
@@ -259,6 +259,21 @@ pub struct RunAgentArgs {
     /// The cloud server [default: one on this machine, behind an emulated link]
     #[arg(long, value_name = "URL", requires = "mec")]
     pub cloud: Option<Url>,
+    /// PEM file of the authority that signed the certificates of https servers [default: those this system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with the token that the servers ask for (`hwmeter serve --token-file`), readable by nobody else
+    #[arg(long, value_name = "FILE", requires = "mec")]
+    pub token_file: Option<PathBuf>,
+    /// What becomes of a task whose server fails: it has failed, or it runs on the device in the time that is left
+    #[arg(
+        long,
+        value_enum,
+        value_name = "none|local",
+        default_value = "none",
+        hide_possible_values = true
+    )]
+    pub fallback: FallbackArg,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -304,6 +319,13 @@ pub struct EngineArgs {
 pub enum EngineName {
     Native,
     Torch,
+}
+
+/// What becomes of a task whose server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackArg {
+    None,
+    Local,
 }
 
 /// Settings of the learners.
@@ -380,7 +402,7 @@ pub enum Switch {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What this server is: an edge server that tells its load, or a cloud assumed to be always free
+    /// What this server is: an edge server, or a cloud, which the agent assumes to be always free
     #[arg(long, value_enum)]
     pub role: RoleArg,
 
@@ -404,14 +426,42 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_PAYLOAD)]
     pub max_payload: usize,
 
+    /// CPU time one task may use
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = values::task_limit)]
+    pub task_cpu: Duration,
+
+    /// Memory one task may use with its payload, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub task_memory_mib: u64,
+
+    /// How long one task may run
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = values::task_limit)]
+    pub task_wall: Duration,
+
+    /// Connections that may be open at once; beyond them the one that was idle for longest is closed
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
+    pub max_connections: usize,
+
+    /// Who may use the server: one bearer token a line, such as `openssl rand -hex 32` makes. Must not be readable
+    /// by everybody. Needed unless only this machine is served
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// The server's certificate (PEM, followed by those between it and the authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key (PEM, without a password). Must not be readable by everybody
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// A proxy in front of this server does TLS. Tokens are asked for even on a loopback address
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub behind_proxy: bool,
+
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
-
-    /// Listen on an address that other machines reach. There is NO access control and no encryption: anybody in
-    /// that network can run tasks here. Only for networks that you trust
-    #[arg(long)]
-    pub allow_remote: bool,
 }
 
 /// The roles on the command line.

@@ -3,27 +3,19 @@
 use super::run_agent::{self, plan::Plan};
 use crate::cli::{EvaluateArgs, EvaluateOn};
 use crate::ui::{BOLD, paint};
-<<<<<<< HEAD
-use hwmeter::learn::{Checkpoint, compare, environment, restore};
-use hwmeter::run_dir::RunDir;
-=======
 use hwmeter::learn::{Checkpoint, Learner, compare, environment};
->>>>>>> torch
+use hwmeter::run_dir::RunDir;
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use std::process::ExitCode;
 
 /// Runs the learner on the toy device, or on real tasks as `run-agent` does.
 pub fn run(args: &EvaluateArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-<<<<<<< HEAD
     let checkpoint = match args.checkpoint.is_dir() {
         true => Checkpoint::read(&RunDir::open(&args.checkpoint).learner())?,
         false => Checkpoint::read(&args.checkpoint)?,
     };
-=======
-    let checkpoint = Checkpoint::read(&args.checkpoint)?;
     let engine = args.run.engine.choose(root)?;
->>>>>>> torch
     match args.on {
         EvaluateOn::Tasks => {
             let plan = Plan::evaluate(&checkpoint, &args.run, engine)?;
