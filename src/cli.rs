@@ -381,6 +381,11 @@ pub struct ServeArgs {
     /// that network can run tasks here. Only for networks that you trust
     #[arg(long)]
     pub allow_remote: bool,
+
+    /// Keep all rights of the user who starts this server. Otherwise it gives up, before it serves, to write files,
+    /// to read most of them, to start programs and to open connections, as far as the kernel has the means
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 /// The roles on the command line.

@@ -12,6 +12,7 @@ mod cpu_load;
 mod executor;
 mod receive;
 mod routes;
+pub mod sandbox;
 
 use crate::task::Speed;
 use axum::serve::ListenerExt;
@@ -138,39 +139,69 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Runs a server on the calling thread until `stop` completes, and then until its running tasks are done, at
-/// most [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+/// A server that holds its port and has not begun to serve.
+#[derive(Debug)]
+pub struct Server {
+    config: ServeConfig,
+    listener: std::net::TcpListener,
+}
+
+/// Takes the port. Starts no thread: between this and [`Server::run`] the process can give up its privileges
+/// ([`sandbox::enter`]).
+pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
+    if !config.listen.ip().is_loopback() && !config.allow_remote {
+        return Err(ServeError::Remote(config.listen));
+    }
+    let address = config.listen;
+    let listener =
+        std::net::TcpListener::bind(address).map_err(|cause| ServeError::Listen { address, cause })?;
+    // What tokio wants.
+    listener.set_nonblocking(true)?;
+    Ok(Server { config, listener })
+}
+
+impl Server {
+    /// Serves on the calling thread until `stop` completes, and then until its running tasks are done, at most
+    /// [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+    pub fn run(
+        self,
+        ready: impl FnOnce(SocketAddr),
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let workers = self.config.workers.get();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // These threads only move bytes; the tasks run on the blocking threads, one per worker.
+            .worker_threads(workers.min(2))
+            .max_blocking_threads(workers)
+            .thread_name("hwmeter-serve")
+            .enable_all()
+            .build()?;
+        let result = runtime.block_on(serve(self, ready, stop));
+        // A task that ignores its stop flag must not keep the server from ending.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// [`bind`] and [`Server::run`] in one.
 pub fn run(
     config: ServeConfig,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // These threads only move bytes; the tasks run on the blocking threads, one per worker.
-        .worker_threads(config.workers.get().min(2))
-        .max_blocking_threads(config.workers.get())
-        .thread_name("hwmeter-serve")
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(config, ready, stop));
-    // A task that ignores its stop flag must not keep the server from ending.
-    runtime.shutdown_background();
-    result
+    bind(config)?.run(ready, stop)
 }
 
 async fn serve(
-    config: ServeConfig,
+    Server { config, listener }: Server,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if !config.listen.ip().is_loopback() && !config.allow_remote {
-        return Err(ServeError::Remote(config.listen));
-    }
     let cpu_load = match config.role {
         Role::Mec => Some(CpuLoad::start(&config.root)?),
         Role::Cloud => None,
     };
-    let listener = listen(config.listen).await?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let executor = Executor::new(config.workers, config.queue, WALL_LIMIT);
     let app = Arc::new(routes::App {
