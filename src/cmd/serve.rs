@@ -26,6 +26,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         workers: args.workers.unwrap_or(defaults.workers),
         queue: args.queue,
         max_payload: args.max_payload,
+        stress: args.stress.clone(),
         root: root.clone(),
         ..defaults
     };

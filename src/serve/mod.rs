@@ -13,6 +13,9 @@ mod executor;
 mod receive;
 mod routes;
 pub mod sandbox;
+mod stress;
+
+pub use stress::{InvalidProfile, Profile as StressProfile};
 
 use crate::task::Speed;
 use axum::serve::ListenerExt;
@@ -25,6 +28,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
+use stress::Stress;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -73,6 +77,8 @@ pub struct ServeConfig {
     pub queue: usize,
     /// The largest payload in bytes.
     pub max_payload: usize,
+    /// A load on the CPU, as of other users.
+    pub stress: Option<StressProfile>,
     /// Where `/proc` begins.
     pub root: Root,
 }
@@ -88,6 +94,7 @@ impl ServeConfig {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             queue: DEFAULT_QUEUE,
             max_payload: DEFAULT_MAX_PAYLOAD,
+            stress: None,
             root: Root::default(),
         }
     }
@@ -114,8 +121,8 @@ pub enum ServeError {
     /// The runtime or the accept loop failed.
     #[error("the server failed")]
     Io(#[from] io::Error),
-    /// `/proc/stat`, from which the MEC's load comes, cannot be used.
-    #[error("cannot tell the load of this machine")]
+    /// `/proc/stat`, from which the MEC's load comes, cannot be used, or a thread cannot be had.
+    #[error("cannot tell or make the load of this machine")]
     Load(#[from] hwmeter_hw::Error),
 }
 
@@ -201,6 +208,7 @@ async fn serve(
         Role::Mec => Some(CpuLoad::start(&config.root)?),
         Role::Cloud => None,
     };
+    let stress = config.stress.as_ref().map(Stress::start).transpose()?;
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let executor = Executor::new(config.workers, config.queue, WALL_LIMIT);
@@ -216,6 +224,8 @@ async fn serve(
         .into_future();
     let grace = async {
         stop.await;
+        // What still runs can end sooner.
+        drop(stress);
         tracing::info!(
             "stopping; running tasks have {} s to finish",
             STOP_GRACE.as_secs()
