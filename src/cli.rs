@@ -5,7 +5,7 @@ use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
 use hwmeter::offload::url::Url;
-use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
+use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
 use hwmeter::task::Speed;
 use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
@@ -349,7 +349,7 @@ pub enum Switch {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What this server is: an edge server that tells its load, or a cloud assumed to be always free
+    /// What this server is: an edge server, or a cloud, which the agent assumes to be always free
     #[arg(long, value_enum)]
     pub role: RoleArg,
 
@@ -373,14 +373,42 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_PAYLOAD)]
     pub max_payload: usize,
 
+    /// CPU time one task may use
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = values::task_limit)]
+    pub task_cpu: Duration,
+
+    /// Memory one task may use with its payload, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub task_memory_mib: u64,
+
+    /// How long one task may run
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = values::task_limit)]
+    pub task_wall: Duration,
+
+    /// Connections that may be open at once; beyond them the one that was idle for longest is closed
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
+    pub max_connections: usize,
+
+    /// Who may use the server: one bearer token a line, such as `openssl rand -hex 32` makes. Must not be readable
+    /// by everybody. Needed unless only this machine is served
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// The server's certificate (PEM, followed by those between it and the authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key (PEM, without a password). Must not be readable by everybody
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// A proxy in front of this server does TLS. Tokens are asked for even on a loopback address
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub behind_proxy: bool,
+
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
-
-    /// Listen on an address that other machines reach. There is NO access control and no encryption: anybody in
-    /// that network can run tasks here. Only for networks that you trust
-    #[arg(long)]
-    pub allow_remote: bool,
 
     /// Keep the CPU busy, as other users would, for experiments: by a share such as 0.9, or by one that wanders, such as
     /// walk:0.8..1.0,seed=5,step=0.05,every=1s

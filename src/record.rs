@@ -1,7 +1,7 @@
 //! What a run writes: the one place with column order.
 
 use crate::learn::Placement;
-use crate::task::Kernel;
+use crate::task::Content;
 use serde::Serialize;
 
 /// One row of `energy.csv`: one rail at one sample.
@@ -26,8 +26,8 @@ pub struct DecisionRecord {
     pub task: u64,
     /// When it arrived, in monotonic seconds since the run began.
     pub t_s: f64,
-    /// What it computes.
-    pub kernel: Kernel,
+    /// What it computes: a kernel that fills its cycles, or steps, such as `sha256:12 fft:3`.
+    pub kernel: Content,
     /// Its computing size in CPU cycles.
     pub cycles: u64,
     /// Bytes that cross the wire if it is offloaded.
@@ -103,7 +103,7 @@ mod tests {
         let record = DecisionRecord {
             task: 3,
             t_s: 1.5,
-            kernel: Kernel::Sha256,
+            kernel: Content::Fill(crate::task::Kernel::Sha256),
             cycles: 1000,
             payload_bytes: 10,
             deadline_s: 0.5,

@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hwmeter::task::set::payload;
-use hwmeter::task::{self, Kernel, Speed, Task, Work};
+use hwmeter::task::{self, Content, Kernel, Speed, Task, Work};
 use std::hint::black_box;
 
 /// Rounds in one measurement: enough to make the cost of starting a kernel small.
@@ -13,11 +13,7 @@ fn rounds(c: &mut Criterion) {
     let mut group = c.benchmark_group("round");
     group.throughput(Throughput::Elements(ROUNDS));
     for &kernel in Kernel::ALL {
-        let work = Work {
-            kernel,
-            size: ROUNDS,
-            seed: 1,
-        };
+        let work = Work::one(kernel, ROUNDS, 1);
         group.bench_function(kernel.name(), |b| {
             b.iter(|| task::run(black_box(&work), b"payload", Speed::FULL, &|| false));
         });
@@ -29,18 +25,14 @@ fn payloads(c: &mut Criterion) {
     let payload_bytes = 1_000_000;
     let task = Task {
         id: 0,
-        kernel: Kernel::Fft,
+        content: Content::Fill(Kernel::Fft),
         cycles: 1,
         seed: 1,
         payload_bytes,
         deadline_s: 1.0,
     };
     let bytes = payload(&task);
-    let no_rounds = Work {
-        kernel: Kernel::Sha256,
-        size: 0,
-        seed: 1,
-    };
+    let no_rounds = Work::one(Kernel::Sha256, 0, 1);
 
     let mut group = c.benchmark_group("payload");
     group.throughput(Throughput::Bytes(payload_bytes));

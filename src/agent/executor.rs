@@ -62,8 +62,7 @@ impl Executor<'_> {
     /// Runs `task`, which arrived at `arrival`.
     pub fn execute(&mut self, task: &Task, payload: &[u8], placement: Placement, arrival: Moment) -> Outcome {
         let work = Work {
-            kernel: task.kernel,
-            size: self.cost.size_for(task.kernel, task.cycles),
+            program: task.content.program(task.cycles, &self.cost),
             seed: task.seed,
         };
         let deadline = arrival.after(Duration::from_secs_f64(task.deadline_s));
@@ -98,7 +97,7 @@ impl Executor<'_> {
                 execute_s: Some(begin.elapsed().as_secs_f64()),
                 answer: Some(Answer {
                     task,
-                    work: *work,
+                    work: work.clone(),
                     checksum,
                 }),
                 ..Outcome::default()
@@ -121,7 +120,7 @@ fn submit(client: &mut Client, task: u64, work: &Work, payload: &[u8], left: Dur
             execute_s: Some(done.execute_s),
             answer: Some(Answer {
                 task,
-                work: *work,
+                work: work.clone(),
                 checksum: done.checksum,
             }),
             mec_transfer: Some(Transfer {

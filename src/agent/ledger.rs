@@ -52,7 +52,7 @@ impl Waiting {
         let record = DecisionRecord {
             task: task.id,
             t_s,
-            kernel: task.kernel,
+            kernel: task.content.clone(),
             cycles: task.cycles,
             payload_bytes: task.payload_bytes,
             deadline_s: task.deadline_s,

@@ -137,7 +137,7 @@ impl Agent<'_> {
                     .error
                     .get_or_insert(format!("not decided by the learner: {error}"));
             }
-            answers.extend(outcome.answer);
+            answers.extend(outcome.answer.take());
             ledger.push(
                 Waiting::new(
                     task,

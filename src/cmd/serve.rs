@@ -5,7 +5,8 @@ use crate::cli::{RoleArg, ServeArgs};
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
 use hwmeter::serve::sandbox::{self, Sandbox};
-use hwmeter::serve::{Role, ServeConfig};
+use hwmeter::serve::{Role, ServeConfig, TlsFiles};
+use hwmeter::task::Limits;
 use hwmeter_hw::Root;
 use std::io::{self, Write};
 
@@ -18,21 +19,30 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         RoleArg::Mec => Role::Mec,
         RoleArg::Cloud => Role::Cloud,
     };
-    let defaults = ServeConfig::new(role);
     let config = ServeConfig {
+        role,
         listen: args.listen,
-        allow_remote: args.allow_remote,
+        token_file: args.token_file.clone(),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(cert, key)| TlsFiles { cert, key }),
+        behind_proxy: args.behind_proxy,
         speed: args.speed,
-        workers: args.workers.unwrap_or(defaults.workers),
+        workers: args.workers.unwrap_or(ServeConfig::new(role).workers),
         queue: args.queue,
         max_payload: args.max_payload,
+        limits: Limits {
+            cpu: args.task_cpu,
+            memory_bytes: usize::try_from(args.task_memory_mib << 20).unwrap_or(usize::MAX),
+            wall: args.task_wall,
+        },
+        max_connections: args.max_connections,
         stress: args.stress.clone(),
         root: root.clone(),
-        ..defaults
     };
-    if !args.listen.ip().is_loopback() && args.allow_remote {
-        tracing::warn!("anybody who reaches {} can run tasks here", args.listen);
-    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let server = hwmeter::serve::bind(config)?;
     if args.no_sandbox {
         tracing::warn!("no sandbox: whoever takes over this server has all the rights of its user");
@@ -43,7 +53,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let stop = stop_signal::catch()?;
     let ready = |address| {
         announce(&format!(
-            "hwmeter serve: {} listening on http://{address}",
+            "hwmeter serve: {} listening on {scheme}://{address}",
             role.name()
         ))
     };
@@ -52,10 +62,10 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
 
 /// What holds is told at every start, unless -q wants errors only.
 fn report(sandbox: &Sandbox) {
-    if sandbox.is_whole() && tracing::enabled!(tracing::Level::WARN) {
-        anstream::eprintln!("hwmeter serve: {sandbox}");
-    } else {
+    if !sandbox.is_whole() {
         tracing::warn!("{sandbox}");
+    } else if tracing::enabled!(tracing::Level::WARN) {
+        anstream::eprintln!("hwmeter serve: {sandbox}");
     }
 }
 

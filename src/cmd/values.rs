@@ -24,6 +24,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "a duration cannot be negative or infinite".to_owned())
 }
 
+/// What one task may take: more than nothing, at most a day.
+pub fn task_limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit.is_zero() || limit > Duration::from_secs(86_400) {
+        return Err("a task's limit must lie above 0 and at most a day".to_owned());
+    }
+    Ok(limit)
+}
+
 /// A rate in bits per second such as `200M`, `1.5G`, `64k` or `1000000`.
 pub fn rate_bps(text: &str) -> Result<f64, String> {
     const UNITS: [(char, f64); 4] = [('k', 1e3), ('K', 1e3), ('M', 1e6), ('G', 1e9)];

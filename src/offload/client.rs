@@ -71,7 +71,7 @@ impl Client {
     ) -> Result<Submitted, OffloadError> {
         let began = Instant::now();
         let query = TaskQuery {
-            work: *work,
+            work: work.clone(),
             deadline: Some(time_left),
         }
         .to_query();

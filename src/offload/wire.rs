@@ -2,24 +2,34 @@
 //!
 //! ```text
 //! POST /v1/tasks?kernel=sha256&size=12&seed=5&deadline_s=0.4   body: the payload   -> TaskResult
-//! GET  /v1/load                                                (MEC only)          -> Load
+//! POST /v1/tasks?kernels=sha256:12+fft:3&seed=5                the same, several steps
+//! GET  /v1/load                                                                    -> Load
 //! GET  /healthz                                                                    -> Health
+//! GET  /metrics                                                                    -> Prometheus text format
+//! GET  /openapi.json                                                               -> all of this, for programs
 //! ```
+//!
+//! What to compute is either one kernel and its number of rounds (`kernel`, `size`) or a list of steps (`kernels`,
+//! separated by spaces, which a query writes as `+` or `%20`); the checksum of one step seeds the next.
 //!
 //! Every error is an [`ErrorBody`] with a fitting status. Both sides use the types and the query of this file,
 //! so they cannot drift apart.
 
-use crate::task::Work;
+use crate::task::{Kernels, Program, Work};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Where tasks are posted.
 pub const TASKS_PATH: &str = "/v1/tasks";
-/// Where the MEC tells its load.
+/// Where a server tells its load.
 pub const LOAD_PATH: &str = "/v1/load";
 /// Where a server says that it is well.
 pub const HEALTH_PATH: &str = "/healthz";
+/// Where a server tells what it has counted.
+pub const METRICS_PATH: &str = "/metrics";
+/// Where a server describes all of this.
+pub const OPENAPI_PATH: &str = "/openapi.json";
 /// The type of a payload for a built-in kernel.
 pub const PAYLOAD_TYPE: &str = "application/octet-stream";
 
@@ -29,7 +39,7 @@ pub const CODE_DEADLINE: &str = "deadline_passed";
 pub const CODE_QUEUE_FULL: &str = "queue_full";
 
 /// Deadlines beyond this (one year, in seconds) are refused: they are slips of the unit.
-const LONGEST_DEADLINE_S: f64 = 366.0 * 86_400.0;
+pub(crate) const MAX_DEADLINE_S: f64 = 366.0 * 86_400.0;
 
 /// The answer to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,15 +60,21 @@ pub struct TaskResult {
     pub execute_s: f64,
 }
 
-/// How busy a server is.
+/// How busy a server is. What is smoothed is so exponentially, over about half a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Share of the machine's CPU in use, 0 to 1, smoothed over about half a second.
+    /// Share of the machine's CPU in use, 0 to 1, smoothed.
     pub cpu_use: f64,
     /// Share of the CPU that is free: `1 - cpu_use`.
     pub free: f64,
-    /// Tasks waiting for a worker.
+    /// Share of the CPU in use over the latest 0.15 s alone.
+    pub cpu_use_now: f64,
+    /// `1 - cpu_use_now`.
+    pub free_now: f64,
+    /// Tasks waiting for a worker now.
     pub queue: usize,
+    /// Tasks waiting for a worker, smoothed.
+    pub queue_smoothed: f64,
     /// Tasks running.
     pub running: usize,
     /// Tasks that may run at once.
@@ -86,7 +102,7 @@ pub struct ErrorBody {
 }
 
 /// The parameters of a task, as they stand in the query of its URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskQuery {
     /// What to compute.
     pub work: Work,
@@ -95,10 +111,14 @@ pub struct TaskQuery {
 }
 
 impl TaskQuery {
-    /// `kernel=...&size=...&seed=...&deadline_s=...`
+    /// `kernel=...&size=...&seed=...&deadline_s=...`, or `kernels=...` for several steps.
     pub fn to_query(&self) -> String {
-        let Work { kernel, size, seed } = self.work;
-        let mut query = format!("kernel={kernel}&size={size}&seed={seed}");
+        let Program::Kernels(kernels) = &self.work.program;
+        let mut query = match kernels.steps() {
+            [one] => format!("kernel={}&size={}", one.kernel, one.rounds),
+            _ => format!("kernels={}", kernels.to_string().replace(' ', "+")),
+        };
+        query += &format!("&seed={}", self.work.seed);
         if let Some(deadline) = self.deadline {
             query += &format!("&deadline_s={}", deadline.as_secs_f64());
         }
@@ -108,10 +128,8 @@ impl TaskQuery {
     /// Reads decoded pairs; the error is a sentence that names the parameter.
     pub fn from_pairs(pairs: &[(String, String)]) -> Result<Self, String> {
         reject_unknown(pairs)?;
-        let kernel = required(pairs, "kernel")?;
         let work = Work {
-            kernel: kernel.parse().map_err(|e| format!("parameter `kernel`: {e}"))?,
-            size: parse_u64("size", required(pairs, "size")?)?,
+            program: Program::Kernels(kernels(pairs)?),
             seed: parse_u64("seed", required(pairs, "seed")?)?,
         };
         let deadline = optional(pairs, "deadline_s").map(parse_deadline).transpose()?;
@@ -124,7 +142,24 @@ pub fn payload_hash(payload: &[u8]) -> u64 {
     xxh3_64(payload)
 }
 
-const PARAMETERS: [&str; 4] = ["kernel", "size", "seed", "deadline_s"];
+/// The steps, in whichever of the two ways they are given.
+fn kernels(pairs: &[(String, String)]) -> Result<Kernels, String> {
+    let Some(list) = optional(pairs, "kernels") else {
+        let kernel = required(pairs, "kernel")?;
+        let kernel = kernel.parse().map_err(|e| format!("parameter `kernel`: {e}"))?;
+        return Ok(Kernels::one(kernel, parse_u64("size", required(pairs, "size")?)?));
+    };
+    if let Some(other) = ["kernel", "size"]
+        .iter()
+        .find(|name| optional(pairs, name).is_some())
+    {
+        return Err(format!("parameter `{other}` cannot stand beside `kernels`"));
+    }
+    list.parse().map_err(|e| format!("parameter `kernels`: {e}"))
+}
+
+/// Every parameter that a task may have.
+pub(crate) const PARAMETERS: [&str; 5] = ["kernel", "size", "kernels", "seed", "deadline_s"];
 
 fn reject_unknown(pairs: &[(String, String)]) -> Result<(), String> {
     for (at, (name, _)) in pairs.iter().enumerate() {
@@ -162,7 +197,7 @@ fn parse_deadline(value: &str) -> Result<Duration, String> {
     let seconds = value
         .parse::<f64>()
         .ok()
-        .filter(|&s| s > 0.0 && s <= LONGEST_DEADLINE_S);
+        .filter(|&s| s > 0.0 && s <= MAX_DEADLINE_S);
     let seconds = seconds.ok_or_else(|| {
         format!("parameter `deadline_s` is {value:?}, expected seconds, more than 0 and less than a year")
     })?;
@@ -198,7 +233,7 @@ mod tests {
     fn pairs(query: &str) -> Vec<(String, String)> {
         let pair = |part: &str| {
             let (name, value) = part.split_once('=').unwrap();
-            (name.to_owned(), value.to_owned())
+            (name.to_owned(), value.replace('+', " "))
         };
         query.split('&').map(pair).collect()
     }
@@ -207,17 +242,30 @@ mod tests {
     fn a_query_survives_the_round_trip() {
         for &kernel in Kernel::ALL {
             for deadline in [None, Some(Duration::from_micros(400_250))] {
-                let query = TaskQuery {
-                    work: Work {
-                        kernel,
-                        size: u64::MAX,
-                        seed: 5,
-                    },
-                    deadline,
-                };
-                assert_eq!(TaskQuery::from_pairs(&pairs(&query.to_query())), Ok(query));
+                let several = format!("{kernel}:{} fft:0 {kernel}:1", u64::MAX);
+                for program in [Kernels::one(kernel, u64::MAX), several.parse().unwrap()] {
+                    let query = TaskQuery {
+                        work: Work {
+                            program: Program::Kernels(program),
+                            seed: 5,
+                        },
+                        deadline,
+                    };
+                    assert_eq!(TaskQuery::from_pairs(&pairs(&query.to_query())), Ok(query));
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_forms_are_those_of_the_documentation() {
+        let query = |program: &str| {
+            let program = Program::Kernels(program.parse().unwrap());
+            let work = Work { program, seed: 5 };
+            TaskQuery { work, deadline: None }.to_query()
+        };
+        assert_eq!(query("sha256:12"), "kernel=sha256&size=12&seed=5");
+        assert_eq!(query("sha256:12 fft:3"), "kernels=sha256:12+fft:3&seed=5");
     }
 
     #[test]
@@ -241,6 +289,14 @@ mod tests {
             ("kernel=sha256&size=1&seed=2&deadline_s=1e300", "`deadline_s`"),
             ("kernel=sha256&size=1&seed=2&deadline=1", "`deadline` is unknown"),
             ("kernel=sha256&size=1&size=1&seed=2", "`size` is given twice"),
+            ("kernels=sha256:1&seed=2&size=3", "`size` cannot stand beside"),
+            (
+                "kernels=sha256:1&seed=2&kernel=fft",
+                "`kernel` cannot stand beside",
+            ),
+            ("kernels=&seed=2", "`kernels`: 0 steps"),
+            ("kernels=sha256&seed=2", "`kernels`: \"sha256\" is no step"),
+            ("kernels=sha256:1", "`seed` is missing"),
         ];
         for (query, expected) in cases {
             let error = TaskQuery::from_pairs(&pairs(query)).unwrap_err();

@@ -241,7 +241,10 @@ mod tests {
         assert_eq!(shares, walk("walk:0.8..1.0,seed=5,step=0.02"));
         assert_ne!(shares, walk("walk:0.8..1.0,seed=6,step=0.02"));
         // Written down once: a stored experiment must mean the same tomorrow.
-        assert_eq!(format!("{:.6} {:.6}", shares[0], shares[999]), "0.840250 0.868861");
+        assert_eq!(
+            format!("{:.6} {:.6}", shares[0], shares[999]),
+            "0.840250 0.868861"
+        );
         assert!(walk("0.9").iter().all(|&share| share == 0.9));
         // A step beyond everything stays inside too.
         assert!(

@@ -95,11 +95,7 @@ mod tests {
 
     /// CPU time of a task that was asked to take `cycles`, as a share of that.
     fn share_taken(cost: &CostModel, kernel: Kernel, cycles: u64) -> f64 {
-        let work = Work {
-            kernel,
-            size: cost.size_for(kernel, cycles),
-            seed: 7,
-        };
+        let work = Work::one(kernel, cost.size_for(kernel, cycles), 7);
         let began = thread_cpu_time();
         run(&work, &[1; 1000], Speed::FULL, &|| false).unwrap();
         (thread_cpu_time() - began).as_secs_f64() * CLOCK_HZ / cycles as f64

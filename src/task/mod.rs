@@ -9,33 +9,25 @@
 
 pub mod cost;
 mod kernel;
+mod limits;
 mod mix;
 pub mod pacer;
 pub mod set;
+mod work;
 
 pub use cost::CostModel;
 pub use kernel::{Kernel, UnknownKernel};
+pub use limits::{KERNEL_MEMORY_BYTES, Limits};
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
+pub use work::{Content, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
 
 use pacer::Pacer;
-use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Payload bytes hashed between two questions whether to stop: well below 1 ms on any board.
 const HASH_CHUNK: usize = 256 * 1024;
-
-/// A piece of computation: the same bytes in give the same checksum out on every machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
-    /// Which kernel.
-    pub kernel: Kernel,
-    /// How many rounds of it.
-    pub size: u64,
-    /// What its input is made from, together with the payload.
-    pub seed: u64,
-}
 
 /// Does the work on the calling thread and returns its checksum.
 ///
@@ -45,13 +37,23 @@ pub struct Work {
 pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Option<u64> {
     let mut pacer = Pacer::new(speed, stop);
     let seed = input_seed(work.seed, payload, &mut pacer)?;
-    let mut rounds = work.kernel.start(black_box(seed));
-    let mut checksum = seed;
-    for _ in 0..work.size {
-        pacer.step()?;
-        checksum = black_box(rounds.round());
-    }
+    let checksum = match &work.program {
+        Program::Kernels(kernels) => run_kernels(kernels, seed, &mut pacer)?,
+    };
     pacer.finish()?;
+    Some(checksum)
+}
+
+/// One step after the other; each starts from the checksum of the one before.
+fn run_kernels(kernels: &Kernels, seed: u64, pacer: &mut Pacer) -> Option<u64> {
+    let mut checksum = seed;
+    for step in kernels.steps() {
+        let mut rounds = step.kernel.start(black_box(checksum));
+        for _ in 0..step.rounds {
+            pacer.step()?;
+            checksum = black_box(rounds.round());
+        }
+    }
     Some(checksum)
 }
 
@@ -74,7 +76,7 @@ mod tests {
     use std::time::Duration;
 
     fn checksum(kernel: Kernel, size: u64, seed: u64, payload: &[u8]) -> u64 {
-        run(&Work { kernel, size, seed }, payload, Speed::FULL, &|| false).unwrap()
+        run(&Work::one(kernel, size, seed), payload, Speed::FULL, &|| false).unwrap()
     }
 
     #[test]
@@ -110,6 +112,21 @@ mod tests {
     }
 
     #[test]
+    fn each_step_starts_from_the_checksum_of_the_one_before() {
+        let all = |text: &str, seed| {
+            let program = Program::Kernels(text.parse().unwrap());
+            run(&Work { program, seed }, b"x", Speed::FULL, &|| false).unwrap()
+        };
+        let known = checksum(Kernel::Sha256, 2, 9, b"x");
+        assert_eq!(all("sha256:2", 9), known);
+        let mut fft = Kernel::Fft.start(known);
+        fft.round();
+        assert_eq!(all("sha256:2 fft:2", 9), fft.round());
+        assert_ne!(all("sha256:2 fft:2", 9), all("fft:2 sha256:2", 9));
+        assert_eq!(all("sha256:2 fft:0", 9), known);
+    }
+
+    #[test]
     fn nothing_at_all_still_has_a_checksum() {
         assert_ne!(
             checksum(Kernel::Sha256, 0, 1, b""),
@@ -119,11 +136,7 @@ mod tests {
 
     #[test]
     fn speed_changes_the_time_and_not_the_result() {
-        let work = Work {
-            kernel: Kernel::Dijkstra,
-            size: 20,
-            seed: 8,
-        };
+        let work = Work::one(Kernel::Dijkstra, 20, 8);
         let slow = run(&work, b"x", Speed::new(0.2).unwrap(), &|| false);
         assert_eq!(slow, run(&work, b"x", Speed::FULL, &|| false));
         assert!(slow.is_some());
@@ -140,16 +153,7 @@ mod tests {
                 thread_cpu_time() - began > Duration::from_millis(40)
             };
             assert_eq!(
-                run(
-                    &Work {
-                        kernel,
-                        size: u64::MAX,
-                        seed: 1
-                    },
-                    b"",
-                    Speed::FULL,
-                    &stop
-                ),
+                run(&Work::one(kernel, u64::MAX, 1), b"", Speed::FULL, &stop),
                 None
             );
             assert!(asked.get() >= 30, "{kernel}: asked {} times", asked.get());
@@ -158,11 +162,7 @@ mod tests {
 
     #[test]
     fn work_already_stopped_does_not_begin() {
-        let work = Work {
-            kernel: Kernel::Fft,
-            size: 1,
-            seed: 1,
-        };
+        let work = Work::one(Kernel::Fft, 1, 1);
         assert_eq!(run(&work, b"", Speed::FULL, &|| true), None);
     }
 }

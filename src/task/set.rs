@@ -5,17 +5,18 @@
 
 use super::kernel::Kernel;
 use super::mix::SplitMix;
+use super::work::Content;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// One unit of work that a device has to get done, by itself or by a server.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// Its place in the set, from 0.
     pub id: u64,
     /// What is computed.
-    pub kernel: Kernel,
+    pub content: Content,
     /// How much is computed, in CPU cycles of the device.
     pub cycles: u64,
     /// What input and payload are made from.
@@ -112,7 +113,7 @@ impl SetRule {
         let deadline_s = deadline_us.round() / 1e6;
         Task {
             id,
-            kernel,
+            content: Content::Fill(kernel),
             cycles,
             seed: draw.0.next_u64(),
             payload_bytes,
@@ -178,7 +179,7 @@ mod tests {
         let known = [
             Task {
                 id: 0,
-                kernel: Kernel::Sha256,
+                content: Content::Fill(Kernel::Sha256),
                 cycles: 632_982_993,
                 seed: 2_003_396_283_302_960_058,
                 payload_bytes: 655_111,
@@ -186,7 +187,7 @@ mod tests {
             },
             Task {
                 id: 1,
-                kernel: Kernel::Fft,
+                content: Content::Fill(Kernel::Fft),
                 cycles: 197_159_664,
                 seed: 9_561_492_159_590_289_602,
                 payload_bytes: 2_212_680,
@@ -241,7 +242,11 @@ mod tests {
     fn every_kernel_gets_its_share() {
         let tasks = many();
         for &kernel in Kernel::ALL {
-            let share = tasks.iter().filter(|task| task.kernel == kernel).count() as f64 / tasks.len() as f64;
+            let share = tasks
+                .iter()
+                .filter(|task| task.content == Content::Fill(kernel))
+                .count() as f64
+                / tasks.len() as f64;
             assert!(
                 (share * Kernel::ALL.len() as f64 - 1.0).abs() < 0.1,
                 "{kernel}: {share}"
@@ -259,7 +264,7 @@ mod tests {
         assert!(
             payload(&Task {
                 payload_bytes: 0,
-                ..tasks[0]
+                ..tasks[0].clone()
             })
             .is_empty()
         );

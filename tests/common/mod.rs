@@ -5,23 +5,16 @@ use hwmeter::offload::{LinkConfig, Url, link};
 use hwmeter::serve::{self, Role, ServeConfig};
 use hwmeter::task::{Kernel, Work};
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// A piece of work that is done in no time.
-pub const SMALL: Work = Work {
-    kernel: Kernel::Sha256,
-    size: 1,
-    seed: 5,
-};
+pub static SMALL: LazyLock<Work> = LazyLock::new(|| Work::one(Kernel::Sha256, 1, 5));
 /// One that never ends by itself.
-pub const ENDLESS: Work = Work {
-    kernel: Kernel::Sha256,
-    size: u64::MAX,
-    seed: 5,
-};
+pub static ENDLESS: LazyLock<Work> = LazyLock::new(|| Work::one(Kernel::Sha256, u64::MAX, 5));
 /// Long enough for anything that should happen at all.
 pub const PLENTY: Duration = Duration::from_secs(10);
 

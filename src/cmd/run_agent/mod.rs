@@ -326,11 +326,7 @@ fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<
     const PROBE_BYTES: usize = 128 * 1024;
     const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
     let mut observer = Observer::new(root, LoadPoller::start(servers.mec().clone())?);
-    let work = Work {
-        kernel: Kernel::Sha256,
-        size: cost.size_for(Kernel::Sha256, 1),
-        seed: 0,
-    };
+    let work = Work::one(Kernel::Sha256, cost.size_for(Kernel::Sha256, 1), 0);
     let mut client = Client::new(servers.mec().clone())?;
     match client.submit(&work, &vec![0; PROBE_BYTES], PROBE_TIMEOUT) {
         Ok(done) => observer.throughput.observe(

@@ -1,7 +1,13 @@
 //! The servers, as clients meet them.
 #![allow(clippy::unwrap_used)]
 
+mod access;
+mod bad_input;
+#[path = "../common/mod.rs"]
 mod common;
+mod documented;
+mod http;
+mod stop;
 
 use common::{ENDLESS, PLENTY, SMALL, have, payload, server, small_mec, until};
 use hwmeter::offload::{Client, LoadPoller, OffloadError};
@@ -93,7 +99,7 @@ fn a_full_queue_refuses_before_the_payload_is_sent() {
             retry_after,
             ..
         } => {
-            assert_eq!((status.as_u16(), code.as_str()), (503, "queue_full"));
+            assert_eq!((status.as_u16(), code.as_str()), (429, "queue_full"));
             assert_eq!(retry_after, Some(Duration::from_secs(1)));
         }
         other => panic!("{other}"),
@@ -166,14 +172,13 @@ fn random_bytes_and_cut_bodies_harm_nobody() {
 }
 
 #[test]
-fn the_cloud_tells_no_load() {
+fn the_cloud_tells_its_load_too() {
     let cloud = server(ServeConfig::new(Role::Cloud));
     let mut client = Client::new(cloud.url()).unwrap();
-    let error = client.load(PLENTY).unwrap_err();
-    assert!(
-        matches!(&error, OffloadError::Refused { code, .. } if code == "no_load"),
-        "{error}"
-    );
+    until("the load is known", || client.load(PLENTY).is_ok());
+    let load = client.load(PLENTY).unwrap();
+    assert!((load.free_now + load.cpu_use_now - 1.0).abs() < 1e-9, "{load:?}");
+    assert_eq!(client.health(PLENTY).unwrap().role, "cloud");
     assert!(client.submit(&SMALL, b"x", PLENTY).is_ok());
 }
 
