@@ -263,6 +263,21 @@ pub struct RunAgentArgs {
     /// The cloud server [default: one on this machine, behind an emulated link]
     #[arg(long, value_name = "URL", requires = "mec")]
     pub cloud: Option<Url>,
+    /// PEM file of the authority that signed the certificates of https servers [default: those this system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with the token that the servers ask for (`hwmeter serve --token-file`), readable by nobody else
+    #[arg(long, value_name = "FILE", requires = "mec")]
+    pub token_file: Option<PathBuf>,
+    /// What becomes of a task whose server fails: it has failed, or it runs on the device in the time that is left
+    #[arg(
+        long,
+        value_enum,
+        value_name = "none|local",
+        default_value = "none",
+        hide_possible_values = true
+    )]
+    pub fallback: FallbackArg,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -275,6 +290,13 @@ pub struct RunAgentArgs {
     /// Print the summary as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// What becomes of a task whose server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackArg {
+    None,
+    Local,
 }
 
 /// Settings of the learners.

@@ -5,8 +5,7 @@ use super::ServeConfig;
 use super::api_error::{Code, Facts};
 use super::route::Route;
 use crate::offload::wire::{MAX_DEADLINE_S, PAYLOAD_TYPE};
-use crate::task::Kernel;
-use crate::task::MAX_STEPS;
+use crate::task::{Kernel, MAX_STEPS};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

@@ -6,21 +6,21 @@ mod report;
 mod servers;
 
 use super::{context, open_sensor, with_radio};
-use crate::cli::{RunAgentArgs, Switch};
+use crate::cli::{FallbackArg, RunAgentArgs, Switch};
 use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
 use hwmeter::agent::checkpoints::Checkpoints;
-use hwmeter::agent::executor::Executor;
+use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
-use hwmeter::offload::client::Client;
-use hwmeter::offload::load_poller::LoadPoller;
+use hwmeter::offload::site::{Site, Watch};
+use hwmeter::offload::{Access, Url};
 use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
-use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
+use hwmeter::task::{Speed, Task, TaskSet};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
@@ -37,13 +37,12 @@ use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
 use plan::Plan;
 use progress::Progress;
-use report::{SHARE_NOTE, meter_id};
+use report::{Network, SHARE_NOTE, meter_id};
 use serde_json::{Value, json};
 use servers::Servers;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Local tasks run at this share of the machine's speed when device and servers are the same machine.
 const DEMO_DEVICE_SPEED: f64 = 0.25;
@@ -61,12 +60,14 @@ pub fn run_plan(
     calibration: &Calibration,
 ) -> anyhow::Result<ExitCode> {
     check_gpu(args, root)?;
+    let servers: Vec<&Url> = args.mec.iter().chain(&args.cloud).collect();
+    let access = Access::to(&servers, args.ca.as_deref(), args.token_file.as_deref())?;
     let stop = watch_for_end()?;
     let (name, seed) = (plan.name.to_string(), plan.seed);
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
-    let setup = Setup::new(&plan, args, root, calibration, &trace)?;
+    let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
     let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
@@ -74,6 +75,7 @@ pub fn run_plan(
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let learned = agent.learner.counts();
+    let network = Network::of(&agent);
     drop(agent);
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
@@ -86,7 +88,7 @@ pub fn run_plan(
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
     let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
-    let (answers, per_update) = (finished.answers, finished.per_update);
+    let (answers, per_update, fell_back) = (finished.answers, finished.per_update, finished.fell_back);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
@@ -99,6 +101,8 @@ pub fn run_plan(
         "summary": summary,
         "energy_per_update": per_update,
         "learner_faults": learned,
+        "fell_back": fell_back,
+        "network": network,
         "audit": found,
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
@@ -109,11 +113,13 @@ pub fn run_plan(
         let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
         ui::outln!("{:#}", with(&result, place));
     } else {
-        let learning = report::Learning {
+        let details = report::Details {
             per_update,
             faults: learned,
+            network,
+            fell_back,
         };
-        report::print(&summary, &learning, &found, &stats, &manifest, &dir, was_stopped);
+        report::print(&summary, &details, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
             ui::outln!("{sentence}");
         }
@@ -131,8 +137,10 @@ pub fn run_plan(
 
 /// What a run is made of, before the first task.
 struct Setup {
+    seed: u64,
     tasks: Vec<Task>,
     servers: Servers,
+    access: Access,
     cost: CostModel,
     meter: Meter,
     origin: Moment,
@@ -151,6 +159,7 @@ impl Setup {
         root: &Root,
         calibration: &Calibration,
         trace: &TraceWriter,
+        access: Access,
     ) -> anyhow::Result<Self> {
         let context = context(root);
         let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
@@ -191,8 +200,10 @@ impl Setup {
             "cpus": Affinity::current().unwrap_or_default(),
         });
         Ok(Self {
+            seed: plan.seed,
             tasks,
             servers,
+            access,
             cost,
             meter,
             origin,
@@ -211,14 +222,20 @@ impl Setup {
         stop: &'a AtomicBool,
         dir: &RunDir,
     ) -> anyhow::Result<Agent<'a>> {
+        let (mec, cloud) = (self.servers.mec(), self.servers.cloud());
+        let site = |url: &Url, watch, seed| Site::start(url.clone(), &self.access, watch, seed);
         Ok(Agent {
-            observer: observer(&self.servers, root, &self.cost)?,
+            observer: Observer::new(root),
             executor: Executor {
                 clock: Arc::new(MonotonicClock),
                 cost: self.cost.clone(),
                 device_speed: device_speed(args)?,
-                mec: Client::new(self.servers.mec().clone())?,
-                cloud: Client::new(self.servers.cloud().clone())?,
+                mec: site(mec, Watch::State, self.seed)?,
+                cloud: site(cloud, Watch::Health, self.seed.wrapping_add(1))?,
+                fallback: match args.fallback {
+                    FallbackArg::None => Fallback::None,
+                    FallbackArg::Local => Fallback::Local,
+                },
                 stop,
             },
             learner,
@@ -319,25 +336,6 @@ fn start_meter(
     let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin));
     let meter = Meter::start(device, options).with_context(|| format!("sensor {id} cannot be read"))?;
     Ok((meter, envelope, origin))
-}
-
-/// Watches device and MEC; one small transfer shows the throughput before the first decision.
-fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<Observer> {
-    const PROBE_BYTES: usize = 128 * 1024;
-    const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-    let mut observer = Observer::new(root, LoadPoller::start(servers.mec().clone())?);
-    let work = Work::one(Kernel::Sha256, cost.size_for(Kernel::Sha256, 1), 0);
-    let mut client = Client::new(servers.mec().clone())?;
-    match client.submit(&work, &vec![0; PROBE_BYTES], PROBE_TIMEOUT) {
-        Ok(done) => observer.throughput.observe(
-            PROBE_BYTES as u64,
-            done.receive_bytes,
-            done.receive_s,
-            std::time::Instant::now(),
-        ),
-        Err(error) => tracing::warn!("the MEC does not answer yet: {error}"),
-    }
-    Ok(observer)
 }
 
 /// Leaves the reason in `run.json` too; the rows written so far stay.
