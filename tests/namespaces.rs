@@ -48,22 +48,28 @@ fn an_agent_uses_servers_on_other_machines() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    for placement in ["local", "mec", "cloud"] {
-        assert!(
-            successes(dir.path(), placement) > 0,
-            "{placement}: none succeeded"
-        );
+    let stranger = fs::read_to_string(dir.path().join("stranger.json")).unwrap();
+    assert!(stranger.contains("unauthorized"), "{stranger}");
+    for role in ["mec", "cloud"] {
+        let successes = successes(&dir.path().join(format!("{role}.run/decisions.csv")), role);
+        assert!(successes > 0, "{role}: no task was right and in time");
+        let metrics = fs::read_to_string(dir.path().join(format!("{role}.metrics"))).unwrap();
+        let done = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("hwmeter_tasks_total{outcome=\"done\"} "));
+        assert!(done.unwrap().parse::<usize>().unwrap() >= successes, "{role}: {metrics}");
     }
 }
 
-/// Tasks that ran there and were right and in time.
-fn successes(dir: &Path, placement: &str) -> usize {
-    let text = fs::read(dir.join("run/decisions.csv")).unwrap();
+/// Tasks that ran there and were right and in time; all must have run there.
+fn successes(decisions: &Path, role: &str) -> usize {
+    let text = fs::read(decisions).unwrap();
     let mut reader = csv::Reader::from_reader(&text[..]);
-    let column = |name: &str, headers: &csv::StringRecord| headers.iter().position(|h| h == name).unwrap();
     let headers = reader.headers().unwrap().clone();
-    let (at, success) = (column("placement", &headers), column("success", &headers));
-    let rows = reader.records().map(Result::unwrap);
-    rows.filter(|row| &row[at] == placement && &row[success] == "true")
-        .count()
+    let column = |name: &str| headers.iter().position(|header| header == name).unwrap();
+    let (placement, success) = (column("placement"), column("success"));
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 6);
+    assert!(rows.iter().all(|row| &row[placement] == role), "{rows:?}");
+    rows.iter().filter(|row| &row[success] == "true").count()
 }
