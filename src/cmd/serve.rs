@@ -5,7 +5,7 @@ use crate::cli::{RoleArg, ServeArgs};
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
 use hwmeter::serve::sandbox::{self, Sandbox};
-use hwmeter::serve::{Role, ServeConfig, TlsFiles};
+use hwmeter::serve::{DEFAULT_IDLE_LIMIT, Role, ServeConfig, TlsFiles};
 use hwmeter::task::Limits;
 use hwmeter_hw::Root;
 use std::io::{self, Write};
@@ -40,6 +40,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         },
         max_connections: args.max_connections,
         stress: args.stress.clone(),
+        idle_limit: DEFAULT_IDLE_LIMIT,
         root: root.clone(),
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-/// How often idle connections are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Idle connections are looked for so often within the time they may be idle.
+const SWEEPS: u32 = 16;
 /// How long to wait for files to become free.
 const OUT_OF_FILES: Duration = Duration::from_millis(20);
 /// Our own limit answers with a sentence; what is beyond this one the HTTP library refuses without.
@@ -43,7 +44,7 @@ pub(super) struct Shared {
 
 /// Accepts connections for ever.
 pub(super) async fn accept(listener: TcpListener, shared: Shared) {
-    let mut sweep = tokio::time::interval(SWEEP);
+    let mut sweep = tokio::time::interval(shared.connections.idle_limit / SWEEPS);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -66,8 +67,9 @@ fn begin(shared: &Shared, stream: TcpStream) {
     let Some(place) = shared.connections.enter() else {
         metrics.lost(Lost::Refused);
         if shared.tls.is_none() {
-            // What the socket does not take at once is not worth waiting for.
-            let _ = stream.try_write(FULL);
+            // Not by the runtime, which does not know yet that it can be written to. What the socket does not take
+            // at once is not worth waiting for.
+            let _ = stream.into_std().and_then(|mut stream| stream.write(FULL));
         }
         return;
     };
@@ -87,8 +89,9 @@ async fn serve(shared: &Shared, stream: TcpStream, place: &Place) -> Result<(), 
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {e}");
     }
-    // A connection on which nothing ever comes costs no buffers.
-    stream.readable().await.map_err(|_| Lost::Broken)?;
+    // A connection on which nothing ever comes costs no buffers, and not the memory that the rest of this takes.
+    // (`readable` would say at once that something has come.)
+    stream.peek(&mut [0]).await.map_err(|_| Lost::Broken)?;
     let metrics = &shared.app.metrics;
     let stream = CountedIo {
         inner: stream,
@@ -96,15 +99,20 @@ async fn serve(shared: &Shared, stream: TcpStream, place: &Place) -> Result<(), 
         sent: metrics.sent.clone(),
     };
     match &shared.tls {
-        None => speak_http(shared, stream, place).await,
-        Some(tls) => {
-            let stream = tls.accept(stream).await.map_err(|e| {
-                tracing::debug!("no TLS: {e}");
-                Lost::Tls
-            })?;
-            speak_http(shared, stream, place).await
-        }
+        None => Box::pin(speak_http(shared, stream, place)).await,
+        Some(tls) => Box::pin(speak_tls(shared, tls, stream, place)).await,
     }
+}
+
+async fn speak_tls<T>(shared: &Shared, tls: &TlsAcceptor, stream: T, place: &Place) -> Result<(), Lost>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let stream = tls.accept(stream).await.map_err(|e| {
+        tracing::debug!("no TLS: {e}");
+        Lost::Tls
+    })?;
+    speak_http(shared, stream, place).await
 }
 
 async fn speak_http<T>(shared: &Shared, stream: T, place: &Place) -> Result<(), Lost>

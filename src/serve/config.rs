@@ -8,6 +8,7 @@ use hwmeter_hw::Root;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Tasks that may wait for a worker, unless configured.
 pub const DEFAULT_QUEUE: usize = 32;
@@ -15,6 +16,9 @@ pub const DEFAULT_QUEUE: usize = 32;
 pub const DEFAULT_MAX_PAYLOAD: usize = 16 << 20;
 /// Connections that may be open at once, unless configured; fewer where the process may not have so many files.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+
+/// How long a connection may do nothing, unless configured.
+pub const DEFAULT_IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a server is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct ServeConfig {
     pub max_connections: usize,
     /// A load on the CPU, as of other users.
     pub stress: Option<StressProfile>,
+    /// How long a connection may go without completing a request's header, idle or dripping.
+    pub idle_limit: Duration,
     /// Where `/proc` begins.
     pub root: Root,
 }
@@ -82,6 +88,7 @@ impl ServeConfig {
             limits: Limits::default(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             stress: None,
+            idle_limit: DEFAULT_IDLE_LIMIT,
             root: Root::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! The open connections: how many there may be, and which of them do nothing.
 //!
 //! A connection is *busy* while a request of its is being answered. One that is not, and has completed no request
-//! head for [`IDLE_LIMIT`], is closed: an idle one, one that drips its header byte by byte, one that never
+//! head for `idle_limit`, is closed: an idle one, one that drips its header byte by byte, one that never
 //! finishes its TLS handshake, and one that does not take its answers. When all places are taken, those that have
 //! been idle for longest go early, so that whoever opens connections and does nothing locks nobody out.
 
@@ -13,8 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How long a connection may do nothing.
-pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// Files the process needs besides connections.
 const OTHER_FILES: u64 = 64;
 /// One of so many connections goes when room is needed, so that looking for them is rare.
@@ -23,6 +21,7 @@ const SHED_SHARE: usize = 32;
 /// All open connections.
 pub(super) struct Connections {
     limit: usize,
+    pub idle_limit: Duration,
     metrics: Arc<Metrics>,
     began: Instant,
     open: Mutex<Open>,
@@ -55,13 +54,14 @@ pub(super) struct Busy<'a>(&'a Place);
 
 impl Connections {
     /// At most `wanted`, and at most as many as this process may have files.
-    pub fn new(wanted: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(wanted: usize, idle_limit: Duration, metrics: Arc<Metrics>) -> Self {
         let files = usize::try_from(raise_file_limit().saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
         if files < wanted {
             tracing::info!("this process may have {files} connections at once (ulimit -Hn), not {wanted}");
         }
         Self {
             limit: wanted.min(files).max(1),
+            idle_limit,
             metrics,
             began: Instant::now(),
             open: Mutex::default(),
@@ -87,15 +87,16 @@ impl Connections {
         })
     }
 
-    /// Closes those that have done nothing for [`IDLE_LIMIT`].
+    /// Closes those that have done nothing for too long.
     pub fn close_idle(&self) {
-        let oldest = self.now_ms().saturating_sub(IDLE_LIMIT.as_millis() as u64);
-        for activity in self.lock().by_id.values() {
-            if activity.is_idle() && activity.last_ms.load(Ordering::Relaxed) < oldest {
-                activity.close.notify_one();
-                self.metrics.lost(Lost::Idle);
+        let oldest = self.now_ms().saturating_sub(self.idle_limit.as_millis() as u64);
+        self.lock().by_id.retain(|_, activity| {
+            let goes = activity.is_idle() && activity.last_ms.load(Ordering::Relaxed) < oldest;
+            if goes {
+                self.close(activity, Lost::Idle);
             }
-        }
+            !goes
+        });
     }
 
     /// Closes those that have been idle for longest, because files have run out.
@@ -119,13 +120,17 @@ impl Connections {
             idle.select_nth_unstable(going);
         }
         for (_, id) in &idle[..going] {
-            // It no longer counts, though its socket stays open for a moment until its task has seen the note.
+            // It no longer counts, though its socket stays open until its task has seen the note.
             if let Some(activity) = open.by_id.remove(id) {
-                activity.close.notify_one();
-                self.metrics.lost(Lost::Shed);
+                self.close(&activity, Lost::Shed);
             }
         }
         going
+    }
+
+    fn close(&self, activity: &Activity, why: Lost) {
+        activity.close.notify_one();
+        self.metrics.lost(why);
     }
 
     fn now_ms(&self) -> u64 {
@@ -198,10 +203,8 @@ mod tests {
     use crate::serve::Role;
 
     fn connections(limit: usize) -> Arc<Connections> {
-        Arc::new(Connections::new(
-            limit,
-            Arc::new(Metrics::new(Role::Mec).unwrap()),
-        ))
+        let metrics = Arc::new(Metrics::new(Role::Mec).unwrap());
+        Arc::new(Connections::new(limit, Duration::from_secs(30), metrics))
     }
 
     async fn is_told_to_close(place: &Place) -> bool {

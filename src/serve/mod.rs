@@ -22,7 +22,7 @@
 //! | what | by | beyond it |
 //! |---|---|---|
 //! | connections | `max_connections`, the files of the process | the idlest is closed; 503 if all are busy |
-//! | a connection that does nothing, a header that drips | 30 s | closed |
+//! | a connection that does nothing, a header that drips | `idle_limit`, 30 s | closed |
 //! | header | 16 KiB, 100 fields | 431 (without a body beyond 64 KiB or 100 fields) |
 //! | payload | `max_payload`, `limits.memory_bytes` | 413, before it is read if its length is declared |
 //! | a payload that stalls | 10 s | 408 |
@@ -51,7 +51,9 @@ mod stress;
 mod tls;
 mod tokens;
 
-pub use config::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig};
+pub use config::{
+    DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
+};
 pub use error::ServeError;
 pub use secret_file::SecretFileError;
 pub use stress::{InvalidProfile, Profile as StressProfile};
@@ -63,6 +65,7 @@ use connections::Connections;
 use executor::Executor;
 use load::LoadWatch;
 use metrics::Metrics;
+use nix::sys::socket::Backlog;
 use routes::App;
 use std::future::Future;
 use std::io;
@@ -81,10 +84,20 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Binds `address`; errors say what to do.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|cause| ServeError::Listen { address, cause })
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    Ok(TcpListener::from_std(take_port(address)?)?)
+}
+
+fn take_port(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
+    let listening = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        // As many connections may wait to be accepted as the kernel allows (`net.core.somaxconn`, 4096 by default).
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
+        // Tokio needs it so.
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listening().map_err(|cause| ServeError::Listen { address, cause })
 }
 
 /// A server that has all it needs from the outside, its port among it, and has not begun to serve.
@@ -102,17 +115,16 @@ pub struct Server {
 pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
     config.check()?;
     let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
-    let address = config.listen;
-    let listener =
-        std::net::TcpListener::bind(address).map_err(|cause| ServeError::Listen { address, cause })?;
-    // Tokio needs it so.
-    listener.set_nonblocking(true)?;
     Ok(Server {
         tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
         tls: config.tls.as_ref().map(tls::acceptor).transpose()?,
-        connections: Arc::new(Connections::new(config.max_connections, Arc::clone(&metrics))),
+        connections: Arc::new(Connections::new(
+            config.max_connections,
+            config.idle_limit,
+            Arc::clone(&metrics),
+        )),
         metrics,
-        listener,
+        listener: take_port(config.listen)?,
         config,
     })
 }
