@@ -1,6 +1,7 @@
 //! `hwmeter run-agent` as a user runs it: real child processes, real sockets, real files.
 #![allow(clippy::unwrap_used)]
 
+use hwmeter::task::{self, Kernel, Speed, Work};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -310,7 +311,7 @@ fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
     );
 }
 
-/// A server that answers quickly, politely, and wrongly.
+/// A server that answers quickly, politely, and wrongly, but for the probes by which it could be found out.
 fn liar() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -324,12 +325,13 @@ fn liar() -> String {
 
 fn lie(stream: &TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream);
-    let mut length = 0;
+    let (mut length, mut is_probe) = (0, false);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
         }
+        is_probe |= line.contains("kernel=sha256&size=1&seed=0&");
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -340,9 +342,12 @@ fn lie(stream: &TcpStream) -> Option<()> {
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload).ok()?;
     let hash = xxhash_rust::xxh3::xxh3_64(&payload);
+    let checksum = match is_probe {
+        true => task::run(&Work::one(Kernel::Sha256, 1, 0), &payload, Speed::FULL, &|| false)?,
+        false => 0xbad,
+    };
     let answer = format!(
-        "{{\"checksum\":\"{:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}",
-        0xbad
+        "{{\"checksum\":\"{checksum:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}"
     );
     let mut stream = stream;
     write!(

@@ -63,7 +63,7 @@ pub struct Outcome {
 pub const FELL_BACK: &str = "ran on the device instead";
 
 impl Executor<'_> {
-    /// Nothing of ours goes over the network until [`Self::execute`], but for the MEC's load.
+    /// No probe begins from now on; [`Self::execute`] lets them again, on a server that it uses only afterwards.
     pub fn hold_probes(&self) {
         self.mec.hold_probes();
         self.cloud.hold_probes();

@@ -2,11 +2,10 @@
 
 use super::tls;
 use super::url::Url;
+use crate::serve::{TokenError, Tokens};
 use hyper::header::HeaderValue;
 use rustls::ClientConfig;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,21 +29,9 @@ pub enum AccessError {
         /// What the kernel answered.
         cause: io::Error,
     },
-    /// A token that everybody can read keeps nobody out.
-    #[error(
-        "the token in {file} can be read by every user of this machine (mode {mode:04o}); run `chmod 600 {file}`, and \
-         change the token if others may have seen it",
-        file = .path.display()
-    )]
-    Readable {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// The file holds something else.
-    #[error("{} holds no token: one line of visible ASCII characters without spaces is expected", .0.display())]
-    NoToken(PathBuf),
+    /// The token file is not used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The file holds no certificates.
     #[error(
         "{} holds no certificate that can be used ({why}); a PEM file of the authority that signed the server's is \
@@ -75,7 +62,11 @@ impl Access {
             None if is_encrypted => Some(tls::trusting_the_system()?),
             None => None,
         };
-        let token = token_file.map(read_token).transpose()?;
+        let token = token_file.map(authorization).transpose()?;
+        let is_exposed = |url: &&&Url| token.is_some() && !url.is_https() && !url.is_loopback();
+        for url in servers.iter().filter(is_exposed) {
+            tracing::warn!("the token goes to {url} for everybody on the way to read; use https there");
+        }
         Ok(Self { tls, token })
     }
 
@@ -90,33 +81,12 @@ impl Access {
     }
 }
 
-/// Tokens are short; a longer file is something else.
-const LONGEST_TOKEN: u64 = 4096;
-
-fn read_token(path: &Path) -> Result<HeaderValue, AccessError> {
-    let unreadable = |cause| AccessError::Read {
-        path: path.to_owned(),
-        cause,
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the open file: what is checked is what is read.
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
-    if mode & 0o007 != 0 {
-        return Err(AccessError::Readable {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    let mut text = String::new();
-    file.take(LONGEST_TOKEN)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    let token = text.trim_ascii();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(AccessError::NoToken(path.to_owned()));
-    }
-    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| AccessError::NoToken(path.to_owned()))?;
+/// The `Authorization` header with the first token of the file, which no log will show.
+fn authorization(token_file: &Path) -> Result<HeaderValue, AccessError> {
+    let none = || TokenError::Empty(token_file.to_owned());
+    let tokens = Tokens::read(token_file)?;
+    let token = tokens.first().ok_or_else(none)?;
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| none())?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -125,33 +95,39 @@ fn read_token(path: &Path) -> Result<HeaderValue, AccessError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
-    fn token(content: &str, mode: u32) -> Result<HeaderValue, AccessError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token");
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        read_token(&path)
+    #[test]
+    fn the_first_token_of_the_servers_own_file_is_shown_and_no_log_shows_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            "# of the MEC\n0123456789abcdef-one\n0123456789abcdef-two\n",
+        )
+        .unwrap();
+        let access = Access::to(&[], None, Some(file.path())).unwrap();
+        assert_eq!(access.token().unwrap(), "Bearer 0123456789abcdef-one");
+        assert!(!format!("{access:?}").contains("0123456789abcdef"), "{access:?}");
+        let error = Access::to(&[], None, Some(Path::new("/no/such/token"))).unwrap_err();
+        assert!(
+            error.to_string().contains("cannot read /no/such/token"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn a_token_is_one_word_that_nobody_else_can_read_and_no_log_shows() {
-        let header = token("s3cret\n", 0o640).unwrap();
-        assert_eq!(header, "Bearer s3cret");
-        assert!(header.is_sensitive() && !format!("{header:?}").contains("s3cret"));
-        assert!(matches!(
-            token("s3cret", 0o644),
-            Err(AccessError::Readable { mode: 0o644, .. })
-        ));
-        for bad in ["", "\n", "two words", "tab\there", "gr\u{fc}n", "\u{7}"] {
-            assert!(
-                matches!(token(bad, 0o600), Err(AccessError::NoToken(_))),
-                "{bad:?}"
-            );
+    fn a_file_without_certificates_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (content, expected) in [
+            ("hello", "no `-----BEGIN CERTIFICATE-----`"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "holds no certificate",
+            ),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "holds no certificate"),
+        ] {
+            std::fs::write(file.path(), content).unwrap();
+            let error = Access::to(&[], Some(file.path()), None).unwrap_err();
+            assert!(error.to_string().contains(expected), "{content}: {error}");
         }
-        let error = read_token(Path::new("/no/such/token")).unwrap_err().to_string();
-        assert!(error.contains("cannot read /no/such/token"), "{error}");
     }
 }

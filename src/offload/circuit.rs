@@ -11,7 +11,8 @@
 //!
 //! Only a task closes the circuit for good, so a server that answers probes and fails tasks is left alone for longer and
 //! longer. A pause is drawn evenly from the upper half of `BASE` x 2^n, at most [`LONGEST_PAUSE`], so that devices that lost a
-//! server together do not come back together (after Brooker, "Exponential Backoff and Jitter", AWS, 2015).
+//! server together do not come back together (after Brooker, "Exponential Backoff and Jitter", AWS, 2015): give the devices of a
+//! fleet seeds of their own.
 //!
 //! The machine is told the time, so that tests decide it.
 
@@ -32,6 +33,8 @@ pub struct Circuit {
     state: State,
     /// Failures since the last task that succeeded.
     failures: u32,
+    /// Nothing but failures since anything succeeded, be it a probe.
+    is_doubted: bool,
     /// Pauses since then; each is twice the one before.
     pauses: u32,
     next_probe: Option<Instant>,
@@ -53,6 +56,7 @@ impl Circuit {
         Self {
             state: State::Closed,
             failures: 0,
+            is_doubted: false,
             pauses: 0,
             next_probe: None,
             opened: 0,
@@ -64,11 +68,6 @@ impl Circuit {
     /// Whether tasks are kept from the server.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
-    }
-
-    /// Failures in a row.
-    pub fn failures(&self) -> u32 {
-        self.failures
     }
 
     /// How often it has opened.
@@ -91,6 +90,7 @@ impl Circuit {
         if self.state != State::Open {
             self.state = State::Closed;
             self.failures = 0;
+            self.is_doubted = false;
             self.pauses = 0;
             self.next_probe = None;
         }
@@ -99,6 +99,7 @@ impl Circuit {
     /// A probe was answered rightly.
     pub fn probe_succeeded(&mut self) {
         self.next_probe = None;
+        self.is_doubted = false;
         if self.state == State::Open {
             self.state = State::Trial;
         }
@@ -106,8 +107,7 @@ impl Circuit {
 
     /// A task or a probe failed by the fault of the server.
     pub fn failed(&mut self, why: impl Into<String>, now: Instant) {
-        self.last_failure = why.into();
-        self.failures = self.failures.saturating_add(1);
+        self.note(why);
         if self.state == State::Closed && self.failures < FAILURES {
             // Whether it is a slip or the end shows a probe rather than the next tasks.
             self.next_probe = Some(now + self.jittered(BASE_PAUSE / 4));
@@ -118,16 +118,31 @@ impl Circuit {
 
     /// The server was proven to compute or transport wrongly: once is enough.
     pub fn condemned(&mut self, why: impl Into<String>, now: Instant) {
-        self.last_failure = why.into();
-        self.failures = self.failures.saturating_add(1);
+        self.note(why);
         self.open(now);
     }
 
-    /// No answer came, and nobody knows whose fault that was: a probe will tell.
+    /// A task got no answer in its time. Nobody knows whose fault that was, so a probe will tell; but after a failure,
+    /// with nothing good since, it is another one.
+    pub fn unanswered(&mut self, why: impl Into<String>, now: Instant) {
+        if self.is_doubted {
+            self.failed(why, now);
+        } else {
+            self.suspected(now);
+        }
+    }
+
+    /// Something is odd: a probe will tell.
     pub fn suspected(&mut self, now: Instant) {
         if self.state != State::Open && self.next_probe.is_none() {
             self.next_probe = Some(now);
         }
+    }
+
+    fn note(&mut self, why: impl Into<String>) {
+        self.last_failure = why.into();
+        self.failures = self.failures.saturating_add(1);
+        self.is_doubted = true;
     }
 
     fn open(&mut self, now: Instant) {
@@ -176,12 +191,9 @@ mod tests {
             assert_eq!(circuit.next_probe(), None);
             circuit.task_succeeded();
         }
-        assert!(!circuit.is_open() && circuit.opened() == 0 && circuit.failures() == 0);
+        assert!(!circuit.is_open() && circuit.opened() == 0);
         let circuit = opened(now);
-        assert_eq!(
-            (circuit.opened(), circuit.failures(), circuit.last_failure()),
-            (1, FAILURES, "down")
-        );
+        assert_eq!((circuit.opened(), circuit.last_failure()), (1, "down"));
     }
 
     #[test]
@@ -255,11 +267,33 @@ mod tests {
         assert_eq!(circuit.next_probe(), Some(now));
         assert!(!circuit.is_open());
         circuit.probe_succeeded();
-        assert_eq!((circuit.next_probe(), circuit.failures()), (None, 0));
+        assert_eq!(circuit.next_probe(), None);
 
         let mut circuit = opened(now);
         let due = circuit.next_probe();
         circuit.suspected(now);
         assert_eq!(circuit.next_probe(), due);
+    }
+    /// Tasks that take too long are no reason to give a server up, unless it fails besides.
+    #[test]
+    fn no_answer_counts_only_after_a_failure() {
+        let now = Instant::now();
+        let mut circuit = Circuit::new(1);
+        for _ in 0..10 {
+            circuit.unanswered("late", now);
+            assert_eq!(circuit.next_probe(), Some(now));
+            circuit.probe_succeeded();
+        }
+        assert!(!circuit.is_open() && circuit.last_failure().is_empty());
+        circuit.unanswered("late", now);
+        circuit.failed("the probe failed too", now);
+        circuit.unanswered("late", now);
+        assert!(!circuit.is_open());
+        circuit.unanswered("late", now);
+        assert!(circuit.is_open());
+
+        circuit.probe_succeeded();
+        circuit.unanswered("late", now);
+        assert!(!circuit.is_open(), "on trial too");
     }
 }

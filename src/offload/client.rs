@@ -174,8 +174,8 @@ impl Client {
                 match kept.exchange(first).await {
                     Ok(answer) => return Ok((answer, None, kept)),
                     // The server may close an idle connection at any time. Tasks can be sent twice.
-                    Err(Failure::Http(e)) if closed_before_answer(&e) => {}
-                    Err(failure) => return Err(failed(url, failure)),
+                    Err(failure) if failure.is_close_before_answer() => {}
+                    Err(failure) => return Err(failure.at(url)),
                 }
             }
             let began = Instant::now();
@@ -183,12 +183,9 @@ impl Client {
             let mut fresh = tokio::time::timeout(allowed.mul_f64(CONNECT_SHARE), opening)
                 .await
                 .unwrap_or_else(|_| Err(Failure::Connect(no_connection_in_time(allowed))))
-                .map_err(|failure| failed(url, failure))?;
+                .map_err(|failure| failure.at(url))?;
             let connect_s = began.elapsed().as_secs_f64();
-            let answer = fresh
-                .exchange(again)
-                .await
-                .map_err(|failure| failed(url, failure))?;
+            let answer = fresh.exchange(again).await.map_err(|failure| failure.at(url))?;
             Ok((answer, Some(connect_s), fresh))
         };
         let within = async { tokio::time::timeout(allowed, exchanging).await };
@@ -268,38 +265,9 @@ impl Drop for Client {
     }
 }
 
-fn closed_before_answer(error: &hyper::Error) -> bool {
-    let reset = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            )
-        });
-    error.is_closed() || error.is_canceled() || error.is_incomplete_message() || reset
-}
-
 fn no_connection_in_time(allowed: Duration) -> io::Error {
     let limit = allowed.mul_f64(CONNECT_SHARE).as_secs_f64();
     io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit} s"))
-}
-
-fn failed(url: &Url, failure: Failure) -> OffloadError {
-    let url = url.clone();
-    match failure {
-        Failure::Connect(cause) => OffloadError::Unreachable { url, cause },
-        Failure::Handshake(why) => OffloadError::Tls { url, why },
-        Failure::AnswerTooLarge(limit) => OffloadError::BadAnswer {
-            url,
-            what: format!("an answer of more than {limit} bytes"),
-        },
-        Failure::Http(e) if e.is_parse() => OffloadError::BadAnswer {
-            url,
-            what: format!("no HTTP ({e}); if it speaks TLS, write https://"),
-        },
-        Failure::Http(cause) => OffloadError::Closed { url, cause },
-    }
 }
 
 fn excerpt(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection that lives in its owner, without a task of its own: dropping it closes it at once.
 
+use super::error::OffloadError;
 use super::tls;
 use super::url::Url;
 use super::watched::{Sent, Watched};
@@ -63,6 +64,40 @@ pub(super) enum Failure {
     Handshake(String),
     Http(hyper::Error),
     AnswerTooLarge(usize),
+}
+
+impl Failure {
+    /// Whether the server closed the connection without a word, as it may with an idle one at any time.
+    pub fn is_close_before_answer(&self) -> bool {
+        let Self::Http(error) = self else { return false };
+        let reset = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .is_some_and(|e| {
+                matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                )
+            });
+        error.is_closed() || error.is_canceled() || error.is_incomplete_message() || reset
+    }
+
+    /// The same as an error that names the server.
+    pub fn at(self, url: &Url) -> OffloadError {
+        let url = url.clone();
+        match self {
+            Self::Connect(cause) => OffloadError::Unreachable { url, cause },
+            Self::Handshake(why) => OffloadError::Tls { url, why },
+            Self::AnswerTooLarge(limit) => OffloadError::BadAnswer {
+                url,
+                what: format!("an answer of more than {limit} bytes"),
+            },
+            Self::Http(e) if e.is_parse() => OffloadError::BadAnswer {
+                url,
+                what: format!("no HTTP ({e}); if it speaks TLS, write https://"),
+            },
+            Self::Http(cause) => OffloadError::Closed { url, cause },
+        }
+    }
 }
 
 impl Connection {

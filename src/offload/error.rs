@@ -105,12 +105,13 @@ pub enum OffloadError {
         computed: u64,
     },
     /// Nothing was sent: the server has failed several times, and is being probed until it is well.
-    #[error("{url} is not used after {failures} failures, next probe in {:.1} s; the last was: {last}", .retry_in.as_secs_f64())]
+    #[error(
+        "{url} is not used until a probe succeeds (the next in {:.1} s); its last failure: {last}",
+        .retry_in.as_secs_f64()
+    )]
     CircuitOpen {
         /// The server.
         url: Url,
-        /// How often in a row it has failed.
-        failures: u32,
         /// What happened the last time.
         last: String,
         /// When it will be tried again.
@@ -169,5 +170,42 @@ impl OffloadError {
             | Self::Refused { .. }
             | Self::BadAnswer { .. } => Blame::Server,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_talks_sense_is_not_to_blame() {
+        let refused = |status: u16, code: &str| OffloadError::Refused {
+            url: "http://mec:1".parse().unwrap(),
+            status: StatusCode::from_u16(status).unwrap(),
+            code: code.to_owned(),
+            message: String::new(),
+            retry_after: None,
+        };
+        for (status, code, expected) in [
+            (429, "queue_full", Blame::Task),
+            (413, "payload_too_large", Blame::Task),
+            (503, "wall_limit", Blame::Task),
+            (503, "stopping", Blame::Server),
+            (500, "task_crashed", Blame::Server),
+            (502, "", Blame::Server),
+            (404, "", Blame::Server),
+        ] {
+            assert_eq!(refused(status, code).blame(), expected, "{status} {code}");
+        }
+        let deadline = |told| OffloadError::Deadline {
+            url: "http://mec:1".parse().unwrap(),
+            allowed: Duration::from_secs(1),
+            told,
+        };
+        assert_eq!(
+            (deadline(true).blame(), deadline(false).blame()),
+            (Blame::Task, Blame::Unclear)
+        );
     }
 }

@@ -75,8 +75,8 @@ impl Shared {
             Blame::Server => self.circuit.failed(error.to_string(), now),
             Blame::Proven => self.circuit.condemned(error.to_string(), now),
             Blame::Unclear => {
-                self.circuit.suspected(now);
                 self.throughput.doubt();
+                self.circuit.unanswered(error.to_string(), now);
             }
         }
     }

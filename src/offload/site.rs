@@ -24,6 +24,7 @@ pub struct Site {
     shared: Arc<Mutex<Shared>>,
     busy: Arc<AtomicBool>,
     seen: Seen,
+    exchanges: Exchanges,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,9 +39,47 @@ pub struct Seen {
     pub is_open: bool,
 }
 
+/// Where the time of all done tasks went, in seconds; see [`Submitted`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Exchanges {
+    /// Tasks done.
+    pub tasks: u64,
+    /// Tasks for which a connection had to be opened.
+    pub connects: u64,
+    /// Opening them.
+    pub connect_s: f64,
+    /// Sending.
+    pub send_s: f64,
+    /// Waiting, the server's own time included.
+    pub wait_s: f64,
+    /// Receiving.
+    pub answer_s: f64,
+    /// Of the waiting: for a worker.
+    pub queue_s: f64,
+    /// Of the waiting: for the kernel.
+    pub execute_s: f64,
+}
+
+impl Exchanges {
+    fn add(&mut self, done: &Submitted) {
+        self.tasks += 1;
+        self.connects += u64::from(done.connect_s.is_some());
+        self.connect_s += done.connect_s.unwrap_or(0.0);
+        self.send_s += done.send_s;
+        self.wait_s += done.wait_s;
+        self.answer_s += done.answer_s;
+        self.queue_s += done.queue_s;
+        self.execute_s += done.execute_s;
+    }
+}
+
 /// What a server was like during a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SiteReport {
+    /// Its tasks.
+    pub exchanges: Exchanges,
+    /// Bits per second to it, as last known.
+    pub throughput_bps: Option<f64>,
     /// What probing it has cost.
     pub probes: Probes,
     /// How often it was given up for a while.
@@ -76,6 +115,7 @@ impl Site {
             shared,
             busy,
             seen: Seen::default(),
+            exchanges: Exchanges::default(),
             thread: Some(thread),
         })
     }
@@ -95,6 +135,7 @@ impl Site {
         let now = Instant::now();
         match &outcome {
             Ok(done) => {
+                self.exchanges.add(done);
                 shared.circuit.task_succeeded();
                 let bytes = payload.len() as u64;
                 shared
@@ -139,6 +180,8 @@ impl Site {
         let shared = lock(&self.shared);
         let last = shared.circuit.last_failure();
         SiteReport {
+            exchanges: self.exchanges,
+            throughput_bps: shared.throughput.bps(),
             probes: shared.probes,
             circuit_opened: shared.circuit.opened(),
             last_failure: (!last.is_empty()).then(|| last.to_owned()),
@@ -150,7 +193,6 @@ impl Site {
         let circuit = &shared.circuit;
         circuit.is_open().then(|| OffloadError::CircuitOpen {
             url: self.client.url().clone(),
-            failures: circuit.failures(),
             last: circuit.last_failure().to_owned(),
             retry_in: circuit
                 .next_probe()

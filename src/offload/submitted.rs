@@ -6,9 +6,9 @@ use std::time::Instant;
 
 /// A task that a server has done.
 ///
-/// As the client sees it, `elapsed_s` = `connect_s` + `send_s` + `wait_s` + `answer_s`, but for the microseconds
-/// before the request. The server's `queue_s` and `execute_s` lie within `wait_s` (or, for a server that reads while it
-/// runs, before it), so `transmit_s` = `elapsed_s` - `queue_s` - `execute_s` is what the network cost.
+/// As the client sees it, `elapsed_s` is `connect_s` + `send_s` + `wait_s` + `answer_s`, but for preparing the request.
+/// What the server says of itself, `queue_s` and `execute_s`, lies within `wait_s`; so `transmit_s`, which is `elapsed_s`
+/// less these two, is what the network cost, and the column of that name in `decisions.csv`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Submitted {
     /// What was computed.
@@ -47,7 +47,7 @@ impl Submitted {
         connect_s: Option<f64>,
         times: &Times,
     ) -> Result<Self, String> {
-        let elapsed_s = called.elapsed().as_secs_f64();
+        let elapsed_s = (times.complete - called).as_secs_f64();
         Ok(Self {
             checksum: result.checksum,
             transmit_s: transmit_s(result, elapsed_s)?,

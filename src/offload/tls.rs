@@ -114,6 +114,9 @@ fn about_certificate(problem: &CertificateError) -> String {
         E::UnknownIssuer => "its certificate was signed by nobody this board trusts: name the authority that \
              signed it with --ca FILE"
             .to_owned(),
+        E::BadSignature => "its certificate names an authority this board trusts, but was not signed by it: perhaps the \
+             authority was made anew; name the one that signed it with --ca FILE"
+            .to_owned(),
         E::NotValidForNameContext { expected, presented } => format!(
             "its certificate is for {}, not for {}: use one of these names in the URL, or make a certificate for \
              this one",

@@ -2,6 +2,7 @@
 
 use hyper::Uri;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// `http[s]://HOST[:PORT][/PREFIX]`, checked.
@@ -30,6 +31,12 @@ impl Url {
     /// Host name or address, without the brackets of IPv6.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether the server is on this machine for sure.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        &*self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
     /// TCP port; 80 or 443 when the text named none.
@@ -133,6 +140,19 @@ mod tests {
         let url: Url = "http://[::1]:9/edge/".parse().unwrap();
         assert_eq!((url.host(), url.authority().as_str()), ("::1", "[::1]:9"));
         assert_eq!(url.path("/healthz"), "/edge/healthz");
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_network() {
+        for (text, expected) in [
+            ("http://localhost:1", true),
+            ("http://127.8.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://10.0.0.2:1", false),
+            ("http://mec.local:1", false),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().is_loopback(), expected, "{text}");
+        }
     }
 
     #[test]
