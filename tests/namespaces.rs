@@ -57,7 +57,10 @@ fn an_agent_uses_servers_on_other_machines() {
         let done = metrics
             .lines()
             .find_map(|line| line.strip_prefix("hwmeter_tasks_total{outcome=\"done\"} "));
-        assert!(done.unwrap().parse::<usize>().unwrap() >= successes, "{role}: {metrics}");
+        assert!(
+            done.unwrap().parse::<usize>().unwrap() >= successes,
+            "{role}: {metrics}"
+        );
     }
 }
 

@@ -1,12 +1,17 @@
 //! The systemd unit of `hwmeter serve`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/certificates.rs"]
+mod certificates;
 mod common;
 
+use certificates::Authority;
 use common::have;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const UNIT: &str = include_str!("../udev/hwmeter-serve.service");
 const INSTALLED: &str = "/usr/local/bin/hwmeter";
@@ -47,4 +52,46 @@ fn systemd_finds_the_service_little_exposed() {
     let table = String::from_utf8_lossy(&output.stdout);
     // 0 is not exposed, 10 is; what is left is mostly that it serves a network.
     assert!(output.status.success(), "more than 1.5\n{table}");
+}
+
+/// What follows a setting in the unit, with lines that go on joined.
+fn setting(name: &str) -> String {
+    let text = UNIT.replace("\\\n", " ");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap().trim_matches('"').to_owned()
+}
+
+#[test]
+fn the_unit_starts_the_server_with_options_it_takes() {
+    let authority = Authority::new();
+    let signed = authority.sign("localhost");
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(signed.cert, dir.path().join("cert")).unwrap();
+    fs::copy(signed.key, dir.path().join("key")).unwrap();
+    fs::write(dir.path().join("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    // As systemd hands them over.
+    for name in ["cert", "key", "token"] {
+        assert!(UNIT.contains(&format!("LoadCredential={name}:/etc/hwmeter/")));
+        fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o400)).unwrap();
+    }
+    let environment = setting("Environment");
+    let options = environment.strip_prefix("OPTIONS=").unwrap();
+    let line = setting("ExecStart")
+        .replace("$OPTIONS", &options.replace("0.0.0.0:8443", "127.0.0.1:0"))
+        .replace("${CREDENTIALS_DIRECTORY}", dir.path().to_str().unwrap());
+    let mut words = line.split_whitespace();
+    assert_eq!(words.next(), Some(INSTALLED));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
+    let mut server = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let read = BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut said);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    read.unwrap();
+    assert!(
+        said.starts_with("hwmeter serve: mec listening on https://127.0.0.1:"),
+        "{said}"
+    );
 }
