@@ -14,7 +14,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/namespaces/run.
 fn unshare() -> Option<Vec<&'static str>> {
     let ways = [vec!["--user", "--map-root-user", "--net"], vec!["--net"]];
     ways.into_iter().find(|way| {
-        let cable = ["ip", "link", "add", "a", "type", "veth", "peer", "name", "b"];
+        let cable = ["ip", "link", "add", "near", "type", "veth", "peer", "name", "far"];
         let tried = Command::new("unshare").args(way).args(cable).output();
         tried.is_ok_and(|output| output.status.success())
     })
