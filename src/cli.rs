@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
 use hwmeter::marks::PhaseName;
 use hwmeter::offload::url::Url;
-use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
+use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
 use hwmeter::task::Speed;
 use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
@@ -462,6 +462,16 @@ pub struct ServeArgs {
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
+
+    /// Keep the CPU busy, as other users would, for experiments: by a share such as 0.9, or by one that wanders, such as
+    /// walk:0.8..1.0,seed=5,step=0.05,every=1s
+    #[arg(long, value_name = "PROFILE")]
+    pub stress: Option<StressProfile>,
+
+    /// Keep all rights of the user who starts this server. Otherwise it gives up, before it serves, to write files,
+    /// to read most of them, to start programs and to open connections, as far as the kernel has the means
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 /// The roles on the command line.
