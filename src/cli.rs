@@ -1,5 +1,9 @@
 //! The command line: clap structs only.
 
+mod tasks;
+
+pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
+
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
 use crate::ui::Color;
@@ -79,6 +83,9 @@ pub enum Command {
     Evaluate(Box<EvaluateArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
     Serve(ServeArgs),
+    /// Generate task sets, list the kernels, run and measure one
+    #[command(subcommand)]
+    Tasks(TasksCommand),
     /// Give a group access to power nodes, so that measuring needs no root
     Setup(SetupArgs),
     /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
@@ -229,10 +236,13 @@ pub struct RunAgentArgs {
     /// Tasks between two checkpoints of the learner
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
-    /// Number of tasks, those of a resumed run included [default: 500]
+    /// Tasks of this file (CSV or JSON lines, as `hwmeter tasks generate` writes them) instead of the built-in set
+    #[arg(long, value_name = "FILE")]
+    pub taskset: Option<PathBuf>,
+    /// Number of tasks, those of a resumed run included [default: 500, or all of --taskset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub tasks: Option<u32>,
-    /// Seed of the task set, the learner and the audit [default: 50]
+    /// Seed of the task set (of its inputs, with --taskset), the learner and the audit [default: 50]
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// Folder for the results [default: runs/<UTC time>-<learner>]

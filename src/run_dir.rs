@@ -84,11 +84,25 @@ impl RunDir {
     }
 }
 
-/// Writes a file beside the old one and puts it in its place in one step.
-fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let draft = path.with_extension("tmp");
-    let written = std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, path));
-    written.with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+/// Writes a file beside the old one and puts it in its place in one step; a device or a pipe is written to.
+pub fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let is_special = std::fs::metadata(path).is_ok_and(|there| !there.is_file());
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let written = match is_special {
+        true => std::fs::write(path, content),
+        false => std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, path)),
+    };
+    if written.is_err() && !is_special {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.with_context(|| {
+        format!(
+            "cannot write {}; is its folder there, and room on the disk?",
+            path.display()
+        )
+    })
 }
 
 /// Appends rows to `decisions.csv`.

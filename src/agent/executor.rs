@@ -6,7 +6,7 @@ use super::audit::Answer;
 use crate::learn::Placement;
 use crate::offload::site::Site;
 use crate::task::cost::CostModel;
-use crate::task::{self, Speed, Task, Work};
+use crate::task::{self, Speed, Task, TaskError, Work};
 use hwmeter_hw::clock::{Clock, Moment};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,7 +135,7 @@ impl Executor<'_> {
         let begin = Instant::now();
         let give_up = || self.stop.load(Ordering::Relaxed) || self.clock.now() >= deadline;
         match task::run(work, payload, self.device_speed, &give_up) {
-            Some(checksum) => Outcome {
+            Ok(checksum) => Outcome {
                 success: true,
                 execute_s: Some(begin.elapsed().as_secs_f64()),
                 answer: Some(Answer {
@@ -145,8 +145,11 @@ impl Executor<'_> {
                 }),
                 ..Outcome::default()
             },
-            None if self.stop.load(Ordering::Relaxed) => failure("given up: the run was asked to end"),
-            None => failure("not done on the device within the deadline"),
+            Err(TaskError::Stopped) if self.stop.load(Ordering::Relaxed) => {
+                failure("given up: the run was asked to end")
+            }
+            Err(TaskError::Stopped) => failure("not done on the device within the deadline"),
+            Err(TaskError::Module(why)) => failure(why.to_string()),
         }
     }
 

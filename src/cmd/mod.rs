@@ -14,6 +14,7 @@ pub mod run_agent;
 pub mod serve;
 pub mod setup;
 mod stop_signal;
+pub mod tasks;
 pub mod values;
 
 use anyhow::Context as _;

@@ -8,10 +8,10 @@ use super::tls;
 use super::url::Url;
 use super::watched::Sent;
 use super::wire::{
-    CODE_DEADLINE, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE, TASKS_PATH, TaskQuery,
-    TaskResult, payload_hash,
+    Asked, CODE_DEADLINE, CODE_MODULE_UNKNOWN, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE,
+    SentModule, TASKS_PATH, TaskQuery, TaskResult, payload_hash,
 };
-use crate::task::Work;
+use crate::task::{Program, Work};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
@@ -83,14 +83,7 @@ impl Client {
         time_left: Duration,
     ) -> Result<Submitted, OffloadError> {
         let called = Instant::now();
-        let query = TaskQuery {
-            work: work.clone(),
-            deadline: Some(time_left),
-        }
-        .to_query();
-        let path = format!("{TASKS_PATH}?{query}");
-        let payload_bytes = Bytes::copy_from_slice(payload);
-        let (answer, connect_s) = self.exchange(Method::POST, &path, payload_bytes, time_left)?;
+        let (answer, connect_s) = self.send_task(work, payload, time_left)?;
         let result: TaskResult = self.read(&answer, time_left)?;
         let sent = payload_hash(payload);
         if result.payload_hash != sent {
@@ -101,6 +94,45 @@ impl Client {
             });
         }
         Submitted::new(&result, called, connect_s, &answer.times).map_err(|what| self.bad_answer(what))
+    }
+
+    /// Sends a task. A module is named first and sent only to a server that does not have it.
+    fn send_task(
+        &mut self,
+        work: &Work,
+        payload: &[u8],
+        time_left: Duration,
+    ) -> Result<(Answer, Option<f64>), OffloadError> {
+        let began = Instant::now();
+        let asked = Asked::of(work);
+        let payload = Bytes::copy_from_slice(payload);
+        let named = self.post_task(asked, payload.clone(), time_left)?;
+        match &work.program {
+            Program::Module(binary) if is_module_unknown(&named.0) => {
+                let asked = Asked::Sent(SentModule {
+                    id: Some(binary.id()),
+                    bytes: Some(binary.bytes().len()),
+                });
+                let body = Bytes::from([binary.bytes(), &payload].concat());
+                let left = time_left.saturating_sub(began.elapsed());
+                let (answer, connect_s) = self.post_task(asked, body, left)?;
+                Ok((answer, named.1.or(connect_s)))
+            }
+            _ => Ok(named),
+        }
+    }
+
+    fn post_task(
+        &mut self,
+        asked: Asked,
+        body: Bytes,
+        time_left: Duration,
+    ) -> Result<(Answer, Option<f64>), OffloadError> {
+        let content_type = asked.content_type();
+        let deadline = Some(time_left);
+        let query = TaskQuery { asked, deadline }.to_query();
+        let path = format!("{TASKS_PATH}?{query}");
+        self.exchange(Method::POST, &path, content_type, body, time_left)
     }
 
     /// How busy the server is.
@@ -127,7 +159,7 @@ impl Client {
         body: Bytes,
         allowed: Duration,
     ) -> Result<T, OffloadError> {
-        let (answer, _) = self.exchange(method, path, body, allowed)?;
+        let (answer, _) = self.exchange(method, path, PAYLOAD_TYPE, body, allowed)?;
         self.read(&answer, allowed)
     }
 
@@ -145,6 +177,7 @@ impl Client {
         &mut self,
         method: Method,
         path: &str,
+        content_type: &'static str,
         body: Bytes,
         allowed: Duration,
     ) -> Result<(Answer, Option<f64>), OffloadError> {
@@ -153,7 +186,7 @@ impl Client {
             allowed,
             told: false,
         };
-        let request = || self.request(&method, path, &body);
+        let request = || self.request(&method, path, content_type, &body);
         let (first, again) = (request()?, request()?);
         let Self {
             url,
@@ -198,13 +231,14 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
+        content_type: &'static str,
         body: &Bytes,
     ) -> Result<Request<Full<Bytes>>, OffloadError> {
         let mut request = Request::builder()
             .method(method)
             .uri(self.url.path(path))
             .header(HOST, self.url.authority())
-            .header(CONTENT_TYPE, PAYLOAD_TYPE);
+            .header(CONTENT_TYPE, content_type);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
@@ -263,6 +297,12 @@ impl Drop for Client {
             runtime.shutdown_background();
         }
     }
+}
+
+fn is_module_unknown(answer: &Answer) -> bool {
+    answer.status == StatusCode::NOT_FOUND
+        && serde_json::from_slice::<ErrorBody>(&answer.body)
+            .is_ok_and(|body| body.code == CODE_MODULE_UNKNOWN)
 }
 
 fn no_connection_in_time(allowed: Duration) -> io::Error {

@@ -22,6 +22,7 @@ pub mod parent_death;
 mod precise_timer;
 pub mod site;
 pub mod submitted;
+pub(crate) mod task_query;
 pub mod throughput;
 mod tls;
 pub mod url;

@@ -39,6 +39,7 @@ mod connections;
 mod counted_io;
 mod error;
 mod executor;
+mod job;
 mod load;
 mod metrics;
 mod openapi;
@@ -60,6 +61,7 @@ pub use stress::{InvalidProfile, Profile as StressProfile};
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
 
+use crate::task::wasm::Engine;
 use accept::{Shared, accept};
 use connections::Connections;
 use executor::Executor;
@@ -173,6 +175,10 @@ async fn serve(
     let stress = config.stress.as_ref().map(Stress::start).transpose()?;
     let listener = TcpListener::from_std(server.listener)?;
     let address = listener.local_addr()?;
+    let wasm = Engine::new();
+    if let Err(why) = &wasm {
+        tracing::warn!("no WebAssembly tasks: {why}");
+    }
     let app = App {
         openapi: openapi::document(&config).to_string().into(),
         config,
@@ -180,6 +186,7 @@ async fn serve(
         executor: executor.clone(),
         load,
         metrics: server.metrics,
+        wasm,
     };
     let (end, ending) = watch::channel(false);
     let shared = Shared {

@@ -5,6 +5,7 @@ pub mod plan;
 mod progress;
 mod report;
 mod servers;
+mod task_source;
 
 use super::{context, open_sensor, with_radio};
 use crate::cli::{FallbackArg, RunAgentArgs};
@@ -21,7 +22,7 @@ use hwmeter::offload::site::{Site, Watch};
 use hwmeter::offload::{Access, Url};
 use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
-use hwmeter::task::{Speed, Task, TaskSet};
+use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
@@ -170,8 +171,8 @@ impl Setup {
         let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
         let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
-        let mut tasks = TaskSet::default_set(plan.tasks as usize, plan.seed).tasks;
-        tasks.retain(|task| task.id >= plan.first);
+        let tasks = plan.source.tasks.iter().filter(|task| task.id >= plan.first);
+        let tasks = tasks.cloned().collect();
         // The servers before the affinity: they are other machines and keep all cores.
         let servers = Servers::start(args)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
@@ -195,7 +196,8 @@ impl Setup {
             "power": envelope,
             "reward": reward,
             "learner": plan.learner.learner().describe(),
-            "tasks": plan.tasks,
+            "tasks": plan.source.tasks.len(),
+            "taskset": plan.source.describe(),
             "first_task": plan.first,
             "resumed": args.resume,
             "cost_model": cost,

@@ -1,5 +1,6 @@
 //! Who decides over which tasks: a fresh learner from the first task on, or one taken up from an earlier run.
 
+use super::task_source::TaskSource;
 use crate::cli::RunAgentArgs;
 use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{Position, unlearned};
@@ -10,8 +11,6 @@ use hwmeter::run_dir::RunDir;
 use serde_json::Value;
 use std::path::Path;
 
-/// Tasks of a run unless told otherwise.
-const TASKS: u32 = 500;
 /// Seed of a run unless told otherwise; the paper's.
 const SEED: u64 = 50;
 
@@ -20,8 +19,8 @@ pub struct Plan {
     pub name: LearnerName,
     pub learner: Guard,
     pub seed: u64,
-    /// Tasks of the whole set.
-    pub tasks: u32,
+    /// The whole set.
+    pub source: TaskSource,
     /// The first one to run.
     pub first: u64,
     /// What results were worth in the run that is taken up.
@@ -35,8 +34,8 @@ impl Plan {
             Some(dir) => Self::resume(dir, args, engine)?,
             None => Self::fresh(args, engine)?,
         };
-        if plan.first >= u64::from(plan.tasks) {
-            let (done, tasks) = (plan.first, plan.tasks);
+        let (done, tasks) = (plan.first, plan.source.tasks.len());
+        if done >= tasks as u64 {
             bail!(
                 "{done} of {tasks} tasks are done already: nothing is left to run; ask for more with --tasks N"
             );
@@ -51,11 +50,12 @@ impl Plan {
                 "the checkpoint says which learner it is; leave out --learner, --resume and --reset-on-divergence"
             );
         }
+        let seed = args.seed.unwrap_or(SEED);
         Ok(Self {
             name: checkpoint.header().learner,
             learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
-            seed: args.seed.unwrap_or(SEED),
-            tasks: args.tasks.unwrap_or(TASKS),
+            seed,
+            source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
             reward: None,
         })
@@ -75,7 +75,7 @@ impl Plan {
                 false => learner,
             },
             seed,
-            tasks: args.tasks.unwrap_or(TASKS),
+            source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
             reward: None,
         })
@@ -99,6 +99,8 @@ impl Plan {
                 dir.manifest().display()
             );
         };
+        let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
+        let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
         let header = checkpoint.header();
         let mut learner = Guard::new(engine.restore(&checkpoint)?);
         if args.reset_on_divergence {
@@ -114,7 +116,7 @@ impl Plan {
             name: header.learner,
             learner,
             seed,
-            tasks: args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX)),
+            source,
             first: position.next_task,
             reward: Some(reward),
         })
