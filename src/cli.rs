@@ -1,9 +1,16 @@
 //! The command line: clap structs only.
 
+mod link;
+mod load;
+
+pub use link::LinkArgs;
+pub use load::LoadArgs;
+
 use crate::cmd::values;
 use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
+use hwmeter::offload::link::presets::Network;
 use hwmeter::offload::url::Url;
 use hwmeter::serve::{DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
 use hwmeter::task::Speed;
@@ -79,8 +86,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Give a group access to power nodes, so that measuring needs no root
     Setup(SetupArgs),
-    /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
-    Link(LinkArgs),
+    /// Put a slow network between a device and a server: latency, jitter, rate, loss, outages, changing over time
+    Link(Box<LinkArgs>),
+    /// Traffic of other devices toward a server, such as the MEC behind its link
+    Load(LoadArgs),
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +272,13 @@ pub struct RunAgentArgs {
     /// The cloud server [default: one on this machine, behind an emulated link]
     #[arg(long, value_name = "URL", requires = "mec")]
     pub cloud: Option<Url>,
+    /// The emulated link to the MEC: a preset of `hwmeter link`, or a file with a profile; its time counts from the
+    /// first connection, just before the first task [default: 5 ms each way, 200 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "mec")]
+    pub mec_link: Option<Network>,
+    /// The emulated link to the cloud [default: 25 ms each way, 100 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "cloud")]
+    pub cloud_link: Option<Network>,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -388,27 +404,4 @@ pub struct ServeArgs {
 pub enum RoleArg {
     Mec,
     Cloud,
-}
-
-#[derive(Debug, Args)]
-pub struct LinkArgs {
-    /// Address and port to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub listen: SocketAddr,
-
-    /// The server behind the link
-    #[arg(long, value_name = "HOST:PORT")]
-    pub to: String,
-
-    /// Delay of each direction, such as 5ms; the round trip takes twice that
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = values::latency)]
-    pub latency: Duration,
-
-    /// Bits per second of each direction, such as 200M, shared by all connections
-    #[arg(long, value_name = "RATE", default_value = "1000G", value_parser = values::rate_bps)]
-    pub rate: f64,
-
-    /// End when the process that started this one ends
-    #[arg(long)]
-    pub exit_with_parent: bool,
 }

@@ -35,7 +35,7 @@ pub mod guard;
 pub mod linucb;
 mod memory;
 pub mod mlp;
-mod random;
+pub(crate) mod random;
 pub mod reference;
 mod settings;
 mod simd;

@@ -278,7 +278,7 @@ fn closed_before_answer(error: &hyper::Error) -> bool {
     error.is_closed() || error.is_canceled() || error.is_incomplete_message() || reset
 }
 
-fn failed(url: &Url, failure: Failure) -> OffloadError {
+pub(super) fn failed(url: &Url, failure: Failure) -> OffloadError {
     let url = url.clone();
     match failure {
         Failure::Connect(cause) => OffloadError::Unreachable { url, cause },

@@ -1,13 +1,13 @@
 //! Offloading: how a task reaches a server, what comes back, and the network in between.
 //!
 //! ```text
-//! Client --TCP--> Link (delay, rate) --TCP--> the server in `crate::serve`
-//!    |                                             |
-//!    +-- wire: the query and the JSON both speak --+
+//! Client --TCP--> Link (delay, loss, rate) --TCP--> the server in `crate::serve`
+//!    |                                                   |
+//!    +----- wire: the query and the JSON both speak -----+
 //! ```
 //!
 //! [`Throughput`] learns from every transfer how fast the link is, [`LoadPoller`] keeps the MEC's load at hand,
-//! [`LocalServers`] provides servers and links for a demonstration on one machine.
+//! [`ues`] is the traffic of others on the same link, and [`LocalServers`] provides servers and links for a demonstration on one machine.
 
 pub mod client;
 mod connection;
@@ -19,6 +19,7 @@ pub mod local_servers;
 pub mod parent_death;
 mod precise_timer;
 pub mod throughput;
+pub mod ues;
 pub mod url;
 pub mod wire;
 

@@ -159,7 +159,7 @@ impl Setup {
         let mut tasks = TaskSet::default_set(plan.tasks as usize, plan.seed).tasks;
         tasks.retain(|task| task.id >= plan.first);
         // The servers before the affinity: they are other machines and keep all cores.
-        let servers = Servers::start(args)?;
+        let servers = Servers::start(args, plan.seed)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
         let clock_rate = clock_hz(root);
         let cost = CostModel::calibrate(clock_rate.hz);
