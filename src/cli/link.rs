@@ -70,7 +70,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "SHARE", value_parser = values::share_or_percent)]
     pub loss: Option<f64>,
 
-    /// Mean number of packets lost in a row [default: 1]
+    /// Mean number of packets lost in a row [default: 1, losses do not depend on each other]
     #[arg(long, value_name = "N", value_parser = values::number)]
     pub loss_burst: Option<f64>,
 
@@ -118,19 +118,19 @@ pub struct NetemArgs {
     pub netem: Option<String>,
 
     /// Share of the packets with a bit flipped (--netem)
-    #[arg(long, value_name = "SHARE", requires = "netem", value_parser = values::share_or_percent)]
+    #[arg(long, value_name = "SHARE", requires = "netem", conflicts_with = "to", value_parser = values::share_or_percent)]
     pub corrupt: Option<f64>,
 
     /// Share of the packets that are sent twice (--netem)
-    #[arg(long, value_name = "SHARE", requires = "netem", value_parser = values::share_or_percent)]
+    #[arg(long, value_name = "SHARE", requires = "netem", conflicts_with = "to", value_parser = values::share_or_percent)]
     pub duplicate: Option<f64>,
 
     /// Share of the packets that overtake those before them (--netem; needs a latency)
-    #[arg(long, value_name = "SHARE", requires = "netem", value_parser = values::share_or_percent)]
+    #[arg(long, value_name = "SHARE", requires = "netem", conflicts_with = "to", value_parser = values::share_or_percent)]
     pub reorder: Option<f64>,
 
     /// Do it even to the interface that this machine is reached by, or to lo
-    #[arg(long, requires = "netem")]
+    #[arg(long, requires = "netem", conflicts_with = "to")]
     pub force: bool,
 }
 

@@ -22,7 +22,7 @@ pub enum JitterShape {
     /// Symmetric. A delay below zero (at most one in 44) counts as zero.
     #[default]
     Normal,
-    /// Pareto's with exponent 3, as the tables of iproute2 have it: mostly short, at times very long.
+    /// Pareto's with exponent 3, which is that of iproute2's table too: mostly short, at times very long.
     Pareto,
 }
 
@@ -76,7 +76,7 @@ pub struct Conditions {
     pub rate_bps: f64,
     /// Share of the packets that are lost.
     pub loss: f64,
-    /// Mean number of packets lost in a row; 1 means never two.
+    /// Mean number of packets lost in a row; at 1, losses do not depend on each other.
     pub loss_burst: f64,
 }
 
@@ -122,6 +122,14 @@ impl Conditions {
             return self.latency_s;
         }
         (self.latency_s + self.jitter_s * self.jitter_shape.draw(rng)).max(0.0)
+    }
+
+    /// The two probabilities of Gilbert's chain: that a burst begins with the next packet, and that one ends with it.
+    ///
+    /// A burst is as long as asked, but not shorter than chance alone makes it, `1 / (1 - loss)`.
+    pub fn gilbert(&self) -> (f64, f64) {
+        let end = (1.0 / self.loss_burst).min(1.0 - self.loss);
+        (self.loss * end / (1.0 - self.loss), end)
     }
 
     /// The error is a sentence that names the setting.

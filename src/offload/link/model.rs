@@ -11,7 +11,8 @@
 //! 2. spent its delay on the cable: one draw around the latency for each piece;
 //! 3. been sent again as often as it was lost. A packet is [`SEGMENT_BYTES`] of a piece. Whether one is lost follows
 //!    Gilbert's chain (E. N. Gilbert, Bell Syst. Tech. J. 39, 1960): in a burst every packet is lost, a burst ends after a
-//!    packet with probability 1 / `loss_burst`, and one begins with the probability that makes `loss` the mean.
+//!    packet with probability 1 / `loss_burst`, and one begins with the probability that makes `loss` the mean
+//!    ([`Conditions::gilbert`]).
 //!    A lost packet costs
 //!    - one round trip where at least [`FAST_SEGMENTS`] packets of the connection are under way, the lost one included:
 //!      the acknowledgements of those behind it show the gap (fast retransmit, RFC 5681);
@@ -24,6 +25,7 @@
 //!
 //! Not modelled: that a sender's congestion control slows down after a loss. Where that matters, use `--netem`.
 
+use super::conditions::Conditions;
 use super::profile::{Profile, Way};
 use crate::learn::random::{Rng, seeded};
 use rand::RngExt;
@@ -132,7 +134,7 @@ impl Direction {
         let is_flow = before + packets(bytes).count() >= FAST_SEGMENTS;
         let mut latest: f64 = 0.0;
         for _ in packets(bytes) {
-            if self.loses(conditions.loss, conditions.loss_burst) {
+            if self.loses(&conditions) {
                 latest = latest.max(self.recovery_s(passed_s, conditions.loss, is_flow));
             }
         }
@@ -140,10 +142,9 @@ impl Direction {
     }
 
     /// One step of Gilbert's chain.
-    fn loses(&mut self, loss: f64, burst: f64) -> bool {
-        let leave = 1.0 / burst;
-        let enter = loss * leave / (1.0 - loss);
-        let probability = if self.in_burst { 1.0 - leave } else { enter };
+    fn loses(&mut self, conditions: &Conditions) -> bool {
+        let (begin, end) = conditions.gilbert();
+        let probability = if self.in_burst { 1.0 - end } else { begin };
         self.in_burst = self.rng.random::<f64>() < probability;
         self.in_burst
     }
