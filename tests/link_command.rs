@@ -8,6 +8,8 @@ mod program;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use program::script;
+use serde_json::Value;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -94,6 +96,70 @@ fn what_cannot_be_is_said() {
             assert!(stderr.contains(word), "{arguments:?} says no {word:?}: {stderr}");
         }
     }
+}
+
+/// An experiment's links are those asked for: felt in what tasks take, and told in `run.json`.
+#[test]
+fn an_agent_works_over_the_links_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("slow.toml");
+    std::fs::write(
+        &file,
+        "both.latency_s = 0.04\n[[at]]\nt_s = 3600\nboth.loss = 0.1\n",
+    )
+    .unwrap();
+    let out = dir.path().join("run");
+    let output = Command::new(env!("CARGO_BIN_EXE_hwmeter"))
+        .args([
+            "run-agent",
+            "--sensor",
+            "cpu-model",
+            "--learner",
+            "mec",
+            "--tasks",
+            "5",
+            "--seed",
+            "9",
+        ])
+        .args([
+            "--mec-link",
+            file.to_str().unwrap(),
+            "--cloud-link",
+            "lte",
+            "--out",
+            out.to_str().unwrap(),
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    let servers = &manifest["servers"];
+    assert_eq!(servers["mec"]["link"]["changes"][0]["up"]["latency_s"], 0.04);
+    assert_eq!(servers["mec"]["link"]["changes"][1]["t_s"], 3600.0);
+    assert_eq!(servers["mec"]["link_seed"], 9);
+    assert_eq!(servers["cloud"]["network"], "lte");
+    assert_eq!(servers["cloud"]["link"]["changes"][0]["down"]["rate_bps"], 40e6);
+    let rows: Vec<HashMap<String, String>> = csv::Reader::from_path(out.join("decisions.csv"))
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect();
+    let transmits = rows
+        .iter()
+        .filter_map(|row| row["transmit_s"].parse::<f64>().ok());
+    let transmits: Vec<f64> = transmits.collect();
+    assert!(
+        !transmits.is_empty() && transmits.iter().all(|s| *s >= 0.08),
+        "{transmits:?}"
+    );
+
+    let output = Command::new(env!("CARGO_BIN_EXE_hwmeter"))
+        .args(["run-agent", "--mec-link", "6g"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("5g-congested"), "{output:?}");
 }
 
 /// A machine with a `tc` of ours.

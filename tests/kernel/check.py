@@ -118,18 +118,19 @@ for name in ["delay", "packets", "corrupt"]:
     assert results[f"netem-{name}-stop"].strip() == "status 0", results[f"netem-{name}-stop"]
     default_queue(f"netem-after-{name}")
 
-# 20 ms ± 2 ms; the emulated processor takes some time too.
+# 100 ms ± 10 ms, beside what the emulated processor takes by itself.
 assert "netem 6877: root" in results["netem-delay-queue"], results["netem-delay-queue"]
 delays = [delay for _, delay in replies("netem-delay")]
-assert len(delays) == 200, len(delays)
-near(statistics.mean(delays), 20.5, 2.0, "mean round trip in ms")
-near(statistics.stdev(delays), 2.0, 0.8, "its deviation in ms")
+assert len(delays) == 300, len(delays)
+without = statistics.mean(delay for _, delay in replies("netem-none"))
+near(statistics.mean(delays) - without, 100, 5, "mean round trip in ms")
+near(statistics.stdev(delays), 10, 2.5, "its deviation in ms")
 
 # Of 400: a tenth lost in bursts of 3, a tenth sent twice, a fifth sent at once.
 came = replies("netem-packets")
 near(len({seq for seq, _ in came}), 360, 35, "packets not lost")
 near(len(came) - len({seq for seq, _ in came}), 36, 25, "packets sent twice")
-near(sum(delay < 10 for _, delay in came), 72, 40, "packets sent at once")
+near(sum(delay < 20 for _, delay in came), 72, 40, "packets sent at once")
 lost = sorted(set(range(400)) - {seq for seq, _ in came})
 bursts = sum(seq - 1 not in lost for seq in lost)
 assert 1.5 < len(lost) / bursts < 6, f"{len(lost)} lost in {bursts} bursts"
