@@ -114,7 +114,7 @@ impl NetworkArgs {
 #[group(id = "of_netem")]
 pub struct NetemArgs {
     /// Slow down every packet that leaves this network interface, by the kernel's netem (root), instead of a proxy
-    #[arg(long, value_name = "IFACE", conflicts_with_all = ["listen", "to", "outage", "repeat", "down"])]
+    #[arg(long, value_name = "IFACE", conflicts_with_all = ["listen", "to", "outage", "repeat", "down", "seed"])]
     pub netem: Option<String>,
 
     /// Share of the packets with a bit flipped (--netem)

@@ -50,7 +50,7 @@ fn delay_jitter_and_rate_are_as_asked() {
     };
     let mut direction = up(&constant(asked), 3);
     let delays: Vec<f64> = (0..20_000)
-        .map(|i| f64::from(i))
+        .map(f64::from)
         .map(|now_s| direction.due_s(now_s, 1) - now_s)
         .collect();
     let n = delays.len() as f64;
