@@ -90,12 +90,13 @@ impl Connections {
     /// Closes those that have done nothing for too long.
     pub fn close_idle(&self) {
         let oldest = self.now_ms().saturating_sub(self.idle_limit.as_millis() as u64);
-        for activity in self.lock().by_id.values() {
-            if activity.is_idle() && activity.last_ms.load(Ordering::Relaxed) < oldest {
-                activity.close.notify_one();
-                self.metrics.lost(Lost::Idle);
+        self.lock().by_id.retain(|_, activity| {
+            let goes = activity.is_idle() && activity.last_ms.load(Ordering::Relaxed) < oldest;
+            if goes {
+                self.close(activity, Lost::Idle);
             }
-        }
+            !goes
+        });
     }
 
     /// Closes those that have been idle for longest, because files have run out.
@@ -119,13 +120,17 @@ impl Connections {
             idle.select_nth_unstable(going);
         }
         for (_, id) in &idle[..going] {
-            // It no longer counts, though its socket stays open for a moment until its task has seen the note.
+            // It no longer counts, though its socket stays open until its task has seen the note.
             if let Some(activity) = open.by_id.remove(id) {
-                activity.close.notify_one();
-                self.metrics.lost(Lost::Shed);
+                self.close(&activity, Lost::Shed);
             }
         }
         going
+    }
+
+    fn close(&self, activity: &Activity, why: Lost) {
+        activity.close.notify_one();
+        self.metrics.lost(why);
     }
 
     fn now_ms(&self) -> u64 {
