@@ -123,7 +123,7 @@ impl Monitor {
             work,
             small,
             large,
-            pace: Pace::new(),
+            pace: Pace::default(),
             was_well: true,
         }
     }

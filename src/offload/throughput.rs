@@ -97,16 +97,18 @@ pub struct Pace {
     since: Option<Instant>,
 }
 
-impl Pace {
+impl Default for Pace {
     /// Nothing has been probed yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             pause: STALE,
             ended: None,
             since: None,
         }
     }
+}
 
+impl Pace {
     /// Is it time for a probe?
     pub fn is_due(&mut self, throughput: &Throughput, now: Instant) -> bool {
         if throughput.since() != self.since {
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_link_that_nothing_else_uses_is_probed_less_and_less_often() {
-        let (mut now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::new());
+        let (mut now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::default());
         let mut pauses = Vec::new();
         for _ in 0..5 {
             let begin = now;
@@ -216,7 +218,7 @@ mod tests {
     /// A payload that arrives in one piece shows nothing, and a link that is down even less.
     #[test]
     fn probes_that_show_nothing_are_not_repeated_at_once() {
-        let (now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::new());
+        let (now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::default());
         assert!(pace.is_due(&throughput, now));
         pace.probed(&throughput, now);
         assert!(!pace.is_due(&throughput, now + STALE));
