@@ -7,13 +7,15 @@
 //! [`model`] says when what came in goes out; here it is read, held and written. What is on the cable does not hold up
 //! what follows, so latency costs no bandwidth. While the bottleneck has enough to do, senders are not read from:
 //! they feel the rate, and take turns.
+//!
+//! How a link is described by a file stands in [`profile_file`], the formulas in [`model`].
 
 pub mod conditions;
 pub mod model;
 pub mod netem;
 pub mod presets;
 pub mod profile;
-mod profile_file;
+pub mod profile_file;
 mod pump;
 
 use super::precise_timer::PreciseTimer;
