@@ -1,36 +1,9 @@
-//! A link over time, and the files that describe one.
-//!
-//! ```toml
-//! repeat_s = 60            # optional: begin anew every 60 s
-//!
-//! [both]                   # how the link is at first; what is not named is that of an ideal link
-//! latency_s = 0.008        # mean delay of each direction
-//! jitter_s = 0.0015        # its standard deviation
-//! jitter_shape = "normal"  # or "pareto"
-//! loss = 1e-4              # share of the packets
-//! loss_burst = 3           # mean number of packets lost in a row
-//! [up]                     # device to server; wins over [both], as does [down]
-//! rate_bps = 50e6
-//! [down]
-//! rate_bps = 100e6
-//!
-//! [[at]]                   # a change: what is not named stays
-//! t_s = 20                 # seconds since the first connection
-//! change = "linear"        # in a straight line from the change before (or the beginning); default "step"
-//! up.rate_bps = 5e6
-//! both.latency_s = 0.03
-//!
-//! [[outage]]
-//! t_s = 40
-//! for_s = 2
-//! reset = true             # connections are reset; default: the link is silent, and what waits comes afterwards
-//! ```
-//!
-//! A key that does not exist is an error that names its line.
+//! A link over time.
+
+pub use super::profile_file::ProfileError;
 
 use super::conditions::{Change, Conditions};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +18,26 @@ pub enum Way {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
     /// How the link is from certain moments on; the first is 0.
-    changes: Vec<Keyframe>,
+    pub(super) changes: Vec<Keyframe>,
     /// Apart from each other, in order.
-    outages: Vec<Outage>,
+    pub(super) outages: Vec<Outage>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    repeat_s: Option<f64>,
+    pub(super) repeat_s: Option<f64>,
 }
 
 /// How a link is at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Keyframe {
-    t_s: f64,
-    change: Course,
-    up: Conditions,
-    down: Conditions,
+pub(super) struct Keyframe {
+    pub t_s: f64,
+    pub change: Course,
+    pub up: Conditions,
+    pub down: Conditions,
 }
 
 /// How a change comes about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Course {
+pub(super) enum Course {
     /// At once.
     #[default]
     Step,
@@ -95,67 +68,6 @@ impl Outage {
     }
 }
 
-/// Why there is no profile.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProfileError {
-    /// The file cannot be read.
-    #[error("cannot read the link profile {}", .path.display())]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// What the kernel answered.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// It is no TOML, or has a key that does not exist.
-    #[error("the link profile {name} cannot be understood: {cause}")]
-    Syntax {
-        /// Which one.
-        name: String,
-        /// Where and why.
-        cause: Box<toml::de::Error>,
-    },
-    /// A value that cannot be.
-    #[error("link profile {name}: {why}")]
-    Value {
-        /// Which one.
-        name: String,
-        /// The setting, what it is and what was expected.
-        why: String,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    repeat_s: Option<f64>,
-    #[serde(default)]
-    both: Change,
-    #[serde(default)]
-    up: Change,
-    #[serde(default)]
-    down: Change,
-    #[serde(default)]
-    at: Vec<At>,
-    #[serde(default)]
-    outage: Vec<Outage>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct At {
-    t_s: f64,
-    #[serde(default)]
-    change: Course,
-    #[serde(default)]
-    both: Change,
-    #[serde(default)]
-    up: Change,
-    #[serde(default)]
-    down: Change,
-}
-
 impl Profile {
     /// The same conditions in both directions, always.
     pub fn constant(conditions: Conditions) -> Result<Self, String> {
@@ -168,52 +80,6 @@ impl Profile {
             }],
             outages: Vec::new(),
             repeat_s: None,
-        }
-        .checked()
-    }
-
-    /// From a file.
-    pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| ProfileError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        Self::parse(&path.display().to_string(), &text)
-    }
-
-    /// From the text of a file; `name` is for errors.
-    pub fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
-        let file: File = toml::from_str(text).map_err(|cause| ProfileError::Syntax {
-            name: name.to_owned(),
-            cause: Box::new(cause),
-        })?;
-        Self::from_file(file).map_err(|why| ProfileError::Value {
-            name: name.to_owned(),
-            why,
-        })
-    }
-
-    fn from_file(file: File) -> Result<Self, String> {
-        let mut now = Keyframe {
-            t_s: 0.0,
-            change: Course::Step,
-            up: Conditions::IDEAL.with(&file.both.and(&file.up)),
-            down: Conditions::IDEAL.with(&file.both.and(&file.down)),
-        };
-        let mut changes = vec![now];
-        for at in file.at {
-            now = Keyframe {
-                t_s: at.t_s,
-                change: at.change,
-                up: now.up.with(&at.both.and(&at.up)),
-                down: now.down.with(&at.both.and(&at.down)),
-            };
-            changes.push(now);
-        }
-        Self {
-            changes,
-            outages: file.outage,
-            repeat_s: file.repeat_s,
         }
         .checked()
     }
@@ -239,7 +105,8 @@ impl Profile {
         self.checked()
     }
 
-    fn checked(mut self) -> Result<Self, String> {
+    /// Itself, if it can be; the error is a sentence.
+    pub(super) fn checked(mut self) -> Result<Self, String> {
         for keyframe in &self.changes {
             let of_way = |way: &'static str| move |why| format!("{way} at {} s: {why}", keyframe.t_s);
             keyframe.up.check().map_err(of_way("up"))?;

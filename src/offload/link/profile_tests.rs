@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use std::path::Path;
 
 const CHANGING: &str = "
     repeat_s = 60
