@@ -11,7 +11,7 @@ pub enum TasksCommand {
     Generate(GenerateArgs),
     /// List the kernels, and what a round of each costs here
     List(ListArgs),
-    /// Run a kernel on this machine: its time, its joules, its checksum
+    /// Run a kernel or a WebAssembly module on this machine: its time, its joules, its checksum
     Run(RunTaskArgs),
 }
 
@@ -77,8 +77,8 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct RunTaskArgs {
-    /// A kernel, as `hwmeter tasks list` names it, or steps such as "sha256:12 fft:3"
-    #[arg(value_name = "KERNEL")]
+    /// A kernel, as `hwmeter tasks list` names it, steps such as "sha256:12 fft:3", or the file of a module, FILE.wasm
+    #[arg(value_name = "KERNEL", value_parser = values::content)]
     pub kernel: Content,
     /// Rounds of the kernel
     #[arg(long, value_name = "N")]
@@ -86,9 +86,12 @@ pub struct RunTaskArgs {
     /// About as many rounds as take this many seconds here [default: 1]
     #[arg(long, value_name = "S", conflicts_with = "rounds", value_parser = values::positive)]
     pub seconds: Option<f64>,
-    /// Seed of the input
+    /// Seed of a kernel's input; a module gets none
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
+    /// What the task gets as its payload [default: nothing]
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
     /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,

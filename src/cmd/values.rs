@@ -1,6 +1,6 @@
 //! Values with units, as users write them.
 
-use hwmeter::task::Speed;
+use hwmeter::task::{Content, InvalidContent, Speed};
 use hwmeter_hw::meter::MAX_RATE_HZ;
 use std::time::Duration;
 
@@ -22,6 +22,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.trim().parse().map_err(|_| expected)?;
     Duration::try_from_secs_f64(number * unit)
         .map_err(|_| "a duration cannot be negative or infinite".to_owned())
+}
+
+/// What one task may take: more than nothing, at most a day.
+pub fn task_limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit.is_zero() || limit > Duration::from_secs(86_400) {
+        return Err("a task's limit must lie above 0 and at most a day".to_owned());
+    }
+    Ok(limit)
 }
 
 /// A rate in bits per second such as `200M`, `1.5G`, `64k` or `1000000`.
@@ -123,6 +132,15 @@ pub fn latency(text: &str) -> Result<Duration, String> {
         Err("expected at most 60s".to_owned())
     } else {
         Ok(latency)
+    }
+}
+
+/// What a task computes. The file of a module needs no `wasm:` before it.
+pub fn content(text: &str) -> Result<Content, InvalidContent> {
+    if text.ends_with(".wasm") && !text.starts_with("wasm:") {
+        format!("wasm:{text}").parse()
+    } else {
+        text.parse()
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Link {
 impl Link {
     /// Begins to listen.
     pub async fn bind(config: LinkConfig) -> Result<Self, ServeError> {
-        let listener = listen(config.listen).await?;
+        let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         Ok(Self {
             listener,

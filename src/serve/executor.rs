@@ -1,9 +1,12 @@
 //! Runs tasks on threads of their own: only so many at once, only so many waiting, none for ever.
 //!
 //! A request first gets a [`Ticket`], before its body is read, so that the memory of all payloads together is
-//! bounded. The ticket then runs one job. A job is told to stop when its deadline passes, when it hits the wall
-//! limit, when its request is dropped because the client hung up, and when the server ends.
+//! bounded. The ticket then runs one job. A job is told to stop when its deadline passes, when it hits a limit,
+//! when its request is dropped because the client hung up, and when the server ends.
 
+use crate::task::Limits;
+use crate::task::pacer::thread_cpu_time;
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,14 +22,18 @@ pub(super) struct Executor {
 
 struct Shared {
     workers: NonZeroUsize,
-    wall_limit: Duration,
+    limits: Limits,
     /// One permit per task that may be here at all, receiving, waiting or running.
     places: Arc<Semaphore>,
-    /// One permit per task that may run.
+    places_in_all: usize,
+    /// One permit per task that may run. Closed when the server ends.
     free_workers: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     running: Arc<AtomicUsize>,
-    ending: Arc<AtomicBool>,
+    /// No further tasks are let in.
+    is_closing: AtomicBool,
+    /// Those that are here must stop.
+    is_ending: AtomicBool,
 }
 
 /// How many tasks are where.
@@ -43,6 +50,13 @@ pub(super) struct Ticket {
     place: OwnedSemaphorePermit,
 }
 
+/// Why there is no ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    QueueFull,
+    Stopping,
+}
+
 /// A job that ran to its end.
 #[derive(Debug)]
 pub(super) struct Finished<T> {
@@ -56,32 +70,43 @@ pub(super) struct Finished<T> {
 pub(super) enum Unfinished {
     DeadlineWaiting,
     DeadlineRunning,
+    CpuLimit,
     WallLimit,
     Ending,
+    /// The request is gone; nobody is there to be told.
+    Abandoned,
     Crashed,
 }
 
 impl Executor {
-    pub fn new(workers: NonZeroUsize, queue: usize, wall_limit: Duration) -> Self {
-        let places = workers.get().saturating_add(queue).min(Semaphore::MAX_PERMITS);
+    pub fn new(workers: NonZeroUsize, queue: usize, limits: Limits) -> Self {
+        let workers = workers.min(NonZeroUsize::new(MOST).unwrap_or(workers));
+        let places = workers.get().saturating_add(queue).min(MOST);
         let shared = Shared {
             workers,
-            wall_limit,
+            limits,
             places: Arc::new(Semaphore::new(places)),
-            free_workers: Arc::new(Semaphore::new(workers.get().min(Semaphore::MAX_PERMITS))),
+            places_in_all: places,
+            free_workers: Arc::new(Semaphore::new(workers.get())),
             waiting: Arc::default(),
             running: Arc::default(),
-            ending: Arc::default(),
+            is_closing: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
         }
     }
 
-    /// A ticket, unless all workers and all places in the queue are taken.
-    pub fn admit(&self) -> Option<Ticket> {
-        let place = Arc::clone(&self.shared.places).try_acquire_owned().ok()?;
-        Some(Ticket {
+    /// A ticket, unless all workers and all places in the queue are taken, or the server is stopping.
+    pub fn admit(&self) -> Result<Ticket, Refused> {
+        if self.is_closing() {
+            return Err(Refused::Stopping);
+        }
+        let place = Arc::clone(&self.shared.places)
+            .try_acquire_owned()
+            .map_err(|_| Refused::QueueFull)?;
+        Ok(Ticket {
             executor: self.clone(),
             place,
         })
@@ -95,11 +120,32 @@ impl Executor {
         }
     }
 
-    /// Tells every job to stop.
+    /// From now on nobody gets a ticket.
+    pub fn close(&self) {
+        self.shared.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.shared.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Completes when no ticket is out any more; meaningful only after [`Executor::close`].
+    pub async fn all_done(&self) {
+        let all = self.shared.places_in_all as u32;
+        // An error would mean that the semaphore is closed, which it never is.
+        let _ = self.shared.places.acquire_many(all).await;
+    }
+
+    /// Tells every job to stop, waiting or running, and lets no further ones in.
     pub fn stop_all(&self) {
-        self.shared.ending.store(true, Ordering::Relaxed);
+        self.close();
+        self.shared.is_ending.store(true, Ordering::Relaxed);
+        self.shared.free_workers.close();
     }
 }
+
+/// More permits than this no semaphore has; `u32` is what can be asked for at once.
+const MOST: usize = u32::MAX as usize >> 4;
 
 impl Ticket {
     /// Waits for a worker and runs `job`, which asks its argument now and then whether to stop.
@@ -111,50 +157,114 @@ impl Ticket {
         let asked = Instant::now();
         let worker = self.wait_for_worker(deadline).await?;
         let started = Instant::now();
-        let shared = Arc::clone(&self.executor.shared);
-        let wall_limit = started + shared.wall_limit;
-        let give_up = deadline.map_or(wall_limit, |deadline| deadline.min(wall_limit));
-
-        let hung_up = StopOnDrop::default();
-        let dropped = Arc::clone(&hung_up.flag);
+        let Self { executor, place } = self;
+        let shared = executor.shared;
         let running = Counted::new(&shared.running);
-        let ending = Arc::clone(&shared.ending);
+        let request = DropFlag::default();
+        let is_abandoned = Arc::clone(&request.is_dropped);
         let thread = tokio::task::spawn_blocking(move || {
             // The thread holds these, not the request: a job whose client hung up occupies its worker until it
             // has really ended.
-            let _held = (worker, self.place, running);
-            let stop = || {
-                dropped.load(Ordering::Relaxed) || ending.load(Ordering::Relaxed) || Instant::now() >= give_up
-            };
-            let value = job(&stop);
+            let _held = (worker, place, running);
+            let watch = Watch::begin(&shared, is_abandoned, deadline, started);
+            let value = job(&|| watch.must_stop());
+            // A job that gives up although nobody asked it to has a bug.
+            let value = value.ok_or_else(|| watch.why.get().unwrap_or(Unfinished::Crashed));
             (value, started.elapsed())
         });
         match thread.await {
-            Ok((Some(value), ran)) => Ok(Finished {
+            Ok((Ok(value), ran)) => Ok(Finished {
                 value,
                 queued: started - asked,
                 ran,
             }),
-            Ok((None, _)) if shared.ending.load(Ordering::Relaxed) => Err(Unfinished::Ending),
-            Ok((None, _)) if give_up < wall_limit => Err(Unfinished::DeadlineRunning),
-            Ok((None, _)) => Err(Unfinished::WallLimit),
+            Ok((Err(why), _)) => Err(why),
             Err(_) => Err(Unfinished::Crashed),
         }
     }
 
     async fn wait_for_worker(&self, deadline: Option<Instant>) -> Result<OwnedSemaphorePermit, Unfinished> {
         let shared = &self.executor.shared;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Unfinished::DeadlineWaiting);
+        }
+        if let Ok(worker) = Arc::clone(&shared.free_workers).try_acquire_owned() {
+            return Ok(worker);
+        }
         let _waiting = Counted::new(&shared.waiting);
         let worker = Arc::clone(&shared.free_workers).acquire_owned();
         let worker = match deadline {
-            Some(deadline) if deadline <= Instant::now() => return Err(Unfinished::DeadlineWaiting),
             Some(deadline) => timeout_at(deadline.into(), worker)
                 .await
                 .map_err(|_| Unfinished::DeadlineWaiting)?,
             None => worker.await,
         };
-        // The semaphore is never closed.
         worker.map_err(|_| Unfinished::Ending)
+    }
+}
+
+/// Watches over one job, on its thread.
+struct Watch<'a> {
+    shared: &'a Shared,
+    is_abandoned: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+    wall_limit: Instant,
+    /// Before then the CPU limit cannot be reached: CPU time passes no faster than time.
+    cpu_check: Cell<Instant>,
+    cpu_limit: Duration,
+    why: Cell<Option<Unfinished>>,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(
+        shared: &'a Shared,
+        is_abandoned: Arc<AtomicBool>,
+        deadline: Option<Instant>,
+        started: Instant,
+    ) -> Self {
+        let Limits { cpu, wall, .. } = shared.limits;
+        Self {
+            shared,
+            is_abandoned,
+            deadline,
+            wall_limit: started + wall,
+            cpu_check: Cell::new(started + cpu),
+            cpu_limit: thread_cpu_time() + cpu,
+            why: Cell::new(None),
+        }
+    }
+
+    fn must_stop(&self) -> bool {
+        if self.why.get().is_none() {
+            self.why.set(self.reason());
+        }
+        self.why.get().is_some()
+    }
+
+    fn reason(&self) -> Option<Unfinished> {
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            return Some(Unfinished::Abandoned);
+        }
+        if self.shared.is_ending.load(Ordering::Relaxed) {
+            return Some(Unfinished::Ending);
+        }
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Some(Unfinished::DeadlineRunning);
+        }
+        if now >= self.wall_limit {
+            return Some(Unfinished::WallLimit);
+        }
+        self.is_cpu_used_up(now).then_some(Unfinished::CpuLimit)
+    }
+
+    fn is_cpu_used_up(&self, now: Instant) -> bool {
+        if now < self.cpu_check.get() {
+            return false;
+        }
+        let left = self.cpu_limit.saturating_sub(thread_cpu_time());
+        self.cpu_check.set(now + left);
+        left.is_zero()
     }
 }
 
@@ -180,111 +290,15 @@ impl Drop for Counted {
 
 /// Sets its flag when the request that owns it ends, in whatever way.
 #[derive(Default)]
-struct StopOnDrop {
-    flag: Arc<AtomicBool>,
+struct DropFlag {
+    is_dropped: Arc<AtomicBool>,
 }
 
-impl Drop for StopOnDrop {
+impl Drop for DropFlag {
     fn drop(&mut self) {
-        self.flag.store(true, Ordering::Relaxed);
+        self.is_dropped.store(true, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn executor(workers: usize, queue: usize) -> Executor {
-        Executor::new(
-            NonZeroUsize::new(workers).unwrap(),
-            queue,
-            Duration::from_millis(300),
-        )
-    }
-
-    /// A job that never ends by itself.
-    fn endless(stop: &dyn Fn() -> bool) -> Option<u64> {
-        while !stop() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        None
-    }
-
-    async fn until(what: &str, condition: impl Fn() -> bool) {
-        for _ in 0..2000 {
-            if condition() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        panic!("not within 2 s: {what}");
-    }
-
-    #[tokio::test]
-    async fn a_job_gives_its_value_and_times() {
-        let ticket = executor(1, 0).admit().unwrap();
-        let job = |_: &dyn Fn() -> bool| {
-            std::thread::sleep(Duration::from_millis(20));
-            Some(7)
-        };
-        let done = ticket.run(None, job).await.unwrap();
-        assert_eq!(done.value, 7);
-        assert!(done.ran >= Duration::from_millis(20));
-    }
-
-    #[tokio::test]
-    async fn there_are_only_so_many_places() {
-        let executor = executor(1, 1);
-        let running = tokio::spawn(executor.admit().unwrap().run(None, endless));
-        until("one runs", || executor.counts().running == 1).await;
-        let waiting = tokio::spawn(executor.admit().unwrap().run(None, |_| Some(1)));
-        until("one waits", || executor.counts().waiting == 1).await;
-        assert!(executor.admit().is_none());
-
-        running.abort();
-        let done = waiting.await.unwrap().unwrap();
-        assert!(done.queued > Duration::ZERO);
-        until("all gone", || {
-            executor.counts()
-                == Counts {
-                    waiting: 0,
-                    running: 0,
-                    workers: 1,
-                }
-        })
-        .await;
-        assert!(executor.admit().is_some());
-    }
-
-    #[tokio::test]
-    async fn every_limit_stops_a_job_and_says_which() {
-        let executor = executor(1, 1);
-        let soon = || Some(Instant::now() + Duration::from_millis(30));
-        let outcome = executor.admit().unwrap().run(soon(), endless).await;
-        assert_eq!(outcome.unwrap_err(), Unfinished::DeadlineRunning);
-
-        let outcome = executor
-            .admit()
-            .unwrap()
-            .run(Some(Instant::now()), |_| Some(1))
-            .await;
-        assert_eq!(outcome.unwrap_err(), Unfinished::DeadlineWaiting);
-
-        let long = tokio::spawn(executor.admit().unwrap().run(None, endless));
-        until("it runs", || executor.counts().running == 1).await;
-        let outcome = executor.admit().unwrap().run(soon(), |_| Some(1)).await;
-        assert_eq!(outcome.unwrap_err(), Unfinished::DeadlineWaiting);
-        assert_eq!(long.await.unwrap().unwrap_err(), Unfinished::WallLimit);
-
-        let crash =
-            |_: &dyn Fn() -> bool| -> Option<u64> { panic!("a kernel with a bug (this is part of a test)") };
-        let outcome = executor.admit().unwrap().run(None, crash).await;
-        assert_eq!(outcome.unwrap_err(), Unfinished::Crashed);
-
-        let ended = tokio::spawn(executor.admit().unwrap().run(None, endless));
-        until("it runs", || executor.counts().running == 1).await;
-        executor.stop_all();
-        assert_eq!(ended.await.unwrap().unwrap_err(), Unfinished::Ending);
-    }
-}
+mod tests;

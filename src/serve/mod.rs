@@ -1,214 +1,241 @@
 //! The REST server of the MEC and the cloud.
 //!
 //! ```text
-//! request -> routes (checked, admitted) -> body (size and time bounded) -> executor (bounded) -> TaskResult
-//!                                                 /proc/stat -> cpu_load -> Load (MEC only)
+//! accept: a place (connections), TLS, HTTP
+//!   -> routes: header, token, path, method (route) -> ticket (executor)
+//!        -> body, bounded in size and time (receive) -> worker, bounded in time and CPU (executor) -> TaskResult
+//!        -> /proc/stat (load) -> Load        counters (metrics) -> /metrics        openapi -> /openapi.json
+//!        -> otherwise an error with code and sentence (api_error)
 //! ```
 //!
 //! What goes over the wire stands in [`crate::offload::wire`].
+//!
+//! # Who gets in
+//!
+//! On a loopback address everybody on this machine. Any other address needs a token file and TLS (or a proxy
+//! that does it); every route but `/healthz` then asks for a bearer token. The order of the checks is such that
+//! a stranger costs nothing but a small header: place, header size, token, path, method, parameters, declared
+//! size, room in the executor, and only then the body.
+//!
+//! # What is bounded
+//!
+//! | what | by | beyond it |
+//! |---|---|---|
+//! | connections | `max_connections`, the files of the process | the idlest is closed; 503 if all are busy |
+//! | a connection that does nothing, a header that drips | `idle_limit`, 30 s | closed |
+//! | header | 16 KiB, 100 fields | 431 (without a body beyond 64 KiB or 100 fields) |
+//! | payload | `max_payload`, `limits.memory_bytes` | 413, before it is read if its length is declared |
+//! | a payload that stalls | 10 s | 408 |
+//! | tasks at once, tasks waiting | `workers`, `queue` | 429 |
+//! | a task | its deadline; `limits.wall`, `limits.cpu` | 504; 503 |
+//!
+//! Deadlines are times left, not times of day: clocks need not agree.
 
+mod accept;
+mod answer;
 mod api_error;
-mod cpu_load;
+mod config;
+mod connections;
+mod counted_io;
+mod error;
 mod executor;
+mod job;
+mod load;
+mod metrics;
+mod openapi;
 mod receive;
+mod route;
 mod routes;
+pub mod sandbox;
+mod secret_file;
+mod stress;
+mod tls;
+mod tokens;
 
-use crate::task::Speed;
-use axum::serve::ListenerExt;
-use cpu_load::CpuLoad;
+pub use config::{
+    DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
+};
+pub use error::ServeError;
+pub use secret_file::SecretFileError;
+pub use stress::{InvalidProfile, Profile as StressProfile};
+pub use tls::{TlsError, TlsFiles};
+pub use tokens::{TokenError, Tokens};
+
+use crate::task::wasm::Engine;
+use accept::{Shared, accept};
+use connections::Connections;
 use executor::Executor;
-use hwmeter_hw::Root;
+use load::LoadWatch;
+use metrics::Metrics;
+use nix::sys::socket::Backlog;
+use routes::App;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
+use stress::Stress;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// How long running tasks may go on after the server was asked to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-/// How long a task may run, whatever its deadline says.
-pub const WALL_LIMIT: Duration = Duration::from_secs(30);
-/// Tasks that may wait for a worker, unless configured.
-pub const DEFAULT_QUEUE: usize = 32;
-/// The largest payload in bytes, unless configured. With the queue it bounds the memory that payloads take.
-pub const DEFAULT_MAX_PAYLOAD: usize = 16 << 20;
-
-/// What a server is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// At the edge: runs tasks and tells its load.
-    Mec,
-    /// Far away and assumed always free: runs tasks only.
-    Cloud,
-}
-
-impl Role {
-    /// `mec` or `cloud`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mec => "mec",
-            Self::Cloud => "cloud",
-        }
-    }
-}
-
-/// How a server is set up.
-#[derive(Clone, Debug)]
-pub struct ServeConfig {
-    /// MEC or cloud.
-    pub role: Role,
-    /// Where to listen; port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// Listen on an address that other machines reach although nothing asks them who they are.
-    pub allow_remote: bool,
-    /// The share of this machine's speed at which tasks run.
-    pub speed: Speed,
-    /// Tasks that run at once.
-    pub workers: NonZeroUsize,
-    /// Tasks that may wait for a worker; further ones are refused with status 503.
-    pub queue: usize,
-    /// The largest payload in bytes.
-    pub max_payload: usize,
-    /// Where `/proc` begins.
-    pub root: Root,
-}
-
-impl ServeConfig {
-    /// The defaults: loopback, any free port, full speed, one worker per CPU available to this process.
-    pub fn new(role: Role) -> Self {
-        Self {
-            role,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            allow_remote: false,
-            speed: Speed::FULL,
-            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            queue: DEFAULT_QUEUE,
-            max_payload: DEFAULT_MAX_PAYLOAD,
-            root: Root::default(),
-        }
-    }
-}
-
-/// Why a server did not start or had to end.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The address is not loopback, and nobody said that this is meant.
-    #[error(
-        "refusing to listen on {0}: other machines could reach it, and this server does not ask who they are; \
-         listen on 127.0.0.1, or add --allow-remote in a network that you trust"
-    )]
-    Remote(SocketAddr),
-    /// The address cannot be had.
-    #[error("cannot listen on {address}: {cause}{}", advice(.cause))]
-    Listen {
-        /// What was asked for.
-        address: SocketAddr,
-        /// What the kernel answered.
-        cause: io::Error,
-    },
-    /// The runtime or the accept loop failed.
-    #[error("the server failed")]
-    Io(#[from] io::Error),
-    /// `/proc/stat`, from which the MEC's load comes, cannot be used.
-    #[error("cannot tell the load of this machine")]
-    Load(#[from] hwmeter_hw::Error),
-}
+/// How long tasks then may take to stop, and answers to go out.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Binds `address`; errors say what to do.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|cause| ServeError::Listen { address, cause })
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    Ok(TcpListener::from_std(take_port(address)?)?)
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; stop the program that holds the port, or choose another (port 0 picks a free one)"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "; this machine has no such address (`ip addr` lists those it has)"
-        }
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need root, choose a higher one",
-        _ => "",
+fn take_port(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
+    let listening = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        // As many connections may wait to be accepted as the kernel allows (`net.core.somaxconn`, 4096 by default).
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
+        // Tokio needs it so.
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listening().map_err(|cause| ServeError::Listen { address, cause })
+}
+
+/// A server that has all it needs from the outside, its port among it, and has not begun to serve.
+pub struct Server {
+    config: ServeConfig,
+    tokens: Option<Tokens>,
+    tls: Option<TlsAcceptor>,
+    metrics: Arc<Metrics>,
+    connections: Arc<Connections>,
+    listener: std::net::TcpListener,
+}
+
+/// Reads tokens and certificates and takes the port. Starts no thread: between this and [`Server::run`] the process
+/// can give up its privileges ([`sandbox::enter`]).
+pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
+    config.check()?;
+    let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
+    Ok(Server {
+        tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
+        tls: config.tls.as_ref().map(tls::acceptor).transpose()?,
+        connections: Arc::new(Connections::new(
+            config.max_connections,
+            config.idle_limit,
+            Arc::clone(&metrics),
+        )),
+        metrics,
+        listener: take_port(config.listen)?,
+        config,
+    })
+}
+
+impl Server {
+    /// Serves on the calling thread until `stop` completes, and then until its running tasks are done, at most
+    /// [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+    pub fn run(
+        self,
+        ready: impl FnOnce(SocketAddr),
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let workers = self.config.workers.get();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // These threads only move bytes; the tasks run on the blocking threads, one per worker.
+            .worker_threads(workers.min(2))
+            .max_blocking_threads(workers)
+            .thread_name("hwmeter-serve")
+            .enable_all()
+            .build()?;
+        let result = runtime.block_on(serve(self, ready, stop));
+        // A task that ignores its stop flag must not keep the server from ending.
+        runtime.shutdown_background();
+        result
     }
 }
 
-/// Runs a server on the calling thread until `stop` completes, and then until its running tasks are done, at
-/// most [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+/// [`bind`] and [`Server::run`] in one.
 pub fn run(
     config: ServeConfig,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // These threads only move bytes; the tasks run on the blocking threads, one per worker.
-        .worker_threads(config.workers.get().min(2))
-        .max_blocking_threads(config.workers.get())
-        .thread_name("hwmeter-serve")
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(config, ready, stop));
-    // A task that ignores its stop flag must not keep the server from ending.
-    runtime.shutdown_background();
-    result
+    bind(config)?.run(ready, stop)
 }
 
 async fn serve(
-    config: ServeConfig,
+    server: Server,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if !config.listen.ip().is_loopback() && !config.allow_remote {
-        return Err(ServeError::Remote(config.listen));
-    }
-    let cpu_load = match config.role {
-        Role::Mec => Some(CpuLoad::start(&config.root)?),
-        Role::Cloud => None,
-    };
-    let listener = listen(config.listen).await?;
+    let config = server.config;
+    let executor = Executor::new(config.workers, config.queue, config.limits);
+    let counted = executor.clone();
+    let load = LoadWatch::start(&config.root, move || counted.counts().waiting)?;
+    let stress = config.stress.as_ref().map(Stress::start).transpose()?;
+    let listener = TcpListener::from_std(server.listener)?;
     let address = listener.local_addr()?;
-    let executor = Executor::new(config.workers, config.queue, WALL_LIMIT);
-    let app = Arc::new(routes::App {
+    let wasm = Engine::new();
+    if let Err(why) = &wasm {
+        tracing::warn!("no WebAssembly tasks: {why}");
+    }
+    let app = App {
+        openapi: openapi::document(&config).to_string().into(),
         config,
+        tokens: server.tokens,
         executor: executor.clone(),
-        cpu_load,
-    });
-
-    let (stopping, stopped) = watch::channel(false);
-    let serving = axum::serve(listener.tap_io(no_delay), routes::router(app))
-        .with_graceful_shutdown(async move { until_true(stopped).await })
-        .into_future();
-    let grace = async {
-        stop.await;
-        tracing::info!(
-            "stopping; running tasks have {} s to finish",
-            STOP_GRACE.as_secs()
-        );
-        stopping.send_replace(true);
-        tokio::time::sleep(STOP_GRACE).await;
+        load,
+        metrics: server.metrics,
+        wasm,
+    };
+    let (end, ending) = watch::channel(false);
+    let shared = Shared {
+        app: Arc::new(app),
+        connections: Arc::clone(&server.connections),
+        tls: server.tls,
+        ending,
     };
     ready(address);
     tokio::select! {
-        result = serving => result?,
-        () = grace => tracing::warn!("gave up waiting for running tasks or open connections"),
+        () = accept(listener, shared) => {}
+        () = async {
+            stop.await;
+            // What still runs can end sooner.
+            drop(stress);
+            finish(&executor).await;
+            // Every connection ends after its present answer.
+            end.send_replace(true);
+            if timeout(LAST_ANSWERS, all_gone(&server.connections)).await.is_err() {
+                tracing::warn!("gave up waiting for clients to take their last answers");
+            }
+        } => {}
     }
-    executor.stop_all();
     Ok(())
 }
 
-async fn until_true(mut flag: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which happens only when the server ends anyway.
-    let _ = flag.wait_for(|&set| set).await;
+/// Lets tasks end by themselves, and stops those that do not. Meanwhile new ones are told that the server is
+/// stopping.
+async fn finish(executor: &Executor) {
+    executor.close();
+    let seconds = STOP_GRACE.as_secs();
+    tracing::info!("stopping; running tasks have {seconds} s to finish");
+    if timeout(STOP_GRACE, executor.all_done()).await.is_ok() {
+        return;
+    }
+    let tasks = executor.counts();
+    executor.stop_all();
+    tracing::warn!(
+        "stopped {} running and {} waiting tasks that were not done within {seconds} s; their clients are told",
+        tasks.running,
+        tasks.waiting
+    );
+    if timeout(LAST_ANSWERS, executor.all_done()).await.is_err() {
+        tracing::warn!("a task ignores that it must stop");
+    }
 }
 
-/// Nagle's algorithm would hold back small answers for up to 40 ms.
-fn no_delay(stream: &mut tokio::net::TcpStream) {
-    if let Err(e) = stream.set_nodelay(true) {
-        tracing::debug!("TCP_NODELAY: {e}");
+async fn all_gone(connections: &Connections) {
+    while !connections.is_empty() {
+        sleep(Duration::from_millis(2)).await;
     }
 }

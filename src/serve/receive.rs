@@ -1,10 +1,10 @@
 //! Takes in a payload, bounded in size, and times its arrival.
 
-use super::api_error::ApiError;
-use axum::body::{Body, HttpBody};
-use axum::http::StatusCode;
+use super::api_error::{ApiError, Code};
 use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// A payload as it arrived.
 pub(super) struct Received {
@@ -15,31 +15,34 @@ pub(super) struct Received {
     pub later_bytes: u64,
 }
 
+/// A sender that is silent for so long within its payload does not hold its place any longer.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+
 /// A body thrown away goes on for at most this long, and ...
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// ... at most this far, so that nobody keeps the server busy with nothing.
 const DISCARD_BYTES: usize = 64 << 20;
 
 /// Is the body's declared length beyond `limit`? A body of unknown length is found out while it is read.
-pub(super) fn declared_too_large(body: &Body, limit: usize) -> bool {
+pub(super) fn declared_too_large(body: &Incoming, limit: usize) -> bool {
     body.size_hint().lower() > limit as u64
 }
 
 /// Reads the whole body.
-pub(super) async fn receive(mut body: Body, limit: usize) -> Result<Received, ApiError> {
+pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received, ApiError> {
     let expected = usize::try_from(body.size_hint().lower())
         .unwrap_or(limit)
         .min(limit);
     let mut payload = Vec::with_capacity(expected);
     let mut first: Option<(Instant, usize)> = None;
     let mut last = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|e| incomplete(&e))?.into_data() else {
+    while let Some(frame) = next(&mut body).await? {
+        let Ok(data) = frame.into_data() else {
             continue;
         };
         if payload.len() + data.len() > limit {
             discard(body);
-            return Err(ApiError::too_large(limit));
+            return Err(too_large(limit));
         }
         payload.extend_from_slice(&data);
         let now = Instant::now();
@@ -57,21 +60,30 @@ pub(super) async fn receive(mut body: Body, limit: usize) -> Result<Received, Ap
     })
 }
 
-fn incomplete(error: &axum::Error) -> ApiError {
-    ApiError::new(
-        StatusCode::BAD_REQUEST,
-        "body_incomplete",
-        format!("the payload did not arrive whole: {error}"),
-    )
+async fn next(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, ApiError> {
+    let frame = timeout(STALL_LIMIT, body.frame()).await.map_err(|_| {
+        let message = format!("nothing of the payload arrived for {} s", STALL_LIMIT.as_secs());
+        Code::BodyTooSlow.error(message)
+    })?;
+    frame
+        .transpose()
+        .map_err(|e| Code::BodyIncomplete.error(format!("the payload did not arrive whole: {e}")))
+}
+
+/// The payload has more bytes than it may have.
+pub(super) fn too_large(limit: usize) -> ApiError {
+    Code::PayloadTooLarge.error(format!(
+        "the payload is larger than the {limit} bytes this server takes"
+    ))
 }
 
 /// Reads on in the background and forgets what comes. A connection closed while the client is still sending is
 /// reset, and the client may lose the very answer that says why.
-pub(super) fn discard(mut body: Body) {
+pub(super) fn discard(mut body: Incoming) {
     if body.is_end_stream() {
         return;
     }
-    tokio::spawn(tokio::time::timeout(DISCARD_TIME, async move {
+    tokio::spawn(timeout(DISCARD_TIME, async move {
         let mut seen = 0;
         while let Some(Ok(frame)) = body.frame().await {
             seen += frame.data_ref().map_or(0, |data| data.len());

@@ -9,19 +9,24 @@
 
 pub mod cost;
 mod draw;
+mod error;
 pub mod file;
 pub mod generate;
 mod kernel;
+mod limits;
 mod mix;
 pub mod pacer;
 pub mod set;
+pub mod wasm;
 mod work;
 
 pub use cost::CostModel;
+pub use error::TaskError;
 pub use kernel::{Kernel, UnknownKernel};
+pub use limits::{KERNEL_MEMORY_BYTES, Limits};
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
-pub use work::{Content, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
+pub use work::{Content, InvalidContent, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
 
 use pacer::Pacer;
 use std::hint::black_box;
@@ -32,22 +37,27 @@ const HASH_CHUNK: usize = 256 * 1024;
 
 /// Does the work on the calling thread and returns its checksum.
 ///
-/// The input is made from `work.seed` and from every byte of `payload`. At a `speed` below one the thread sleeps
-/// in between, so that the whole takes its CPU time divided by `speed`. `stop` is asked at least about every
-/// millisecond of work and every 4 ms of sleep; `None` is returned once it says yes.
-pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Option<u64> {
-    let mut pacer = Pacer::new(speed, stop);
-    let seed = input_seed(work.seed, payload, &mut pacer)?;
-    let checksum = match &work.program {
-        Program::Kernels(kernels) => run_kernels(kernels, seed, &mut pacer)?,
-    };
-    pacer.finish()?;
-    Some(checksum)
+/// Kernels make their input from `work.seed` and from every byte of `payload`; a module gets the payload as it is, and
+/// the memory of [`Limits::default`] less the payload. At a `speed` below one the thread sleeps in between, so that
+/// the whole takes its CPU time divided by `speed`. `stop` is asked at least about every millisecond of work and every
+/// 4 ms of sleep; once it says yes, the work ends with [`TaskError::Stopped`].
+pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Result<u64, TaskError> {
+    match &work.program {
+        Program::Kernels(kernels) => {
+            let pacer = Pacer::new(speed, stop);
+            run_kernels(kernels, work.seed, payload, pacer).ok_or(TaskError::Stopped)
+        }
+        Program::Module(binary) => {
+            let memory_bytes = Limits::default().memory_bytes.saturating_sub(payload.len());
+            let done = binary.compile(stop)?.run(payload, memory_bytes, speed, stop)?;
+            Ok(done.result.cast_unsigned())
+        }
+    }
 }
 
-/// One step after the other; each starts from the checksum of the one before.
-fn run_kernels(kernels: &Kernels, seed: u64, pacer: &mut Pacer) -> Option<u64> {
-    let mut checksum = seed;
+/// One step after the other; each starts from the checksum of the one before. `None` when it is time to stop.
+fn run_kernels(kernels: &Kernels, seed: u64, payload: &[u8], mut pacer: Pacer) -> Option<u64> {
+    let mut checksum = input_seed(seed, payload, &mut pacer)?;
     for step in kernels.steps() {
         let mut rounds = step.kernel.start(black_box(checksum));
         for _ in 0..step.rounds {
@@ -55,6 +65,7 @@ fn run_kernels(kernels: &Kernels, seed: u64, pacer: &mut Pacer) -> Option<u64> {
             checksum = black_box(rounds.round());
         }
     }
+    pacer.finish()?;
     Some(checksum)
 }
 
@@ -156,7 +167,7 @@ mod tests {
         let work = Work::one(Kernel::Dijkstra, 20, 8);
         let slow = run(&work, b"x", Speed::new(0.2).unwrap(), &|| false);
         assert_eq!(slow, run(&work, b"x", Speed::FULL, &|| false));
-        assert!(slow.is_some());
+        assert!(slow.is_ok());
     }
 
     #[test]
@@ -171,7 +182,7 @@ mod tests {
             };
             assert_eq!(
                 run(&Work::one(kernel, u64::MAX, 1), b"", Speed::FULL, &stop),
-                None
+                Err(TaskError::Stopped)
             );
             assert!(asked.get() >= 30, "{kernel}: asked {} times", asked.get());
         }
@@ -180,6 +191,6 @@ mod tests {
     #[test]
     fn work_already_stopped_does_not_begin() {
         let work = Work::one(Kernel::Fft, 1, 1);
-        assert_eq!(run(&work, b"", Speed::FULL, &|| true), None);
+        assert_eq!(run(&work, b"", Speed::FULL, &|| true), Err(TaskError::Stopped));
     }
 }

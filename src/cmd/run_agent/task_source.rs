@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use hwmeter::task::file::TaskFile;
-use hwmeter::task::{Task, TaskSet};
+use hwmeter::task::{Content, Program, Task, TaskSet};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -71,8 +71,10 @@ impl TaskSource {
             );
         }
         let path = std::path::absolute(&file.path).unwrap_or(file.path);
+        let tasks: Vec<_> = file.rows[..count].iter().map(|row| row.task(seed)).collect();
+        compile_modules(&tasks)?;
         Ok(Self {
-            tasks: file.rows[..count].iter().map(|row| row.task(seed)).collect(),
+            tasks,
             file: Some((path, file.sha256)),
         })
     }
@@ -84,4 +86,15 @@ impl TaskSource {
             None => Value::Null,
         }
     }
+}
+
+/// Before the run, so that a bad module is told now and no task pays for compiling a good one.
+fn compile_modules(tasks: &[Task]) -> anyhow::Result<()> {
+    for task in tasks {
+        if let Content::Exact(Program::Module(binary)) = &task.content {
+            let compiled = binary.compile(&|| false);
+            compiled.with_context(|| format!("task {}: {binary}", task.id))?;
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! Both have the same names. `cycles`, `deadline_s`, `payload_bytes` and `kernels` are needed; `task` counts from 0;
 //! `utilisation`, `period_us` and `execution_us` say how a task was made. `kernels` is `sha256:12 fft:3` for exactly
-//! these rounds, or one name, such as `fft`, for as many of its rounds as take `cycles` cycles on the device that runs it.
+//! these rounds, or one name, such as `fft`, for as many of its rounds as take `cycles` cycles on the device that runs it,
+//! or `wasm:PATH` for a WebAssembly module (a path that is not absolute begins at the folder the program is run in).
 
 mod parse;
 

@@ -1,8 +1,10 @@
 //! Bytes become tasks, or a line and what is wrong with it. Both forms go through the same checks of each column.
 
 use super::{COLUMNS, TaskRow};
+use crate::task::work::{Content, InvalidContent, Program};
 use csv::{Error, Position, ReaderBuilder, Trim};
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// More tasks are refused.
 const MOST_TASKS: u64 = 1_000_000;
@@ -30,6 +32,7 @@ pub(super) fn csv(bytes: &[u8]) -> Result<Vec<TaskRow>, Wrong> {
         .collect();
     check_names(&names).map_err(|what| (1, what))?;
     let mut rows = Vec::new();
+    let mut contents = Contents::default();
     for record in reader.records() {
         let record = record.map_err(wrong)?;
         let line = record.position().map_or(0, Position::line);
@@ -37,7 +40,7 @@ pub(super) fn csv(bytes: &[u8]) -> Result<Vec<TaskRow>, Wrong> {
             let at = names.iter().position(|known| known == name)?;
             record.get(at).map(str::to_owned)
         };
-        rows.push(row(rows.len() as u64, cell).map_err(|what| (line, what))?);
+        rows.push(row(rows.len() as u64, cell, &mut contents).map_err(|what| (line, what))?);
     }
     Ok(rows)
 }
@@ -45,6 +48,7 @@ pub(super) fn csv(bytes: &[u8]) -> Result<Vec<TaskRow>, Wrong> {
 /// The tasks of JSON lines.
 pub(super) fn json_lines(bytes: &[u8]) -> Result<Vec<TaskRow>, Wrong> {
     let mut rows = Vec::new();
+    let mut contents = Contents::default();
     for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         if text.trim_ascii().is_empty() {
             continue;
@@ -58,7 +62,7 @@ pub(super) fn json_lines(bytes: &[u8]) -> Result<Vec<TaskRow>, Wrong> {
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),
         };
-        rows.push(row(rows.len() as u64, cell).map_err(|what| (line, what))?);
+        rows.push(row(rows.len() as u64, cell, &mut contents).map_err(|what| (line, what))?);
     }
     Ok(rows)
 }
@@ -86,8 +90,29 @@ fn check_names(names: &[String]) -> Result<(), String> {
     }
 }
 
+/// The modules met so far: a file that many tasks name is read once, and its bytes are shared.
+#[derive(Default)]
+struct Contents(HashMap<String, Content>);
+
+impl Contents {
+    fn of(&mut self, text: &str) -> Result<Content, InvalidContent> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(known.clone());
+        }
+        let content: Content = text.parse()?;
+        if let Content::Exact(Program::Module(_)) = content {
+            self.0.insert(text.to_owned(), content.clone());
+        }
+        Ok(content)
+    }
+}
+
 /// One task, from a function that gives the text of a column.
-fn row(number: u64, cell: impl Fn(&str) -> Option<String>) -> Result<TaskRow, String> {
+fn row(
+    number: u64,
+    cell: impl Fn(&str) -> Option<String>,
+    contents: &mut Contents,
+) -> Result<TaskRow, String> {
     if number >= MOST_TASKS {
         return Err(format!("more than {MOST_TASKS} tasks"));
     }
@@ -117,8 +142,8 @@ fn row(number: u64, cell: impl Fn(&str) -> Option<String>) -> Result<TaskRow, St
         cycles: whole("cycles", &needed("cycles")?, 1, MOST_CYCLES)?,
         deadline_s: real("deadline_s", &needed("deadline_s")?, LONGEST_DEADLINE_S)?,
         payload_bytes: whole("payload_bytes", &needed("payload_bytes")?, 0, MOST_PAYLOAD_BYTES)?,
-        kernels: kernels
-            .parse()
+        kernels: contents
+            .of(&kernels)
             .map_err(|error| format!("column `kernels`: {error}"))?,
     })
 }

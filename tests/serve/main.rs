@@ -1,10 +1,17 @@
 //! The servers, as clients meet them.
 #![allow(clippy::unwrap_used)]
 
+mod access;
+mod bad_input;
+#[path = "../common/mod.rs"]
 mod common;
+mod documented;
+mod http;
+mod stop;
 
 use common::{ENDLESS, PLENTY, SMALL, have, payload, server, small_mec, until};
-use hwmeter::offload::{Client, LoadPoller, OffloadError};
+use hwmeter::offload::site::{Seen, Site, Watch};
+use hwmeter::offload::{Access, Client, OffloadError};
 use hwmeter::serve::{Role, ServeConfig};
 use hwmeter::task::{self, Speed};
 use std::io::{Read, Write};
@@ -93,7 +100,7 @@ fn a_full_queue_refuses_before_the_payload_is_sent() {
             retry_after,
             ..
         } => {
-            assert_eq!((status.as_u16(), code.as_str()), (503, "queue_full"));
+            assert_eq!((status.as_u16(), code.as_str()), (429, "queue_full"));
             assert_eq!(retry_after, Some(Duration::from_secs(1)));
         }
         other => panic!("{other}"),
@@ -166,31 +173,30 @@ fn random_bytes_and_cut_bodies_harm_nobody() {
 }
 
 #[test]
-fn the_cloud_tells_no_load() {
+fn the_cloud_tells_its_load_too() {
     let cloud = server(ServeConfig::new(Role::Cloud));
     let mut client = Client::new(cloud.url()).unwrap();
-    let error = client.load(PLENTY).unwrap_err();
-    assert!(
-        matches!(&error, OffloadError::Refused { code, .. } if code == "no_load"),
-        "{error}"
-    );
+    until("the load is known", || client.load(PLENTY).is_ok());
+    let load = client.load(PLENTY).unwrap();
+    assert!((load.free_now + load.cpu_use_now - 1.0).abs() < 1e-9, "{load:?}");
+    assert_eq!(client.health(PLENTY).unwrap().role, "cloud");
     assert!(client.submit(&SMALL, b"x", PLENTY).is_ok());
 }
 
 #[test]
 fn the_load_is_at_hand_and_gets_old_when_the_mec_is_gone() {
     let mec = small_mec();
-    let mut poller = LoadPoller::start(mec.url()).unwrap();
-    until("a load is known", || poller.latest().is_some());
-    let (load, _) = poller.latest().unwrap();
+    let mut site = Site::start(mec.url(), &Access::default(), Watch::State, 1).unwrap();
+    until("a load is known", || site.latest().load.is_some());
+    let (load, _) = site.latest().load.unwrap();
     assert!((load.free + load.cpu_use - 1.0).abs() < 1e-9, "{load:?}");
+    let age = |seen: Seen| seen.load.unwrap().1.elapsed();
     until("it is renewed", || {
-        poller.latest().unwrap().1 < Duration::from_millis(100)
+        age(site.latest()) < Duration::from_millis(100)
     });
+    assert!(site.latest().throughput_bps.is_some(), "the first look shows it");
     drop(mec);
-    until("it gets old", || {
-        poller.latest().unwrap().1 > Duration::from_millis(600)
-    });
+    until("it gets old", || age(site.latest()) > Duration::from_millis(600));
 }
 
 #[test]
