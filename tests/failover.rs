@@ -293,7 +293,7 @@ fn a_flapping_server_costs_tasks_and_not_the_run() {
     let url = proxy.url();
     let running = std::thread::spawn({
         let out = out.clone();
-        let args = ["--learner", "mec", "--tasks", "12", "--fallback", "local"];
+        let args = ["--learner", "mec", "--tasks", "8", "--fallback", "local"];
         move || agent(&out, &url, &url, &args)
     });
     let troubles = [Trouble::Closes, Trouble::ClosesMidAnswer, Trouble::Closes];
@@ -309,7 +309,7 @@ fn a_flapping_server_costs_tasks_and_not_the_run() {
         std::thread::sleep(Duration::from_millis(400));
     }
     let rows = rows(&out, &running.join().unwrap());
-    assert_eq!(rows.len(), 12);
+    assert_eq!(rows.len(), 8);
     let failed = rows.iter().filter(|row| !row["error"].is_empty()).count();
     assert!(
         failed > 0 && rows.iter().any(|row| !row["transmit_s"].is_empty()),
