@@ -8,7 +8,7 @@ use super::metrics::{Metrics, TEXT_FORMAT};
 use super::receive::{Received, declared_too_large, discard, receive, too_large};
 use super::route::Route;
 use super::{ServeConfig, Tokens};
-use crate::offload::wire::{Health, Load, PAYLOAD_TYPE, TaskQuery, TaskResult, payload_hash};
+use crate::offload::wire::{Health, Load, PAYLOAD_TYPE, TaskQuery, TaskResult};
 use crate::task;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
@@ -136,7 +136,7 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     };
     let deadline = query.deadline.map(|left| arrived + left);
     let received = receive_in_time(app, request, arrived, deadline).await?;
-    let payload_hash = payload_hash(&received.payload);
+    let payload_hash = received.hash;
 
     let (work, speed, payload) = (query.work, app.config.speed, received.payload);
     let done = ticket
