@@ -1,15 +1,22 @@
 //! The command line: clap structs only.
 
+mod link;
+mod load;
 mod tasks;
 
+pub use link::LinkArgs;
+pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 
+use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
 use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
+use hwmeter::marks::PhaseName;
+use hwmeter::offload::link::presets::Network;
 use hwmeter::offload::url::Url;
-use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
+use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
 use hwmeter::task::Speed;
 use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
@@ -86,8 +93,10 @@ pub enum Command {
     Tasks(TasksCommand),
     /// Give a group access to power nodes, so that measuring needs no root
     Setup(SetupArgs),
-    /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
-    Link(LinkArgs),
+    /// Put a slow network between a device and a server: latency, jitter, rate, loss, outages, changing over time
+    Link(Box<LinkArgs>),
+    /// Traffic of other devices toward a server, such as the MEC behind its link
+    Load(LoadArgs),
 }
 
 #[derive(Debug, Args)]
@@ -194,7 +203,7 @@ pub struct IntegrateArgs {
 pub struct MarkArgs {
     /// The phase's name: up to 100 bytes on one line
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub name: PhaseName,
 }
 
 #[derive(Debug, Args)]
@@ -217,15 +226,8 @@ pub struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 pub struct RunAgentArgs {
-    /// Whether this process and its children may use a GPU
-    #[arg(
-        long,
-        value_enum,
-        value_name = "on|off",
-        default_value = "off",
-        hide_possible_values = true
-    )]
-    pub gpu: Switch,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Who decides [default: dqn]
     #[arg(long, value_enum)]
     pub learner: Option<LearnerName>,
@@ -234,7 +236,8 @@ pub struct RunAgentArgs {
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,
-    /// Go on where the run in DIR stopped: its learner, its tasks, from its last checkpoint on. Results go to a new folder
+    /// Go on where the run in DIR stopped: its learner, its tasks and its options, from its last checkpoint on. Options
+    /// given here win over its own. Results go to a new folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["learner", "learner_config", "set", "seed"])]
     pub resume: Option<PathBuf>,
     /// Tasks between two checkpoints of the learner
@@ -288,6 +291,13 @@ pub struct RunAgentArgs {
         hide_possible_values = true
     )]
     pub fallback: FallbackArg,
+    /// The emulated link to the MEC: a preset of `hwmeter link`, or a file with a profile; its time counts from the
+    /// first connection, just before the first task [default: 5 ms each way, 200 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "mec")]
+    pub mec_link: Option<Network>,
+    /// The emulated link to the cloud [default: 25 ms each way, 100 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "cloud")]
+    pub cloud_link: Option<Network>,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -300,6 +310,39 @@ pub struct RunAgentArgs {
     /// Print the summary as one JSON document
     #[arg(long)]
     pub json: bool,
+    /// All of these as they were typed, those of a resumed run included
+    #[arg(skip)]
+    pub given: Given,
+}
+
+/// What does the arithmetic of learners.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Whether this process and its children may use a GPU; learners use it with --engine torch
+    #[arg(
+        long,
+        value_enum,
+        value_name = "on|off",
+        default_value = "off",
+        hide_possible_values = true
+    )]
+    pub gpu: Switch,
+    /// What does the arithmetic of the learner: ours on the CPU, or libtorch (ac and dqn, in builds that have it)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "native|torch",
+        default_value = "native",
+        hide_possible_values = true
+    )]
+    pub engine: EngineName,
+}
+
+/// The engines on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    Native,
+    Torch,
 }
 
 /// What becomes of a task whose server fails.
@@ -328,9 +371,11 @@ pub struct LearnersArgs {
     /// Measure seconds and joules of a decision and of an update on this machine
     #[arg(long, conflicts_with = "compare")]
     pub bench: bool,
-    /// Only these; may be given several times [default: all]
+    /// Only these; may be given several times [default: all that the engine has]
     #[arg(long, value_enum)]
     pub learner: Vec<LearnerName>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Runs per learner, each with another seed (--compare)
@@ -342,7 +387,7 @@ pub struct LearnersArgs {
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 50)]
     pub seed: u64,
-    /// Sensor to read, as `hwmeter probe` names it (--bench) [default: the best one found]
+    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,
     /// Print one JSON document
@@ -352,7 +397,7 @@ pub struct LearnersArgs {
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The saved learner, such as runs/DIR/learner.safetensors
+    /// The saved learner, such as runs/DIR/learner.safetensors, or the folder of its run
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// What it decides about: the simulated device of `learners --compare`, or real tasks, with the options of run-agent
@@ -441,6 +486,16 @@ pub struct ServeArgs {
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
+
+    /// Keep the CPU busy, as other users would, for experiments: by a share such as 0.9, or by one that wanders, such as
+    /// walk:0.8..1.0,seed=5,step=0.05,every=1s
+    #[arg(long, value_name = "PROFILE")]
+    pub stress: Option<StressProfile>,
+
+    /// Keep all rights of the user who starts this server. Otherwise it gives up, before it serves, to write files,
+    /// to read most of them, to start programs and to open connections, as far as the kernel has the means
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 /// The roles on the command line.
@@ -448,27 +503,4 @@ pub struct ServeArgs {
 pub enum RoleArg {
     Mec,
     Cloud,
-}
-
-#[derive(Debug, Args)]
-pub struct LinkArgs {
-    /// Address and port to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub listen: SocketAddr,
-
-    /// The server behind the link
-    #[arg(long, value_name = "HOST:PORT")]
-    pub to: String,
-
-    /// Delay of each direction, such as 5ms; the round trip takes twice that
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = values::latency)]
-    pub latency: Duration,
-
-    /// Bits per second of each direction, such as 200M, shared by all connections
-    #[arg(long, value_name = "RATE", default_value = "1000G", value_parser = values::rate_bps)]
-    pub rate: f64,
-
-    /// End when the process that started this one ends
-    #[arg(long)]
-    pub exit_with_parent: bool,
 }

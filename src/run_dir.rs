@@ -6,6 +6,7 @@
 use crate::agent::ledger::Sink;
 use crate::record::DecisionRecord;
 use anyhow::Context;
+use hwmeter_hw::small_file;
 use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl RunDir {
     /// `run.json` of an earlier run.
     pub fn read_manifest(&self) -> anyhow::Result<serde_json::Value> {
         let path = self.manifest();
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = small_file::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 

@@ -1,6 +1,8 @@
 //! `hwmeter run-agent` as a user runs it: real child processes, real sockets, real files.
 #![allow(clippy::unwrap_used)]
 
+use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::learn::{Checkpoint, build};
 use hwmeter::task::{self, Kernel, Speed, Work};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -514,6 +516,8 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         .map(|row| row["task"].parse().unwrap())
         .collect();
     assert_eq!(tasks, (next..10).collect::<Vec<_>>());
+    assert_eq!(manifest["reward"], self::manifest(&first)["reward"]);
+    same_as_never_stopped(&first, &second, next);
     for (row, again) in rows(&first).iter().skip(next as usize).zip(rows(&second)) {
         assert_eq!(
             (&row["cycles"], &row["deadline_s"]),
@@ -568,6 +572,111 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         evaluated
             .iter()
             .all(|row| row["explored"] == "false" && row["train_s"].is_empty())
+    );
+}
+
+/// The learner at the end of `second` is one that has learned from the rows of both runs, in their order: what was
+/// waiting for its joules when the first was killed has been learned too, once.
+fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
+    let saved = Checkpoint::read(&second.join("learner.safetensors")).unwrap();
+    let header = saved.header();
+    let mut learner = build(header.learner, header.seed, &header.settings).unwrap();
+    for (run, next_to_learn, next_task) in [(first, 0, next), (second, next, 10)] {
+        let position = Position {
+            next_task,
+            next_to_learn,
+        };
+        for (transition, cost) in unlearned(&run.join("decisions.csv"), position).unwrap() {
+            learner.learn_with_cost(&transition, &cost).unwrap();
+        }
+    }
+    let taught = learner.save();
+    assert_eq!(taught.header().updates, header.updates);
+    for (name, shape) in [
+        ("q.0.weight", [32, 5]),
+        ("q.1.weight", [32, 32]),
+        ("q.2.weight", [3, 32]),
+    ] {
+        let (taught, saved) = (
+            taught.f32s(name, &shape).unwrap(),
+            saved.f32s(name, &shape).unwrap(),
+        );
+        assert_eq!(taught, saved, "{name}");
+    }
+    for (name, shape) in [("normaliser.state", vec![5, 3]), ("normaliser.reward", vec![3])] {
+        assert_eq!(
+            taught.f64s(name, &shape).unwrap(),
+            saved.f64s(name, &shape).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_its_servers_speed_and_penalty_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = |name: &str| dir.path().join(name);
+    let (mec, cloud) = (Server::start("mec"), Server::start("cloud"));
+    let output = run(agent(&out("first"))
+        .args([
+            "--learner",
+            "ac",
+            "--set",
+            "ac.hidden=[8]",
+            "--tasks",
+            "2",
+            "--penalty",
+            "20",
+        ])
+        .args(["--device-speed", "0.5", "--mec", &mec.url, "--cloud", &cloud.url]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let resume = |from: &str, to: &str, more: &[&str]| {
+        let output = run(Command::new(HWMETER)
+            .args(["run-agent", "--resume"])
+            .arg(out(from))
+            .arg("--out")
+            .arg(out(to))
+            .args(more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        manifest(&out(to))
+    };
+    let penalty = |manifest: &Value| manifest["reward"]["penalty"]["constant"].as_f64();
+    let second = resume("first", "second", &["--tasks", "3"]);
+    assert_eq!(penalty(&second), Some(20.0));
+    assert_eq!(second["device_speed"], 0.5);
+    assert_eq!(second["learner"]["variant"], "1x8");
+    assert_eq!(second["sensor"]["id"], "cpu-model");
+    for (role, server) in [("mec", &mec), ("cloud", &cloud)] {
+        assert!(
+            second["servers"][role]["url"]
+                .as_str()
+                .unwrap()
+                .contains(&server.url)
+        );
+    }
+    // What was inherited is inherited again; what is said anew wins.
+    let third = resume("second", "third", &["--tasks", "4", "--penalty", "7"]);
+    assert_eq!(
+        (penalty(&third), &third["device_speed"]),
+        (Some(7.0), &0.5.into())
+    );
+    assert_eq!(third["servers"], second["servers"]);
+
+    let file = out("third").join("run.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"penalty\": [", "\"penalti\": [")).unwrap();
+    fails(
+        Command::new(HWMETER)
+            .args(["run-agent", "--tasks", "9", "--resume"])
+            .arg(out("third")),
+        &["third", "penalti"],
+    );
+    std::fs::write(&file, "[]").unwrap();
+    fails(
+        Command::new(HWMETER)
+            .args(["run-agent", "--resume"])
+            .arg(out("third")),
+        &["run.json lacks the options"],
     );
 }
 

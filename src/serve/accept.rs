@@ -8,7 +8,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::io::Write;
+use std::future::Future;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +26,11 @@ const OUT_OF_FILES: Duration = Duration::from_millis(20);
 /// Our own limit answers with a sentence; what is beyond this one the HTTP library refuses without.
 const HARD_HEADER_LIMIT: usize = 4 * LARGEST_HEADER;
 /// A payload is read in pieces of at most this: large enough to be cheap, small enough to stay in the cache.
-const READ_BYTES: usize = 128 << 10;
+const READ_BYTES: usize = 256 << 10;
 /// For whom there is no place.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-connection: close\r\ncontent-length: 92\r\n\r\n\
+connection: close\r\ncontent-length: 94\r\n\r\n\
 {\"code\":\"too_many_connections\",\"message\":\"all connections of this server are busy; try later\"}";
 
 /// What every connection shares.
@@ -91,7 +92,7 @@ async fn serve(shared: &Shared, stream: TcpStream, place: &Place) -> Result<(), 
     }
     // A connection on which nothing ever comes costs no buffers, and not the memory that the rest of this takes.
     // (`readable` would say at once that something has come.)
-    stream.peek(&mut [0]).await.map_err(|_| Lost::Broken)?;
+    unless_ending(shared, stream.peek(&mut [0]), Lost::Broken).await?;
     let metrics = &shared.app.metrics;
     let stream = CountedIo {
         inner: stream,
@@ -108,11 +109,23 @@ async fn speak_tls<T>(shared: &Shared, tls: &TlsAcceptor, stream: T, place: &Pla
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let stream = tls.accept(stream).await.map_err(|e| {
-        tracing::debug!("no TLS: {e}");
-        Lost::Tls
-    })?;
+    let stream = unless_ending(shared, tls.accept(stream), Lost::Tls).await?;
     speak_http(shared, stream, place).await
+}
+
+/// What comes before the first request is not waited for when the server ends.
+async fn unless_ending<T>(
+    shared: &Shared,
+    work: impl Future<Output = io::Result<T>>,
+    otherwise: Lost,
+) -> Result<T, Lost> {
+    tokio::select! {
+        done = work => done.map_err(|e| {
+            tracing::debug!("a connection failed: {e}");
+            otherwise
+        }),
+        () = is_true(shared.ending.clone()) => Err(Lost::Ending),
+    }
 }
 
 async fn speak_http<T>(shared: &Shared, stream: T, place: &Place) -> Result<(), Lost>

@@ -53,17 +53,20 @@ pub(super) enum Lost {
     BadHttp,
     /// No TLS came about.
     Tls,
+    /// The server ended before its first request.
+    Ending,
     /// The connection broke, or ended within a request.
     Broken,
 }
 
 impl Lost {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Idle,
         Self::Shed,
         Self::Refused,
         Self::BadHttp,
         Self::Tls,
+        Self::Ending,
         Self::Broken,
     ];
 
@@ -74,6 +77,7 @@ impl Lost {
             Self::Refused => "refused",
             Self::BadHttp => "bad_http",
             Self::Tls => "tls",
+            Self::Ending => "ending",
             Self::Broken => "broken",
         }
     }

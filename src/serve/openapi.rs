@@ -22,7 +22,10 @@ pub(super) fn document(config: &ServeConfig) -> Value {
         "info": {
             "title": "hwmeter serve",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs tasks for devices, and tells how busy it is.",
+            "description": "Runs tasks for devices, and tells how busy it is. Every error is JSON with a code and a sentence. \
+                Besides those listed: an unknown path is 404 `not_found`, a wrong method 405 `wrong_method`; where all \
+                connections are busy a new one gets 503 `too_many_connections`; and what is no HTTP gets 400 or 431 \
+                without a body.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,

@@ -5,10 +5,13 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use xxhash_rust::xxh3::Xxh3;
 
 /// A payload as it arrived.
 pub(super) struct Received {
     pub payload: Vec<u8>,
+    /// As [`crate::offload::wire::payload_hash`] makes it.
+    pub hash: u64,
     /// From the first to the last read.
     pub took: Duration,
     /// Bytes of the reads after the first.
@@ -34,6 +37,7 @@ pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received
         .unwrap_or(limit)
         .min(limit);
     let mut payload = Vec::with_capacity(expected);
+    let mut hash = Xxh3::new();
     let mut first: Option<(Instant, usize)> = None;
     let mut last = None;
     while let Some(frame) = next(&mut body).await? {
@@ -44,6 +48,8 @@ pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received
             discard(body);
             return Err(too_large(limit));
         }
+        // Hashed now, while it is in the cache: a second way through memory would cost as much as the first.
+        hash.update(&data);
         payload.extend_from_slice(&data);
         let now = Instant::now();
         first.get_or_insert((now, data.len()));
@@ -55,6 +61,7 @@ pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received
     };
     Ok(Received {
         payload,
+        hash: hash.digest(),
         took,
         later_bytes,
     })

@@ -1,11 +1,20 @@
 //! SIGTERM: what runs may finish, what does not is told, and newcomers are sent away.
 
 use super::common::{have, until};
-use super::http::{ENDLESS, Served, curl, metric};
+use super::http::{ENDLESS, Served, curl, metric, read_answer, send};
 use std::thread;
 
 fn running(base: &str) -> f64 {
     metric(base, &[], "hwmeter_tasks_running")
+}
+
+/// Nothing but what it says at every start.
+#[track_caller]
+fn assert_no_complaint(stderr: &str) {
+    let complaint = stderr
+        .lines()
+        .find(|line| !line.starts_with("hwmeter serve: sandbox: "));
+    assert_eq!(complaint, None);
 }
 
 #[test]
@@ -30,7 +39,19 @@ fn a_running_task_finishes_while_newcomers_are_sent_away() {
     assert_eq!(task.join().unwrap().status, 200);
     let (status, stderr) = server.ended();
     assert!(status.success(), "{stderr}");
-    assert_eq!(stderr, "");
+    assert_no_complaint(&stderr);
+}
+
+#[test]
+fn connections_that_do_nothing_do_not_hold_up_the_end() {
+    let server = Served::start(&[]);
+    let _silent = send(server.address(), b"");
+    let mut used = send(server.address(), b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert_eq!(read_answer(&mut used).unwrap().status, 200);
+    server.ask_to_end();
+    let (status, stderr) = server.ended();
+    assert!(status.success());
+    assert_no_complaint(&stderr);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `hwmeter run-agent`: the main job.
 
+pub mod options;
 pub mod plan;
 mod progress;
 mod report;
@@ -7,7 +8,7 @@ mod servers;
 mod task_source;
 
 use super::{context, open_sensor, with_radio};
-use crate::cli::{FallbackArg, RunAgentArgs, Switch};
+use crate::cli::{FallbackArg, RunAgentArgs};
 use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
@@ -50,7 +51,12 @@ const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
 pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-    run_plan(Plan::new(args)?, args, root, calibration)
+    run_plan(
+        Plan::new(args, args.engine.choose(root)?)?,
+        args,
+        root,
+        calibration,
+    )
 }
 
 /// The same with a learner that is there already.
@@ -60,7 +66,6 @@ pub fn run_plan(
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<ExitCode> {
-    check_gpu(args, root)?;
     let servers: Vec<&Url> = args.mec.iter().chain(&args.cloud).collect();
     let access = Access::to(&servers, args.ca.as_deref(), args.token_file.as_deref())?;
     let stop = watch_for_end()?;
@@ -107,7 +112,7 @@ pub fn run_plan(
         "audit": found,
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
-        "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
+        "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden(), "devices_opened": touched },
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
     if args.json {
@@ -169,16 +174,17 @@ impl Setup {
         let tasks = plan.source.tasks.iter().filter(|task| task.id >= plan.first);
         let tasks = tasks.cloned().collect();
         // The servers before the affinity: they are other machines and keep all cores.
-        let servers = Servers::start(args)?;
+        let servers = Servers::start(args, plan.seed)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
         let clock_rate = clock_hz(root);
         let cost = CostModel::calibrate(clock_rate.hz);
         let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
         let awake = SuspendWatch::begin(&MonotonicClock);
-        let reward = reward_rule(args, &envelope);
+        let reward = reward_rule(args, plan.reward, &envelope);
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
             "arguments": std::env::args().collect::<Vec<_>>(),
+            "options": args.given,
             "seed": plan.seed,
             "board": context.board,
             "sensor": meter.info(),
@@ -198,7 +204,7 @@ impl Setup {
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
             "servers": servers.describe(),
-            "gpu": { "mode": "off", "hidden": gpu::is_hidden() },
+            "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden() },
             "cpus": Affinity::current().unwrap_or_default(),
         });
         Ok(Self {
@@ -253,25 +259,6 @@ impl Setup {
     }
 }
 
-fn check_gpu(args: &RunAgentArgs, root: &Root) -> anyhow::Result<()> {
-    if args.gpu == Switch::Off {
-        return Ok(());
-    }
-    let usable: Vec<String> = gpu::gpus(root)?
-        .iter()
-        .filter(|gpu| gpu.kind.has_cuda())
-        .map(gpu::Gpu::to_string)
-        .collect();
-    let found = match usable.as_slice() {
-        [] => "no GPU with CUDA was found".to_owned(),
-        names => format!("found {}", names.join(", ")),
-    };
-    anyhow::bail!(
-        "--gpu on needs the torch engine, and this build lacks the cargo feature `torch` ({found}); \
-         use --gpu off, or a build with that feature"
-    )
-}
-
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.
 fn watch_for_end() -> anyhow::Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -300,12 +287,17 @@ fn device_speed(args: &RunAgentArgs) -> anyhow::Result<Speed> {
     })
 }
 
-fn reward_rule(args: &RunAgentArgs, envelope: &PowerEnvelope) -> RewardRule {
-    let penalty = match args.penalty {
-        Some(joules) => Penalty::Constant(Joules(joules)),
-        None => Penalty::FullLoad(envelope.full_watts),
-    };
-    RewardRule { penalty }
+/// As told, else that of the run that is taken up, else by this board's full-load power.
+fn reward_rule(args: &RunAgentArgs, earlier: Option<RewardRule>, envelope: &PowerEnvelope) -> RewardRule {
+    match (args.penalty, earlier) {
+        (Some(joules), _) => RewardRule {
+            penalty: Penalty::Constant(Joules(joules)),
+        },
+        (None, Some(rule)) => rule,
+        (None, None) => RewardRule {
+            penalty: Penalty::FullLoad(envelope.full_watts),
+        },
+    }
 }
 
 /// Starts to sample the device: the whole board, or this process's share of it.

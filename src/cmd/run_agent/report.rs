@@ -132,7 +132,7 @@ pub fn print(
     for (name, site) in [("mec", &details.network.mec), ("cloud", &details.network.cloud)] {
         if let Some(failure) = &site.last_failure {
             let times = site.circuit_opened;
-            let line = format!("given up {times} times for a while; the last failure: {failure}");
+            let line = format!("circuit opened {times} x; the last failure: {failure}");
             rows.add_row([name, &line]);
         }
     }
