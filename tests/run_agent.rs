@@ -465,11 +465,14 @@ fn a_full_disk_is_reported_and_not_a_panic() {
     );
     assert_eq!(rows(&out).len(), 2, "the run itself went on");
 
-    // Files may grow to 4 KiB only: the later rows of decisions.csv do not fit.
-    let out = dir.path().join("rows");
+    // Files may grow to 16 KiB only: run.json fits, the later rows of decisions.csv do not.
+    let (out, set) = (dir.path().join("rows"), dir.path().join("set.csv"));
+    let tasks = "1000000,5,100,fft\n".repeat(150);
+    std::fs::write(&set, format!("cycles,deadline_s,payload_bytes,kernels\n{tasks}")).unwrap();
     let script = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {HWMETER} run-agent --sensor cpu-model --learner local --device-speed 1 \
-         --tasks 30 --out {}",
+        "trap '' XFSZ; ulimit -f 32; exec {HWMETER} run-agent --sensor cpu-model --learner local --device-speed 1 \
+         --taskset {} --out {}",
+        set.display(),
         out.display()
     );
     fails(Command::new("sh").args(["-c", &script]), &["decisions.csv"]);

@@ -194,7 +194,11 @@ fn what_cannot_be_generated_or_run_is_said() {
             "/nowhere/set.csv",
         ),
         (&["run", "fourier"], 2, "no kernel \"fourier\""),
-        (&["run", "fft:3", "--rounds", "3"], 2, "its rounds already"),
+        (
+            &["run", "fft:3", "--rounds", "3"],
+            2,
+            "says itself how much it computes",
+        ),
     ];
     for (args, code, expected) in cases {
         let args = [&["tasks"], args].concat();

@@ -62,11 +62,10 @@ fn filter(image: &Image, mask: &[[i32; TAPS]; TAPS]) -> [[i32; N]; N] {
     let mut sums = [[1 << (FRACTION - 1); N]; N];
     for (y, sums) in sums.iter_mut().enumerate() {
         for (row, weights) in image[y..].iter().zip(mask) {
-            // Whole rows are added, so that the innermost loop runs along memory and vectorises.
-            for (x, &weight) in weights.iter().enumerate() {
-                for (sum, &pixel) in sums.iter_mut().zip(&row[x..]) {
-                    *sum += weight * pixel;
-                }
+            // Whole rows are added, so that this loop runs along memory and vectorises.
+            let [a, b, c, d, e] = *weights;
+            for (x, sum) in sums.iter_mut().enumerate() {
+                *sum += a * row[x] + b * row[x + 1] + c * row[x + 2] + d * row[x + 3] + e * row[x + 4];
             }
         }
         for sum in sums {
