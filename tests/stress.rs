@@ -14,34 +14,45 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn mec(args: &[&str], first: bool) -> (Child, Url) {
+/// A server that ends with the test, however that ends: its load must not outlive it.
+struct Mec(Child);
+
+impl Drop for Mec {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn mec(args: &[&str], first: bool) -> (Mec, Url) {
     let program = env!("CARGO_BIN_EXE_hwmeter");
     let mut command = Command::new(if first { "chrt" } else { program });
     if first {
         command.args(["-f", "1", program]);
     }
     command.args(["-q", "serve", "--role", "mec"]).args(args);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut mec = Mec(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
+    BufReader::new(mec.0.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
     let (_, url) = line.trim_end().rsplit_once(' ').unwrap();
-    (child, url.parse().unwrap())
+    (mec, url.parse().unwrap())
 }
 
-fn end(mut child: Child) {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+fn end(mut mec: Mec) {
+    kill(Pid::from_raw(mec.0.id() as i32), Signal::SIGTERM).unwrap();
     let began = Instant::now();
-    assert!(child.wait().unwrap().success());
+    assert!(mec.0.wait().unwrap().success());
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 /// Seconds for which the threads that make the load ran, and for which they ran or were ready to
 /// (`/proc/PID/task/TID/schedstat`: nanoseconds running, nanoseconds waiting for a CPU). Both are theirs alone,
 /// whatever else this machine does.
-fn ran_and_wanted(child: &Child) -> Vec<(f64, f64)> {
-    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+fn ran_and_wanted(mec: &Mec) -> Vec<(f64, f64)> {
+    let threads = fs::read_dir(format!("/proc/{}/task", mec.0.id())).unwrap();
     let load = threads.filter_map(|dir| {
         let dir = dir.unwrap().path();
         let name = fs::read_to_string(dir.join("comm")).unwrap();
@@ -55,10 +66,10 @@ fn ran_and_wanted(child: &Child) -> Vec<(f64, f64)> {
 }
 
 /// Shares of a CPU over 1 s: those for which each thread ran, and for which it wanted to.
-fn shares(child: &Child) -> Vec<(f64, f64)> {
-    let (before, began) = (ran_and_wanted(child), Instant::now());
+fn shares(mec: &Mec) -> Vec<(f64, f64)> {
+    let (before, began) = (ran_and_wanted(mec), Instant::now());
     sleep(Duration::from_secs(1));
-    let (after, elapsed) = (ran_and_wanted(child), began.elapsed().as_secs_f64());
+    let (after, elapsed) = (ran_and_wanted(mec), began.elapsed().as_secs_f64());
     let over = |(after, before): (&(f64, f64), &(f64, f64))| {
         ((after.0 - before.0) / elapsed, (after.1 - before.1) / elapsed)
     };
@@ -90,22 +101,22 @@ fn the_load_is_as_asked_on_every_cpu_and_is_told() {
     if !first {
         eprintln!("skipped in part: needs the right to real-time priority (root, and chrt of util-linux)");
     }
-    let (child, url) = mec(&["--stress", "0.85"], first);
+    let (server, url) = mec(&["--stress", "0.85"], first);
     let mut client = Client::new(url).unwrap();
     until("the load is told", || {
         client.load(PLENTY).is_ok_and(|load| load.cpu_use > 0.8)
     });
-    assert_within(0.82..=0.88, &shares(&child), first);
-    end(child);
+    assert_within(0.82..=0.88, &shares(&server), first);
+    end(server);
 
-    let (child, _) = mec(&["--stress", "walk:0.3..0.5,seed=5,every=0.1s"], first);
-    assert_within(0.27..=0.53, &shares(&child), first);
-    end(child);
+    let (server, _) = mec(&["--stress", "walk:0.3..0.5,seed=5,every=0.1s"], first);
+    assert_within(0.27..=0.53, &shares(&server), first);
+    end(server);
 }
 
 #[test]
 fn there_is_none_unless_asked_for() {
-    let (child, _) = mec(&[], false);
-    assert_eq!(ran_and_wanted(&child), []);
-    end(child);
+    let (server, _) = mec(&[], false);
+    assert_eq!(ran_and_wanted(&server), []);
+    end(server);
 }

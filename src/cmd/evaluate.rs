@@ -2,7 +2,7 @@
 
 use super::run_agent::{self, plan::Plan};
 use crate::cli::{EvaluateArgs, EvaluateOn};
-use crate::ui::{BOLD, paint};
+use crate::ui::{self, BOLD, paint};
 use hwmeter::learn::{Checkpoint, Learner, compare, environment};
 use hwmeter::run_dir::RunDir;
 use hwmeter_hw::Root;
@@ -37,7 +37,7 @@ fn on_environment(
         .collect();
     let row = compare::evaluate(learner, &runs)?;
     if args.run.json {
-        println!("{:#}", serde_json::to_value(&row)?);
+        ui::outln!("{:#}", serde_json::to_value(&row)?);
         return Ok(ExitCode::SUCCESS);
     }
     let (updates, count) = (checkpoint.header().updates, args.seeds);
@@ -45,7 +45,7 @@ fn on_environment(
         "{} after {updates} updates, {tasks} tasks, {count} runs; ± is a 95 % interval",
         row.name
     );
-    anstream::println!("{}", paint(BOLD, title));
+    ui::outln!("{}", paint(BOLD, title));
     super::learners::print_rows(&[row]);
     Ok(ExitCode::SUCCESS)
 }

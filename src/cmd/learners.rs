@@ -46,17 +46,17 @@ fn list(
     let describe = |name: &LearnerName| Ok(engine.build(*name, args.seed, settings)?.describe());
     let all: Vec<Description> = names.iter().map(describe).collect::<anyhow::Result<_>>()?;
     if args.json {
-        println!("{:#}", serde_json::to_value(&all)?);
+        ui::outln!("{:#}", serde_json::to_value(&all)?);
         return Ok(());
     }
     for one in &all {
         let size = format!("{}, {} parameters", one.variant, one.parameters);
         match one.settings.is_empty() {
-            true => anstream::println!("{}  # no settings", paint(BOLD, format!("# {}", one.name))),
-            false => anstream::println!("{}  # {size}", paint(BOLD, format!("[{}]", one.name))),
+            true => ui::outln!("{}  # no settings", paint(BOLD, format!("# {}", one.name))),
+            false => ui::outln!("{}  # {size}", paint(BOLD, format!("[{}]", one.name))),
         }
         for (key, value) in &one.settings {
-            println!("{key} = {value}");
+            ui::outln!("{key} = {value}");
         }
     }
     Ok(())
@@ -91,11 +91,11 @@ fn compare(
         comparison.measure_joules(&mut rows, meter, block(meter, SHORT_BLOCK))?;
     }
     if args.json {
-        println!("{:#}", serde_json::to_value(&rows)?);
+        ui::outln!("{:#}", serde_json::to_value(&rows)?);
         return Ok(());
     }
     let (seeds, tasks) = (args.seeds, args.tasks);
-    anstream::println!(
+    ui::outln!(
         "{}",
         paint(
             BOLD,
@@ -103,12 +103,12 @@ fn compare(
         )
     );
     print_rows(&rows);
-    anstream::println!();
+    ui::outln!();
     print_costs_beside(&rows);
     if let Some(meter) = &meter
         && let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id)
     {
-        anstream::println!("{sentence}");
+        ui::outln!("{sentence}");
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub fn print_rows(rows: &[Row]) {
             percent(row.gap_closed, row.gap_closed_ci95),
         ]);
     }
-    anstream::println!("{}", text.trim_fmt());
+    ui::outln!("{}", text.trim_fmt());
 }
 
 /// What their decisions and updates cost.
@@ -158,7 +158,7 @@ fn print_costs_beside(rows: &[Row]) {
             row.kind.unwrap_or("-").to_owned(),
         ]);
     }
-    anstream::println!("{}", text.trim_fmt());
+    ui::outln!("{}", text.trim_fmt());
 }
 
 fn energy(joules: Option<f64>, u: Option<f64>) -> String {
@@ -194,12 +194,12 @@ fn measure(
     let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &meter, block);
     let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
     if args.json {
-        println!("{:#}", serde_json::to_value(&rows)?);
+        ui::outln!("{:#}", serde_json::to_value(&rows)?);
         return Ok(());
     }
     print_costs(&rows);
     if let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id) {
-        anstream::println!("{sentence}");
+        ui::outln!("{sentence}");
     }
     Ok(())
 }
@@ -224,7 +224,7 @@ fn print_costs(rows: &[bench::Row]) {
             times(row.update_median_s, row.update_p99_s),
         ]);
     }
-    anstream::println!("{}\n", text.trim_fmt());
+    ui::outln!("{}\n", text.trim_fmt());
     let mut text = table(&["LEARNER", "DECIDE (k=2)", "UPDATE (k=2)", "KIND"]);
     for row in rows {
         text.add_row([
@@ -234,5 +234,5 @@ fn print_costs(rows: &[bench::Row]) {
             row.kind.to_owned(),
         ]);
     }
-    anstream::println!("{}", text.trim_fmt());
+    ui::outln!("{}", text.trim_fmt());
 }

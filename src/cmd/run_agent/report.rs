@@ -155,14 +155,14 @@ pub fn print(
     }
     let faults = &details.faults;
     if faults.rejected_states + faults.rejected_transitions > 0 {
-        anstream::println!(
+        ui::outln!(
             "{} states and {} transitions held numbers that are not finite; the learner was not shown them.",
             faults.rejected_states,
             faults.rejected_transitions
         );
     }
     if faults.divergences > 0 {
-        anstream::println!(
+        ui::outln!(
             "The learner diverged {} times and started anew {} times.",
             faults.divergences,
             faults.resets

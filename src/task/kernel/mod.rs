@@ -116,7 +116,7 @@ kernels! {
     /// CRC-32 of 16 kB
     Crc32, "crc32", bits::Crc32, 80_500, "IEEE 802.3; Sarwate 1988";
     /// Two-dimensional FIR filter, 5x5 on 96x96 pixels, fixed point
-    Fir2d, "fir2d", fir2d::Fir2d, 200_000, "Oppenheim, Schafer: Discrete-Time Signal Processing, 6";
+    Fir2d, "fir2d", fir2d::Fir2d, 133_000, "Oppenheim, Schafer: Discrete-Time Signal Processing, 6";
     /// Four biquads (Butterworth, order 8) over 3072 samples, fixed point
     Iir, "iir", iir::Iir, 56_500, "Bristow-Johnson: Audio EQ Cookbook";
     /// Adaptive filter (least mean squares) of 32 taps over 1024 samples, fixed point
