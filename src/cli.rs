@@ -350,7 +350,7 @@ pub struct LearnersArgs {
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The saved learner, such as runs/DIR/learner.safetensors
+    /// The saved learner, such as runs/DIR/learner.safetensors, or the folder of its run
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// What it decides about: the simulated device of `learners --compare`, or real tasks, with the options of run-agent

@@ -666,6 +666,13 @@ fn a_resumed_run_keeps_its_servers_speed_and_penalty_unless_told_otherwise() {
             .arg(out("third")),
         &["third", "penalti"],
     );
+    std::fs::write(&file, "[]").unwrap();
+    fails(
+        Command::new(HWMETER)
+            .args(["run-agent", "--resume"])
+            .arg(out("third")),
+        &["run.json lacks the options"],
+    );
 }
 
 #[test]

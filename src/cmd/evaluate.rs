@@ -4,13 +4,17 @@ use super::run_agent::{self, plan::Plan};
 use crate::cli::{EvaluateArgs, EvaluateOn};
 use crate::ui::{BOLD, paint};
 use hwmeter::learn::{Checkpoint, Learner, compare, environment};
+use hwmeter::run_dir::RunDir;
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use std::process::ExitCode;
 
 /// Runs the learner on the toy device, or on real tasks as `run-agent` does.
 pub fn run(args: &EvaluateArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-    let checkpoint = Checkpoint::read(&args.checkpoint)?;
+    let checkpoint = match args.checkpoint.is_dir() {
+        true => Checkpoint::read(&RunDir::open(&args.checkpoint).learner())?,
+        false => Checkpoint::read(&args.checkpoint)?,
+    };
     let engine = args.run.engine.choose(root)?;
     match args.on {
         EvaluateOn::Tasks => {

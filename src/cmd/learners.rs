@@ -163,6 +163,7 @@ fn print_costs_beside(rows: &[Row]) {
 
 fn energy(joules: Option<f64>, u: Option<f64>) -> String {
     match (joules, u) {
+        (Some(joules), Some(u)) if joules >= 1e-3 => ui::with_uncertainty(1e3 * joules, 1e3 * u, "mJ"),
         (Some(joules), Some(u)) => ui::with_uncertainty(1e6 * joules, 1e6 * u, "µJ"),
         _ => "unknown".to_owned(),
     }

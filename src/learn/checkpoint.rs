@@ -283,7 +283,8 @@ fn parse_header(json: &str) -> Result<Header, String> {
     let Format { format } = serde_json::from_str(json).map_err(damaged)?;
     if format != FORMAT {
         return Err(format!(
-            "it has format {format}, this version reads format {FORMAT}"
+            "it has format {format}, this version reads format {FORMAT}; use the version of hwmeter that wrote it, or \
+             train a new learner"
         ));
     }
     serde_json::from_str(json).map_err(damaged)

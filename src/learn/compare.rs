@@ -204,7 +204,7 @@ mod tests {
         let deep = ["ac", "dqn", "stream-q", "stream-ac"].map(|name| row(name).gap_closed);
         assert!(deep.into_iter().fold(f64::MIN, f64::max) > 0.75, "{deep:?}");
         assert!(row("ac").gap_closed > 0.25, "{:?}", row("ac"));
-        let fixed = ["local", "mec", "cloud"].map(|name| row(name).mean_reward);
+        let fixed = ["local", "mec", "cloud", "random"].map(|name| row(name).mean_reward);
         let best_fixed = fixed.into_iter().fold(f64::MIN, f64::max);
         for name in [
             "ac",

@@ -21,7 +21,7 @@ pub enum OptimiserName {
 pub enum Optimiser {
     /// See [`super::adam`].
     Adam(Adam),
-    /// See [`super::sgd`].
+    /// Plain descent, w <- w - rate g.
     Sgd {
         /// Step size (learning rate).
         rate: f64,

@@ -33,14 +33,9 @@ pub fn inherit(command: &mut Command) -> anyhow::Result<()> {
     };
     args.given = given(std::env::args_os());
     if let Some(dir) = &args.resume {
-        let all = over_earlier(args.given.clone(), earlier(dir)?);
-        let context = || {
-            format!(
-                "cannot resume {}: its options do not hold any more",
-                dir.display()
-            )
-        };
-        *args = parse(all).with_context(context)?;
+        let context = || format!("cannot resume {}", dir.display());
+        let earlier = earlier(dir).with_context(context)?;
+        *args = parse(over_earlier(args.given.clone(), earlier)).with_context(context)?;
     }
     Ok(())
 }
@@ -72,8 +67,8 @@ fn given(line: impl IntoIterator<Item = OsString>) -> Given {
 /// The options of the run in `dir`.
 fn earlier(dir: &Path) -> anyhow::Result<Given> {
     let dir = RunDir::open(dir);
-    let options = dir.read_manifest()?["options"].take();
-    serde_json::from_value(options).with_context(|| {
+    let options = dir.read_manifest()?.get("options").cloned();
+    serde_json::from_value(options.unwrap_or_default()).with_context(|| {
         format!(
             "{} lacks the options of its run; was it edited?",
             dir.manifest().display()
