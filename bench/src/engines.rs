@@ -21,14 +21,13 @@ const LEARNERS: [&str; 6] = [
     "ac.hidden=[256,256]",
 ];
 
-/// The section with its table.
+/// The section below its heading.
 pub fn section() -> String {
     let mut page = String::from(
-        "## CPU or GPU\n\n\
-         One update at batch size 1, and its joules by repetition as the default sensor sees them: on a Jetson those of the \
+        "One update at batch size 1, and its joules by repetition as the default sensor sees them: on a Jetson those of the \
          module, its GPU included; the sensors of a PC's processor do not see its card. To fill the table in, use a \
          machine with a CUDA device, a libtorch with CUDA, and \
-         `cargo run --release -p hwmeter-bench --features torch --bin results`.\n\n\
+         `cargo run --release -p hwmeter-bench --features torch --bin results engines`.\n\n\
          | learner | engine | update, median | p99 | joules per update | kind |\n|---|---|---|---|---|---|\n",
     );
     for (engine, arguments) in ENGINES {
@@ -39,7 +38,6 @@ pub fn section() -> String {
             }
         }
     }
-    page.push('\n');
     page
 }
 
@@ -57,7 +55,11 @@ fn measure(arguments: &[&str]) -> Result<Vec<Value>, String> {
         return serde_json::from_slice(&output.stdout).map_err(|error| error.to_string());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.trim().replace('\n', " "))
+    let reason = said.trim();
+    Err(reason
+        .strip_prefix("error: ")
+        .unwrap_or(reason)
+        .replace('\n', " "))
 }
 
 fn cells(row: &Value) -> String {

@@ -176,12 +176,6 @@ impl Mlp {
         };
         (count(|l| &l.y), count(|l| &l.delta))
     }
-
-    /// What hidden units do, and the optimiser.
-    #[cfg(feature = "torch")]
-    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
-        (self.hidden, self.optimiser)
-    }
 }
 
 impl Layer {
@@ -245,8 +239,6 @@ fn through_activation(activation: Activation, y: &[Lane], delta: &mut [Lane]) {
     }
 }
 
-mod stored;
-#[cfg(feature = "torch")]
-pub(crate) use stored::read;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;

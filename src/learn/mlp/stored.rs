@@ -2,6 +2,10 @@
 
 use super::super::checkpoint::Checkpoint;
 use super::super::error::LearnError;
+#[cfg(feature = "torch")]
+use super::super::optimiser::Optimiser;
+#[cfg(feature = "torch")]
+use super::Activation;
 use super::{Lane, Layer, Mlp, lanes, pack, unpack};
 
 impl Mlp {
@@ -18,6 +22,12 @@ impl Mlp {
             dense.collect::<Vec<_>>()
         };
         self.layers.iter().enumerate().flat_map(of_layer).collect()
+    }
+
+    /// What hidden units do, and the optimiser.
+    #[cfg(feature = "torch")]
+    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
+        (self.hidden, self.optimiser)
     }
 
     /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped

@@ -7,7 +7,8 @@
 
 use super::super::adam::Adam;
 use super::super::engine::EngineError;
-use super::super::mlp::{Activation, Mlp, read};
+use super::super::mlp::stored::read;
+use super::super::mlp::{Activation, Mlp};
 use super::super::network::Network;
 use super::super::optimiser::Optimiser;
 use super::super::{Checkpoint, LearnError};
