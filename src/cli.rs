@@ -1,11 +1,17 @@
 //! The command line: clap structs only.
 
+mod tasks;
+
+pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
+
+use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
 use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
+use hwmeter::marks::PhaseName;
 use hwmeter::offload::url::Url;
-use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE};
+use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
 use hwmeter::task::Speed;
 use hwmeter_hw::sensors::radio::Radio;
 use std::net::SocketAddr;
@@ -77,6 +83,9 @@ pub enum Command {
     Evaluate(Box<EvaluateArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
     Serve(ServeArgs),
+    /// Generate task sets, list the kernels, run and measure one
+    #[command(subcommand)]
+    Tasks(TasksCommand),
     /// Give a group access to power nodes, so that measuring needs no root
     Setup(SetupArgs),
     /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
@@ -187,7 +196,7 @@ pub struct IntegrateArgs {
 pub struct MarkArgs {
     /// The phase's name: up to 100 bytes on one line
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub name: PhaseName,
 }
 
 #[derive(Debug, Args)]
@@ -210,15 +219,8 @@ pub struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 pub struct RunAgentArgs {
-    /// Whether this process and its children may use a GPU
-    #[arg(
-        long,
-        value_enum,
-        value_name = "on|off",
-        default_value = "off",
-        hide_possible_values = true
-    )]
-    pub gpu: Switch,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Who decides [default: dqn]
     #[arg(long, value_enum)]
     pub learner: Option<LearnerName>,
@@ -227,16 +229,20 @@ pub struct RunAgentArgs {
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,
-    /// Go on where the run in DIR stopped: its learner, its tasks, from its last checkpoint on. Results go to a new folder
+    /// Go on where the run in DIR stopped: its learner, its tasks and its options, from its last checkpoint on. Options
+    /// given here win over its own. Results go to a new folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["learner", "learner_config", "set", "seed"])]
     pub resume: Option<PathBuf>,
     /// Tasks between two checkpoints of the learner
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
-    /// Number of tasks, those of a resumed run included [default: 500]
+    /// Tasks of this file (CSV or JSON lines, as `hwmeter tasks generate` writes them) instead of the built-in set
+    #[arg(long, value_name = "FILE")]
+    pub taskset: Option<PathBuf>,
+    /// Number of tasks, those of a resumed run included [default: 500, or all of --taskset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub tasks: Option<u32>,
-    /// Seed of the task set, the learner and the audit [default: 50]
+    /// Seed of the task set (of its inputs, with --taskset), the learner and the audit [default: 50]
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// Folder for the results [default: runs/<UTC time>-<learner>]
@@ -263,6 +269,21 @@ pub struct RunAgentArgs {
     /// The cloud server [default: one on this machine, behind an emulated link]
     #[arg(long, value_name = "URL", requires = "mec")]
     pub cloud: Option<Url>,
+    /// PEM file of the authority that signed the certificates of https servers [default: those this system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with the token that the servers ask for (`hwmeter serve --token-file`), readable by nobody else
+    #[arg(long, value_name = "FILE", requires = "mec")]
+    pub token_file: Option<PathBuf>,
+    /// What becomes of a task whose server fails: it has failed, or it runs on the device in the time that is left
+    #[arg(
+        long,
+        value_enum,
+        value_name = "none|local",
+        default_value = "none",
+        hide_possible_values = true
+    )]
+    pub fallback: FallbackArg,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -275,6 +296,46 @@ pub struct RunAgentArgs {
     /// Print the summary as one JSON document
     #[arg(long)]
     pub json: bool,
+    /// All of these as they were typed, those of a resumed run included
+    #[arg(skip)]
+    pub given: Given,
+}
+
+/// What does the arithmetic of learners.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Whether this process and its children may use a GPU; learners use it with --engine torch
+    #[arg(
+        long,
+        value_enum,
+        value_name = "on|off",
+        default_value = "off",
+        hide_possible_values = true
+    )]
+    pub gpu: Switch,
+    /// What does the arithmetic of the learner: ours on the CPU, or libtorch (ac and dqn, in builds that have it)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "native|torch",
+        default_value = "native",
+        hide_possible_values = true
+    )]
+    pub engine: EngineName,
+}
+
+/// The engines on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    Native,
+    Torch,
+}
+
+/// What becomes of a task whose server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackArg {
+    None,
+    Local,
 }
 
 /// Settings of the learners.
@@ -296,9 +357,11 @@ pub struct LearnersArgs {
     /// Measure seconds and joules of a decision and of an update on this machine
     #[arg(long, conflicts_with = "compare")]
     pub bench: bool,
-    /// Only these; may be given several times [default: all]
+    /// Only these; may be given several times [default: all that the engine has]
     #[arg(long, value_enum)]
     pub learner: Vec<LearnerName>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Runs per learner, each with another seed (--compare)
@@ -310,7 +373,7 @@ pub struct LearnersArgs {
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 50)]
     pub seed: u64,
-    /// Sensor to read, as `hwmeter probe` names it (--bench) [default: the best one found]
+    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
     #[arg(long, value_name = "SENSOR")]
     pub sensor: Option<String>,
     /// Print one JSON document
@@ -320,7 +383,7 @@ pub struct LearnersArgs {
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The saved learner, such as runs/DIR/learner.safetensors
+    /// The saved learner, such as runs/DIR/learner.safetensors, or the folder of its run
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// What it decides about: the simulated device of `learners --compare`, or real tasks, with the options of run-agent
@@ -409,6 +472,16 @@ pub struct ServeArgs {
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
+
+    /// Keep the CPU busy, as other users would, for experiments: by a share such as 0.9, or by one that wanders, such as
+    /// walk:0.8..1.0,seed=5,step=0.05,every=1s
+    #[arg(long, value_name = "PROFILE")]
+    pub stress: Option<StressProfile>,
+
+    /// Keep all rights of the user who starts this server. Otherwise it gives up, before it serves, to write files,
+    /// to read most of them, to start programs and to open connections, as far as the kernel has the means
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 /// The roles on the command line.

@@ -14,7 +14,11 @@ use tracing::level_filters::LevelFilter;
 fn main() -> ExitCode {
     // A mark tells this moment: the closest to the one at which its caller decided to make it.
     let began = MonotonicClock.now();
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Err(error) = cmd::run_agent::options::inherit(&mut cli.command) {
+        ui::print_error(&error);
+        return ExitCode::FAILURE;
+    }
     hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);
@@ -50,6 +54,7 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
         }
         Command::Evaluate(args) => cmd::evaluate::run(args, root, &calibration()?),
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
+        Command::Tasks(command) => cmd::tasks::run(command, cli.global.quiet, root, calibration),
         Command::Setup(args) => cmd::setup::run(args, root),
         Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),
     }
@@ -58,8 +63,9 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
 /// `--gpu off` holds for this process and for all it starts.
 fn hide_gpu(command: &Command) {
     let gpu = match command {
-        Command::RunAgent(args) => args.gpu,
-        Command::Evaluate(args) => args.run.gpu,
+        Command::RunAgent(args) => args.engine.gpu,
+        Command::Evaluate(args) => args.run.engine.gpu,
+        Command::Learners(args) => args.engine.gpu,
         _ => return,
     };
     if gpu == Switch::Off {

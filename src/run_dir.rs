@@ -6,6 +6,7 @@
 use crate::agent::ledger::Sink;
 use crate::record::DecisionRecord;
 use anyhow::Context;
+use hwmeter_hw::small_file;
 use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl RunDir {
     /// `run.json` of an earlier run.
     pub fn read_manifest(&self) -> anyhow::Result<serde_json::Value> {
         let path = self.manifest();
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = small_file::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 
@@ -83,11 +84,25 @@ impl RunDir {
     }
 }
 
-/// Writes a file beside the old one and puts it in its place in one step.
-fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let draft = path.with_extension("tmp");
-    let written = std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, path));
-    written.with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+/// Writes a file beside the old one and puts it in its place in one step; a device or a pipe is written to.
+pub fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let is_special = std::fs::metadata(path).is_ok_and(|there| !there.is_file());
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let written = match is_special {
+        true => std::fs::write(path, content),
+        false => std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, path)),
+    };
+    if written.is_err() && !is_special {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.with_context(|| {
+        format!(
+            "cannot write {}; is its folder there, and room on the disk?",
+            path.display()
+        )
+    })
 }
 
 /// Appends rows to `decisions.csv`.

@@ -186,6 +186,63 @@ fn a_server_that_stalls_costs_only_the_time_left() {
     assert!(matches!(error, OffloadError::Deadline { .. }), "{error}");
 }
 
+/// A machine that drops what would open a connection is given up at half the time, so that the rest is of use.
+#[test]
+fn connecting_takes_half_of_the_time_at_most() {
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = full.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 10_000);
+    }
+    let began = Instant::now();
+    let error = client(address)
+        .submit(&SMALL, b"abc", Duration::from_millis(400))
+        .unwrap_err();
+    let took = began.elapsed();
+    assert!(matches!(error, OffloadError::Unreachable { .. }), "{error}");
+    assert!(
+        error.to_string().contains("no connection within 0.2 s"),
+        "{error}"
+    );
+    assert!(
+        took >= Duration::from_millis(200) && took < Duration::from_millis(390),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn sending_waiting_and_receiving_are_timed_apart() {
+    let sent = payload(12 << 20);
+    let (bytes, hash) = (sent.len(), payload_hash(&sent));
+    let pause = std::thread::sleep;
+    let address = stub(move |_, mut stream| {
+        // More than all buffers on the way hold, so sending lasts until this side reads.
+        pause(Duration::from_millis(150));
+        take_request(&mut stream, bytes);
+        pause(Duration::from_millis(100));
+        let answer = result(hash, 0.08);
+        let (head, body) = answer.split_at(answer.find("\r\n\r\n").unwrap() + 4);
+        stream.write_all(head.as_bytes()).unwrap();
+        pause(Duration::from_millis(70));
+        stream.write_all(body.as_bytes()).unwrap();
+    });
+    let done = client(address).submit(&SMALL, &sent, PLENTY).unwrap();
+    assert!(done.connect_s.unwrap() < 0.1, "{done:?}");
+    assert!(done.send_s >= 0.15, "{done:?}");
+    assert!(done.wait_s >= 0.1 && done.answer_s >= 0.07, "{done:?}");
+    let parts = done.connect_s.unwrap() + done.send_s + done.wait_s + done.answer_s;
+    assert!(
+        parts <= done.elapsed_s && done.elapsed_s - parts < 0.2,
+        "{parts} of {done:?}"
+    );
+    assert!(
+        (done.transmit_s - (done.elapsed_s - 0.08)).abs() < 1e-9,
+        "{done:?}"
+    );
+}
+
 #[test]
 fn after_a_deadline_the_server_sees_the_hang_up() {
     let (seen, hung_up) = std::sync::mpsc::channel();

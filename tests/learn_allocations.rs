@@ -1,5 +1,6 @@
 //! Once warm, a learner decides and learns without a single allocation.
 
+use clap::ValueEnum;
 use hwmeter::learn::environment::tasks;
 use hwmeter::learn::{LearnerName, Placement, Settings, Transition, ac, build, dqn};
 
@@ -27,8 +28,12 @@ fn deciding_and_learning_allocate_nothing() {
         ..Settings::default()
     };
     let tasks = tasks(101, 1);
-    for name in [LearnerName::Ac, LearnerName::Dqn, LearnerName::Linucb] {
-        let mut learner = build(name, 1, &settings).expect("valid settings");
+    let mut with_all = settings.clone();
+    (with_all.dqn.target_every, with_all.dqn.target_tau) = (1, 0.05);
+    (with_all.dqn.replay, with_all.dqn.replay_batch) = (30, 2);
+    let all = LearnerName::value_variants().iter().map(|name| (name, &settings));
+    for (name, settings) in all.chain([(&LearnerName::Dqn, &with_all)]) {
+        let mut learner = build(*name, 1, settings).expect("valid settings");
         let mut run = |tasks: &[hwmeter::learn::environment::ToyTask]| {
             for (i, pair) in tasks.windows(2).enumerate() {
                 learner.decide(&pair[0].state).expect("finite");

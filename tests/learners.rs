@@ -67,18 +67,31 @@ fn a_comparison_has_all_its_figures() {
         "2",
         "--tasks",
         "60",
+        "--sensor",
+        "cpu-model",
         "--json",
         "--set",
         "dqn.hidden=[32]",
     ];
-    let rows = document(&args);
+    let some = ["dqn", "greedy", "random"];
+    let learners = some.iter().flat_map(|name| ["--learner", name]);
+    let rows = document(&args.into_iter().chain(learners).collect::<Vec<_>>());
     assert_eq!(names(&rows)[0], "oracle");
-    assert_eq!(names(&rows)[1..], NAMES);
+    assert_eq!(names(&rows)[1..], some);
     for row in &rows {
         for key in ["mean_reward", "ci95", "regret", "miss_rate"] {
             assert!(row[key].is_number(), "{key}: {row}");
         }
-        for key in ["decide_s", "update_s"] {
+        let keys = [
+            "decide_s",
+            "update_s",
+            "decide_j",
+            "decide_u_j",
+            "update_j",
+            "update_u_j",
+            "kind",
+        ];
+        for key in keys {
             assert_eq!(row[key].is_null(), row["name"] == "oracle", "{key}: {row}");
         }
     }

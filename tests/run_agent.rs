@@ -1,6 +1,9 @@
 //! `hwmeter run-agent` as a user runs it: real child processes, real sockets, real files.
 #![allow(clippy::unwrap_used)]
 
+use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::learn::{Checkpoint, build};
+use hwmeter::task::{self, Kernel, Speed, Work};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -310,7 +313,7 @@ fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
     );
 }
 
-/// A server that answers quickly, politely, and wrongly.
+/// A server that answers quickly, politely, and wrongly, but for the probes by which it could be found out.
 fn liar() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -324,12 +327,13 @@ fn liar() -> String {
 
 fn lie(stream: &TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream);
-    let mut length = 0;
+    let (mut length, mut is_probe) = (0, false);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
         }
+        is_probe |= line.contains("kernel=sha256&size=1&seed=0&");
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -340,9 +344,12 @@ fn lie(stream: &TcpStream) -> Option<()> {
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload).ok()?;
     let hash = xxhash_rust::xxh3::xxh3_64(&payload);
+    let checksum = match is_probe {
+        true => task::run(&Work::one(Kernel::Sha256, 1, 0), &payload, Speed::FULL, &|| false)?,
+        false => 0xbad,
+    };
     let answer = format!(
-        "{{\"checksum\":\"{:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}",
-        0xbad
+        "{{\"checksum\":\"{checksum:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}"
     );
     let mut stream = stream;
     write!(
@@ -509,6 +516,8 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         .map(|row| row["task"].parse().unwrap())
         .collect();
     assert_eq!(tasks, (next..10).collect::<Vec<_>>());
+    assert_eq!(manifest["reward"], self::manifest(&first)["reward"]);
+    same_as_never_stopped(&first, &second, next);
     for (row, again) in rows(&first).iter().skip(next as usize).zip(rows(&second)) {
         assert_eq!(
             (&row["cycles"], &row["deadline_s"]),
@@ -563,6 +572,111 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         evaluated
             .iter()
             .all(|row| row["explored"] == "false" && row["train_s"].is_empty())
+    );
+}
+
+/// The learner at the end of `second` is one that has learned from the rows of both runs, in their order: what was
+/// waiting for its joules when the first was killed has been learned too, once.
+fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
+    let saved = Checkpoint::read(&second.join("learner.safetensors")).unwrap();
+    let header = saved.header();
+    let mut learner = build(header.learner, header.seed, &header.settings).unwrap();
+    for (run, next_to_learn, next_task) in [(first, 0, next), (second, next, 10)] {
+        let position = Position {
+            next_task,
+            next_to_learn,
+        };
+        for (transition, cost) in unlearned(&run.join("decisions.csv"), position).unwrap() {
+            learner.learn_with_cost(&transition, &cost).unwrap();
+        }
+    }
+    let taught = learner.save();
+    assert_eq!(taught.header().updates, header.updates);
+    for (name, shape) in [
+        ("q.0.weight", [32, 5]),
+        ("q.1.weight", [32, 32]),
+        ("q.2.weight", [3, 32]),
+    ] {
+        let (taught, saved) = (
+            taught.f32s(name, &shape).unwrap(),
+            saved.f32s(name, &shape).unwrap(),
+        );
+        assert_eq!(taught, saved, "{name}");
+    }
+    for (name, shape) in [("normaliser.state", vec![5, 3]), ("normaliser.reward", vec![3])] {
+        assert_eq!(
+            taught.f64s(name, &shape).unwrap(),
+            saved.f64s(name, &shape).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_its_servers_speed_and_penalty_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = |name: &str| dir.path().join(name);
+    let (mec, cloud) = (Server::start("mec"), Server::start("cloud"));
+    let output = run(agent(&out("first"))
+        .args([
+            "--learner",
+            "ac",
+            "--set",
+            "ac.hidden=[8]",
+            "--tasks",
+            "2",
+            "--penalty",
+            "20",
+        ])
+        .args(["--device-speed", "0.5", "--mec", &mec.url, "--cloud", &cloud.url]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let resume = |from: &str, to: &str, more: &[&str]| {
+        let output = run(Command::new(HWMETER)
+            .args(["run-agent", "--resume"])
+            .arg(out(from))
+            .arg("--out")
+            .arg(out(to))
+            .args(more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        manifest(&out(to))
+    };
+    let penalty = |manifest: &Value| manifest["reward"]["penalty"]["constant"].as_f64();
+    let second = resume("first", "second", &["--tasks", "3"]);
+    assert_eq!(penalty(&second), Some(20.0));
+    assert_eq!(second["device_speed"], 0.5);
+    assert_eq!(second["learner"]["variant"], "1x8");
+    assert_eq!(second["sensor"]["id"], "cpu-model");
+    for (role, server) in [("mec", &mec), ("cloud", &cloud)] {
+        assert!(
+            second["servers"][role]["url"]
+                .as_str()
+                .unwrap()
+                .contains(&server.url)
+        );
+    }
+    // What was inherited is inherited again; what is said anew wins.
+    let third = resume("second", "third", &["--tasks", "4", "--penalty", "7"]);
+    assert_eq!(
+        (penalty(&third), &third["device_speed"]),
+        (Some(7.0), &0.5.into())
+    );
+    assert_eq!(third["servers"], second["servers"]);
+
+    let file = out("third").join("run.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"penalty\": [", "\"penalti\": [")).unwrap();
+    fails(
+        Command::new(HWMETER)
+            .args(["run-agent", "--tasks", "9", "--resume"])
+            .arg(out("third")),
+        &["third", "penalti"],
+    );
+    std::fs::write(&file, "[]").unwrap();
+    fails(
+        Command::new(HWMETER)
+            .args(["run-agent", "--resume"])
+            .arg(out("third")),
+        &["run.json lacks the options"],
     );
 }
 

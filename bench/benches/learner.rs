@@ -11,6 +11,7 @@ use hwmeter::learn::{Learner, LearnerName, Settings, ac, build, dqn};
 use hwmeter_bench::timing::{Quantiles, micros, read_and_write_three, triad};
 use hwmeter_bench::twin::{AcTwin, DqnTwin, Normalisers, Twin, transitions};
 use std::hint::black_box;
+use std::time::Duration;
 
 /// Updates before the clock starts, and calls that are timed.
 const WARM_UP: usize = 1000;
@@ -23,7 +24,7 @@ const SLACK: f64 = 4.0;
 const STATE_BYTES: usize = 3 * size_of::<f32>();
 
 fn main() {
-    bandwidth();
+    let floor = floor();
     let gamma = 0.99;
     println!("case                        median      p90      p99  limit");
     let config = dqn::Config {
@@ -31,7 +32,10 @@ fn main() {
         ..dqn::Config::default()
     };
     let mut dqn = dqn::Dqn::new(config.clone(), 1).expect("valid settings");
-    let normalisers = time("dqn 4x256", &mut dqn, [130.0, 20.0]);
+    let (normalisers, median) = time("dqn 4x256", &mut dqn, [130.0, 20.0]);
+    if !is_tsv() {
+        println!("    {:.1} times the floor", micros(median) / floor);
+    }
     check(&mut dqn, normalisers, |c| DqnTwin::new(&config, c));
     alive(&[dqn.network()]);
     for (width, limit) in [(64, 10.0), (256, 90.0)] {
@@ -41,7 +45,7 @@ fn main() {
             ..ac::Config::default()
         };
         let mut ac = ac::ActorCritic::new(config.clone(), 1).expect("valid settings");
-        let normalisers = time(&format!("ac 2x{width}"), &mut ac, [limit, 20.0]);
+        let (normalisers, _) = time(&format!("ac 2x{width}"), &mut ac, [limit, 20.0]);
         check(&mut ac, normalisers, |c| AcTwin::new(&config, c));
         alive(&ac.networks());
     }
@@ -51,8 +55,8 @@ fn main() {
     }
 }
 
-/// What the memory gives, and what the DQN's update cannot be faster than.
-fn bandwidth() {
+/// Says what the memory gives, and returns the microseconds that the DQN's update cannot be faster than.
+fn floor() -> f64 {
     let parameters = 199_683;
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
     for bytes in [parameters * STATE_BYTES, 300_000_000] {
@@ -60,12 +64,18 @@ fn bandwidth() {
         println!("triad over {:.1} MB: {rate:.1} GB/s", megabytes(bytes));
     }
     let floor = micros(read_and_write_three(parameters * STATE_BYTES));
-    println!("floor of dqn 4x256, weights and moments read and written once: {floor:.1} µs");
+    let rate = 2e-3 * megabytes(parameters * STATE_BYTES) / (1e-6 * floor);
+    println!("floor of dqn 4x256, weights and moments read and written once: {floor:.1} µs, {rate:.0} GB/s");
+    floor
 }
 
 /// Times updates and decisions, against limits in microseconds for their medians; returns what the learner's
-/// normalisers have become.
-fn time(label: &str, learner: &mut dyn Learner, [update_limit, decide_limit]: [f64; 2]) -> Normalisers {
+/// normalisers have become, and the median of an update.
+fn time(
+    label: &str,
+    learner: &mut dyn Learner,
+    [update_limit, decide_limit]: [f64; 2],
+) -> (Normalisers, Duration) {
     let mut cycle = transitions();
     let mut next = || cycle.next().expect("a cycle never ends");
     for _ in 0..WARM_UP {
@@ -81,12 +91,16 @@ fn time(label: &str, learner: &mut dyn Learner, [update_limit, decide_limit]: [f
     for transition in transitions().take(WARM_UP + CALLS) {
         normalisers.observe(&transition).expect("finite");
     }
-    normalisers
+    (normalisers, update.median)
+}
+
+fn is_tsv() -> bool {
+    std::env::args().any(|argument| argument == "--tsv")
 }
 
 fn row(label: &str, times: Quantiles, limit: f64) {
     let [median, p90, p99] = [times.median, times.p90, times.p99].map(micros);
-    if std::env::args().any(|argument| argument == "--tsv") {
+    if is_tsv() {
         // For the table of peers, which has updates only.
         if let Some(name) = label.strip_suffix(" update").filter(|_| limit.is_finite()) {
             println!("{name}\thwmeter native\t{median}\t{p90}\t{p99}");

@@ -1,5 +1,6 @@
 //! Benchmarks of hwmeter; see `benches/`. What several of them share stands here.
 
+pub mod engines;
 pub mod learners;
 pub mod timing;
 pub mod twin;

@@ -28,6 +28,7 @@
 use crate::error::{Error, Result};
 use crate::sensor::{Reading, Sensor, SensorInfo};
 use crate::sensors::DRIVERS;
+use crate::small_file;
 use crate::units::{Joules, Seconds, Watts};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ pub struct Calibration {
 impl Calibration {
     /// Reads a file. `file` is an ordinary path, not one below the root.
     pub fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).map_err(|e| Error::io("read", file, e))?;
+        let text = small_file::read_text(file).map_err(|e| Error::io("read", file, e))?;
         Ok(Self {
             path: Some(file.to_owned()),
             ..Self::parse(file, &text)?

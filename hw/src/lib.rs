@@ -18,6 +18,7 @@
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
 //! - [`trace`]: rows of a recorded trace, with line numbers
+//! - [`small_file`]: reads settings and descriptions, and nothing endless
 //! - [`access`]: rules that let a group measure without root
 //!
 //! Measuring a function takes a few lines:
@@ -71,6 +72,7 @@ mod sampler;
 pub mod schedule;
 pub mod sensor;
 pub mod sensors;
+pub mod small_file;
 pub mod span;
 pub mod synthetic;
 pub mod total;

@@ -4,9 +4,9 @@
 
 use super::audit::Answer;
 use crate::learn::Placement;
-use crate::offload::client::Client;
+use crate::offload::site::Site;
 use crate::task::cost::CostModel;
-use crate::task::{self, Speed, Task, Work};
+use crate::task::{self, Speed, Task, TaskError, Work};
 use hwmeter_hw::clock::{Clock, Moment};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,11 +21,23 @@ pub struct Executor<'a> {
     /// Share of this machine's speed at which local tasks run.
     pub device_speed: Speed,
     /// The MEC.
-    pub mec: Client,
+    pub mec: Site,
     /// The cloud.
-    pub cloud: Client,
+    pub cloud: Site,
+    /// What becomes of a task whose server fails.
+    pub fallback: Fallback,
     /// Set from outside to give up the task at hand.
     pub stop: &'a AtomicBool,
+}
+
+/// What becomes of a task whose server fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// It has failed.
+    #[default]
+    None,
+    /// It runs on the device in the time that is left.
+    Local,
 }
 
 /// How a task went.
@@ -35,30 +47,28 @@ pub struct Outcome {
     pub success: bool,
     /// From arrival to result, or to giving up.
     pub latency_s: f64,
-    /// Sending and receiving.
+    /// Connecting, sending and receiving.
     pub transmit_s: Option<f64>,
     /// The kernel's own time.
     pub execute_s: Option<f64>,
+    /// Whether it ran on the device although the decision was another.
+    pub fell_back: bool,
     /// The result, to be audited.
     pub answer: Option<Answer>,
-    /// What a transfer to the MEC showed.
-    pub mec_transfer: Option<Transfer>,
     /// What went wrong.
     pub error: Option<String>,
 }
 
-/// How long a payload took to arrive.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Transfer {
-    /// Bytes sent.
-    pub payload_bytes: u64,
-    /// Bytes that arrived after the first read.
-    pub receive_bytes: u64,
-    /// Seconds they took.
-    pub receive_s: f64,
-}
+/// How the error of a task begins that fell back to the device.
+pub const FELL_BACK: &str = "ran on the device instead";
 
 impl Executor<'_> {
+    /// No probe begins from now on; [`Self::execute`] lets them again, on a server that it uses only afterwards.
+    pub fn hold_probes(&self) {
+        self.mec.hold_probes();
+        self.cloud.hold_probes();
+    }
+
     /// Runs `task`, which arrived at `arrival`.
     pub fn execute(&mut self, task: &Task, payload: &[u8], placement: Placement, arrival: Moment) -> Outcome {
         let work = Work {
@@ -67,32 +77,65 @@ impl Executor<'_> {
         };
         let deadline = arrival.after(Duration::from_secs_f64(task.deadline_s));
         let mut outcome = match placement {
-            Placement::Local => self.run_here(task.id, &work, payload, deadline),
-            Placement::Mec => {
-                let left = self.time_left(deadline);
-                submit(&mut self.mec, task.id, &work, payload, left)
+            Placement::Local => {
+                self.release_probes();
+                self.run_here(task.id, &work, payload, deadline)
             }
-            Placement::Cloud => {
-                let left = self.time_left(deadline);
-                Outcome {
-                    mec_transfer: None,
-                    ..submit(&mut self.cloud, task.id, &work, payload, left)
-                }
-            }
+            Placement::Mec | Placement::Cloud => self.run_there(task.id, &work, payload, placement, deadline),
         };
         outcome.latency_s = (self.clock.now() - arrival).0;
         if outcome.success && outcome.latency_s > task.deadline_s {
             outcome.success = false;
-            outcome.error = Some("the result came after the deadline".to_owned());
+            let late = "the result came after the deadline";
+            outcome.error = Some(match outcome.error {
+                Some(error) => format!("{error}; {late}"),
+                None => late.to_owned(),
+            });
         }
         outcome
+    }
+
+    fn run_there(
+        &mut self,
+        task: u64,
+        work: &Work,
+        payload: &[u8],
+        placement: Placement,
+        deadline: Moment,
+    ) -> Outcome {
+        let left = self.time_left(deadline);
+        let (site, other) = match placement {
+            Placement::Mec => (&mut self.mec, &self.cloud),
+            _ => (&mut self.cloud, &self.mec),
+        };
+        other.release_probes();
+        let outcome = submit(site, task, work, payload, left);
+        site.release_probes();
+        match outcome.error {
+            Some(error) if self.falls_back(deadline) => {
+                let here = self.run_here(task, work, payload, deadline);
+                let why = here.error.map_or(String::new(), |e| format!(" ({e})"));
+                Outcome {
+                    fell_back: true,
+                    error: Some(format!("{FELL_BACK}{why}: {error}")),
+                    ..here
+                }
+            }
+            error => Outcome { error, ..outcome },
+        }
+    }
+
+    fn falls_back(&self, deadline: Moment) -> bool {
+        self.fallback == Fallback::Local
+            && !self.stop.load(Ordering::Relaxed)
+            && !self.time_left(deadline).is_zero()
     }
 
     fn run_here(&self, task: u64, work: &Work, payload: &[u8], deadline: Moment) -> Outcome {
         let begin = Instant::now();
         let give_up = || self.stop.load(Ordering::Relaxed) || self.clock.now() >= deadline;
         match task::run(work, payload, self.device_speed, &give_up) {
-            Some(checksum) => Outcome {
+            Ok(checksum) => Outcome {
                 success: true,
                 execute_s: Some(begin.elapsed().as_secs_f64()),
                 answer: Some(Answer {
@@ -102,9 +145,17 @@ impl Executor<'_> {
                 }),
                 ..Outcome::default()
             },
-            None if self.stop.load(Ordering::Relaxed) => failure("given up: the run was asked to end"),
-            None => failure("not done on the device within the deadline"),
+            Err(TaskError::Stopped) if self.stop.load(Ordering::Relaxed) => {
+                failure("given up: the run was asked to end")
+            }
+            Err(TaskError::Stopped) => failure("not done on the device within the deadline"),
+            Err(TaskError::Module(why)) => failure(why.to_string()),
         }
+    }
+
+    fn release_probes(&self) {
+        self.mec.release_probes();
+        self.cloud.release_probes();
     }
 
     fn time_left(&self, deadline: Moment) -> Duration {
@@ -112,8 +163,8 @@ impl Executor<'_> {
     }
 }
 
-fn submit(client: &mut Client, task: u64, work: &Work, payload: &[u8], left: Duration) -> Outcome {
-    match client.submit(work, payload, left) {
+fn submit(site: &mut Site, task: u64, work: &Work, payload: &[u8], left: Duration) -> Outcome {
+    match site.submit(work, payload, left) {
         Ok(done) => Outcome {
             success: true,
             transmit_s: Some(done.transmit_s),
@@ -122,11 +173,6 @@ fn submit(client: &mut Client, task: u64, work: &Work, payload: &[u8], left: Dur
                 task,
                 work: work.clone(),
                 checksum: done.checksum,
-            }),
-            mec_transfer: Some(Transfer {
-                payload_bytes: payload.len() as u64,
-                receive_bytes: done.receive_bytes,
-                receive_s: done.receive_s,
             }),
             ..Outcome::default()
         },

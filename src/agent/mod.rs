@@ -87,6 +87,8 @@ pub struct Finished {
     pub tally: Tally,
     /// Its results, to be audited.
     pub answers: Vec<Answer>,
+    /// Tasks that ran on the device because their server failed.
+    pub fell_back: u64,
     /// Energy of an update; `None` if it cannot be told.
     pub per_update: Option<PerUpdate>,
 }
@@ -96,7 +98,7 @@ impl Agent<'_> {
     /// from the tasks whose energy has been resolved, in their order.
     pub fn run(&mut self, tasks: &[Task], sink: &mut dyn Sink) -> Result<Finished, AgentError> {
         let mut ledger = Ledger::default();
-        let mut answers = Vec::new();
+        let (mut answers, mut fell_back) = (Vec::new(), 0);
         let (mut regression, mut cycle) = (Regression::default(), None::<(Span, f64)>);
         for task in tasks {
             if self.stop.load(Ordering::Relaxed) {
@@ -112,9 +114,10 @@ impl Agent<'_> {
             if let Some((span, local_s)) = cycle.take() {
                 regression.push(span.end(), local_s, updates.seconds, updates.count);
             }
+            self.executor.hold_probes();
             let around = self.meter.span("cycle");
             let whole = self.meter.span("task");
-            let observed = self.observer.observe(task);
+            let observed = self.observer.observe(task, &self.executor.mec.latest());
             ledger.next_state(observed.state);
 
             let deciding = self.meter.span("decide");
@@ -128,10 +131,13 @@ impl Agent<'_> {
             let executing = executing.end();
             let whole = whole.end();
 
-            let is_local = decision.placement == Placement::Local;
-            let computing = outcome.latency_s - decide_s;
-            cycle = Some((around, if is_local { computing } else { 0.0 }));
-            self.observer.learn_from(&outcome);
+            fell_back += u64::from(outcome.fell_back);
+            let computing = match (decision.placement, outcome.fell_back) {
+                (Placement::Local, _) => outcome.latency_s - decide_s,
+                (_, true) => outcome.execute_s.unwrap_or(0.0),
+                (_, false) => 0.0,
+            };
+            cycle = Some((around, computing));
             if let Some(error) = refused {
                 outcome
                     .error
@@ -156,6 +162,7 @@ impl Agent<'_> {
         Ok(Finished {
             tally,
             answers,
+            fell_back,
             per_update: regression.finish(),
         })
     }

@@ -4,13 +4,13 @@
 //! succeeds has taken at most full-load power for at most its deadline, so that failing is always worse.
 
 use hwmeter_hw::units::{Joules, Watts};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much worse than the costliest success a failure is by default.
 const PENALTY_FACTOR: f64 = 1.5;
 
 /// What a failure costs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Penalty {
     /// The same for every task, as in the paper.
@@ -20,7 +20,7 @@ pub enum Penalty {
 }
 
 /// How a task's outcome becomes a reward.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardRule {
     /// What a failure costs.
     pub penalty: Penalty,

@@ -12,6 +12,7 @@ use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::idle::IdlePower;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::SensorInfo;
+use hwmeter_hw::small_file;
 use hwmeter_hw::span::SpanEnergy;
 use hwmeter_hw::{Error, Root};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -86,7 +87,7 @@ fn idle_power(meter: &Meter) -> Option<IdlePower> {
 /// Puts the idle power into a calibration file; everything else in it, comments included, stays.
 fn write_idle(file: &Path, id: &str, idle: Option<&IdlePower>) -> anyhow::Result<()> {
     let idle = idle.context("idle power is unknown (no sample came meanwhile): nothing to write")?;
-    let old = match std::fs::read_to_string(file) {
+    let old = match small_file::read_text(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.with_context(|| format!("cannot read {}", file.display()))?,
     };

@@ -214,11 +214,11 @@ fn print(sensor: &SensorSpans) {
     if let [only] = sensor.spans.as_slice()
         && let Some((_, budget)) = &only.total
     {
-        let (term, _) = budget.dominant();
-        ui::outln!(
-            "{} samples; the uncertainty comes mostly from: {term}",
-            only.samples
-        );
+        let from = match budget.dominant() {
+            (term, u) if u.0 > 0.0 => format!("the uncertainty comes mostly from: {term}"),
+            _ => "no uncertainty is known of them".to_owned(),
+        };
+        ui::outln!("{} samples; {from}", only.samples);
     }
     if let Some(sentence) = sensor
         .kind

@@ -6,35 +6,44 @@ use crate::ui::{self, BOLD, paint, table};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use hwmeter::learn::compare::{Comparison, Row};
-use hwmeter::learn::{Description, LearnerName, Settings, bench, build};
+use hwmeter::learn::{Description, Engine, LearnerName, Settings, bench};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How long each block of calls lasts whose energy is measured.
+/// How long each block of calls lasts whose energy is measured, at least.
 const BLOCK: Duration = Duration::from_millis(400);
+/// The same beside a comparison, whose point is another.
+const SHORT_BLOCK: Duration = Duration::from_millis(100);
 
 /// Lists, compares or measures the learners.
 pub fn run(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<()> {
     let settings = args.settings.read()?;
+    let engine = args.engine.choose(root)?;
+    let all = LearnerName::value_variants().iter().copied();
     let names = match args.learner.as_slice() {
-        [] => LearnerName::value_variants(),
-        some => some,
+        [] => all.filter(|name| engine.has(*name)).collect(),
+        some => some.to_vec(),
     };
     if args.compare {
-        compare(args, names, settings)
+        compare(args, engine, names, settings, root, calibration)
     } else if args.bench {
-        measure(args, names, &settings, root, calibration)
+        measure(args, engine, &names, &settings, root, calibration)
     } else {
-        list(args, names, &settings)
+        list(args, engine, &names, &settings)
     }
 }
 
 /// The settings as a TOML file that `--learner-config` reads.
-fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyhow::Result<()> {
-    let describe = |name: &LearnerName| Ok(build(*name, args.seed, settings)?.describe());
+fn list(
+    args: &LearnersArgs,
+    engine: Engine,
+    names: &[LearnerName],
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let describe = |name: &LearnerName| Ok(engine.build(*name, args.seed, settings)?.describe());
     let all: Vec<Description> = names.iter().map(describe).collect::<anyhow::Result<_>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&all)?);
@@ -53,15 +62,34 @@ fn list(args: &LearnersArgs, names: &[LearnerName], settings: &Settings) -> anyh
     Ok(())
 }
 
-fn compare(args: &LearnersArgs, names: &[LearnerName], settings: Settings) -> anyhow::Result<()> {
+fn compare(
+    args: &LearnersArgs,
+    engine: Engine,
+    names: Vec<LearnerName>,
+    settings: Settings,
+    root: &Root,
+    calibration: &Calibration,
+) -> anyhow::Result<()> {
+    let meter = match start_meter(args, root, calibration) {
+        Ok(meter) => Some(meter),
+        Err(error) if args.sensor.is_some() => return Err(error),
+        Err(error) => {
+            tracing::warn!("no joules: {error:#}");
+            None
+        }
+    };
     let comparison = Comparison {
-        learners: names.to_vec(),
+        engine,
+        learners: names,
         settings,
         seed: args.seed,
         runs: args.seeds as usize,
         tasks: args.tasks as usize,
     };
-    let rows = comparison.run()?;
+    let mut rows = comparison.run()?;
+    if let Some(meter) = &meter {
+        comparison.measure_joules(&mut rows, meter, block(meter, SHORT_BLOCK))?;
+    }
     if args.json {
         println!("{:#}", serde_json::to_value(&rows)?);
         return Ok(());
@@ -75,20 +103,19 @@ fn compare(args: &LearnersArgs, names: &[LearnerName], settings: Settings) -> an
         )
     );
     print_rows(&rows);
+    anstream::println!();
+    print_costs_beside(&rows);
+    if let Some(meter) = &meter
+        && let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id)
+    {
+        anstream::println!("{sentence}");
+    }
     Ok(())
 }
 
-/// The table of a comparison.
+/// How well they decide.
 pub fn print_rows(rows: &[Row]) {
-    let mut text = table(&[
-        "LEARNER",
-        "MEAN REWARD",
-        "REGRET",
-        "MISSED",
-        "GAP CLOSED",
-        "DECIDE",
-        "UPDATE",
-    ]);
+    let mut text = table(&["LEARNER", "MEAN REWARD", "REGRET", "MISSED", "GAP CLOSED"]);
     let with = |value: f64, half: Option<f64>, digits: usize| {
         let mut cell = format!("{value:.digits$}");
         if let Some(half) = half {
@@ -96,7 +123,6 @@ pub fn print_rows(rows: &[Row]) {
         }
         cell
     };
-    let time = |s: Option<f64>| s.map_or("-".to_owned(), ui::seconds);
     for row in rows {
         let percent = |share: f64, half: Option<f64>| with(100.0 * share, half.map(|h| 100.0 * h), 1) + " %";
         text.add_row([
@@ -105,25 +131,67 @@ pub fn print_rows(rows: &[Row]) {
             with(row.regret, row.regret_ci95, 3),
             percent(row.miss_rate, row.miss_rate_ci95),
             percent(row.gap_closed, row.gap_closed_ci95),
-            time(row.decide_s),
-            time(row.update_s),
         ]);
     }
     anstream::println!("{}", text.trim_fmt());
 }
 
+/// What their decisions and updates cost.
+fn print_costs_beside(rows: &[Row]) {
+    let header = [
+        "LEARNER",
+        "DECIDE",
+        "UPDATE",
+        "DECIDE (k=2)",
+        "UPDATE (k=2)",
+        "KIND",
+    ];
+    let mut text = table(&header);
+    let time = |s: Option<f64>| s.map_or("-".to_owned(), ui::seconds);
+    for row in rows.iter().filter(|row| row.decide_s.is_some()) {
+        text.add_row([
+            row.name.clone(),
+            time(row.decide_s),
+            time(row.update_s),
+            energy(row.joules.decide_j, row.joules.decide_u_j),
+            energy(row.joules.update_j, row.joules.update_u_j),
+            row.kind.unwrap_or("-").to_owned(),
+        ]);
+    }
+    anstream::println!("{}", text.trim_fmt());
+}
+
+fn energy(joules: Option<f64>, u: Option<f64>) -> String {
+    match (joules, u) {
+        (Some(joules), Some(u)) if joules >= 1e-3 => ui::with_uncertainty(1e3 * joules, 1e3 * u, "mJ"),
+        (Some(joules), Some(u)) => ui::with_uncertainty(1e6 * joules, 1e6 * u, "µJ"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn start_meter(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<Meter> {
+    let sensor = open_sensor(&context(root), calibration, args.sensor.as_deref())?;
+    let info = sensor.info();
+    Meter::start(sensor, MeterOptions::at(info.default_rate_hz()))
+        .with_context(|| format!("sensor {} cannot be read", info.id))
+}
+
+/// A block of calls that this meter sees: four of its samples at least.
+fn block(meter: &Meter, at_least: Duration) -> Duration {
+    at_least.max(Duration::from_secs_f64(4.0 * meter.period().0))
+}
+
 fn measure(
     args: &LearnersArgs,
+    engine: Engine,
     names: &[LearnerName],
     settings: &Settings,
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<()> {
-    let sensor = open_sensor(&context(root), calibration, args.sensor.as_deref())?;
-    let info = sensor.info();
-    let meter = Meter::start(sensor, MeterOptions::at(info.default_rate_hz()))
-        .with_context(|| format!("sensor {} cannot be read", info.id))?;
-    let one = |name: &LearnerName| bench::measure(*name, settings, args.seed, &meter, BLOCK);
+    let meter = start_meter(args, root, calibration)?;
+    let block = block(&meter, BLOCK);
+    let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &meter, block);
     let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
     if args.json {
         println!("{:#}", serde_json::to_value(&rows)?);
@@ -140,27 +208,29 @@ fn print_costs(rows: &[bench::Row]) {
     let mut text = table(&[
         "LEARNER",
         "SIZE",
+        "ENGINE",
         "PARAMETERS",
         "DECIDE (p99)",
         "UPDATE (p99)",
-        "DECIDE",
-        "UPDATE",
-        "KIND",
     ]);
     let times = |median, p99| format!("{} ({})", ui::seconds(median), ui::seconds(p99));
-    let energy = |joules: Option<f64>, u: Option<f64>| match (joules, u) {
-        (Some(joules), Some(u)) => ui::with_uncertainty(1e6 * joules, 1e6 * u, "µJ"),
-        _ => "unknown".to_owned(),
-    };
     for row in rows {
         text.add_row([
             row.name.clone(),
-            format!("{} ({})", row.variant, row.engine),
+            row.variant.clone(),
+            row.engine.to_owned(),
             row.parameters.to_string(),
             times(row.decide_median_s, row.decide_p99_s),
             times(row.update_median_s, row.update_p99_s),
-            energy(row.decide_j, row.decide_u_j),
-            energy(row.update_j, row.update_u_j),
+        ]);
+    }
+    anstream::println!("{}\n", text.trim_fmt());
+    let mut text = table(&["LEARNER", "DECIDE (k=2)", "UPDATE (k=2)", "KIND"]);
+    for row in rows {
+        text.add_row([
+            row.name.clone(),
+            energy(row.joules.decide_j, row.joules.decide_u_j),
+            energy(row.joules.update_j, row.joules.update_u_j),
             row.kind.to_owned(),
         ]);
     }

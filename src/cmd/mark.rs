@@ -8,7 +8,6 @@ use std::path::Path;
 
 /// Tells the measurement around this process that a phase began at `began`.
 pub fn run(args: &MarkArgs, began: Moment) -> anyhow::Result<()> {
-    let name = args.name.parse().map_err(anyhow::Error::msg)?;
     let pipe = std::env::var_os(VARIABLE).with_context(|| {
         format!(
             "nothing is being measured here ({VARIABLE} is not set); `hwmeter mark` works inside a command that \
@@ -16,7 +15,7 @@ pub fn run(args: &MarkArgs, began: Moment) -> anyhow::Result<()> {
         )
     })?;
     let mark = Mark {
-        name,
+        name: args.name.clone(),
         at: Some(began),
     };
     mark.send(Path::new(&pipe))

@@ -1,6 +1,7 @@
 //! One file per subcommand: wiring only.
 
 pub mod calibrate;
+mod engine;
 pub mod evaluate;
 pub mod frequencies;
 pub mod integrate;
@@ -13,6 +14,7 @@ pub mod run_agent;
 pub mod serve;
 pub mod setup;
 mod stop_signal;
+pub mod tasks;
 pub mod values;
 
 use anyhow::Context as _;
@@ -20,7 +22,8 @@ use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::MonotonicClock;
 use hwmeter_hw::discover::{self, Found, Status};
-use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::error::ErrorKind;
+use hwmeter_hw::sensor::{Kind, Sensor, SensorInfo};
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::radio::{Radio, WithRadio};
 use hwmeter_hw::total::WithTotal;
@@ -99,9 +102,29 @@ fn open_as_is(context: &Context, name: Option<&str>) -> anyhow::Result<Box<dyn S
     let found = discover::discover(context);
     match discover::default_sensor(&found) {
         Some(info) => {
+            warn_of_better(&found, info);
             discover::open(context, &info.id).with_context(|| format!("cannot use sensor {}", info.id))
         }
         None => anyhow::bail!("no usable sensor on this machine. {}", unusable(&found)),
+    }
+}
+
+/// A model must not stand in silently for a sensor that is there and fails.
+fn warn_of_better(found: &[Found], used: &SensorInfo) {
+    if used.kind == Kind::Measured {
+        return;
+    }
+    for other in found.iter().filter(|other| other.kind == Kind::Measured) {
+        if let Status::Unusable { kind, reason, hint } = &other.status
+            && *kind != ErrorKind::Gone
+        {
+            tracing::warn!(
+                "{} is there and cannot be used: {reason}; {} ({}) is used instead. Try: {hint}",
+                other.name,
+                used.id,
+                used.kind
+            );
+        }
     }
 }
 

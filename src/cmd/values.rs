@@ -1,6 +1,6 @@
 //! Values with units, as users write them.
 
-use hwmeter::task::Speed;
+use hwmeter::task::{Content, InvalidContent, Speed};
 use hwmeter_hw::meter::MAX_RATE_HZ;
 use std::time::Duration;
 
@@ -85,6 +85,25 @@ pub fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Two numbers such as `0.5..2`.
+pub fn range(text: &str) -> Result<(f64, f64), String> {
+    let (min, max) = text.split_once("..").ok_or("expected MIN..MAX, such as 0.5..2")?;
+    Ok((number(min)?, number(max)?))
+}
+
+/// Two whole numbers such as `1000..2000`.
+pub fn whole_range(text: &str) -> Result<(u64, u64), String> {
+    let (min, max) = text
+        .split_once("..")
+        .ok_or("expected MIN..MAX, such as 1000..2000")?;
+    let whole = |text: &str| {
+        text.trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is no whole number"))
+    };
+    Ok((whole(min)?, whole(max)?))
+}
+
 /// A share from 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text
@@ -113,6 +132,15 @@ pub fn latency(text: &str) -> Result<Duration, String> {
         Err("expected at most 60s".to_owned())
     } else {
         Ok(latency)
+    }
+}
+
+/// What a task computes. The file of a module needs no `wasm:` before it.
+pub fn content(text: &str) -> Result<Content, InvalidContent> {
+    if text.ends_with(".wasm") && !text.starts_with("wasm:") {
+        format!("wasm:{text}").parse()
+    } else {
+        text.parse()
     }
 }
 
@@ -150,5 +178,15 @@ mod tests {
         for bad in ["", "M", "0", "-1M", "fast", "NaN", "inf", "10T", "1e13"] {
             assert!(rate_bps(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(range("0.5..2"), Ok((0.5, 2.0)));
+        assert_eq!(whole_range("3..7"), Ok((3, 7)));
+        for bad in ["", "1", "1..", "..2", "a..b", "1..NaN"] {
+            assert!(range(bad).is_err() && whole_range(bad).is_err(), "{bad}");
+        }
+        assert!(whole_range("-1..2").is_err());
     }
 }

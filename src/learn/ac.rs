@@ -8,12 +8,14 @@
 //! actor:  down the gradient of -log pi(a|s) delta - entropy H(pi)
 //! ```
 //!
-//! each by one step of Adam. By the logit z_k: d(-log pi_a)/dz_k = pi_k - [k = a], dH/dz_k = -pi_k (log pi_k + H).
+//! each by one step of Adam (or SGD). By the logit z_k: d(-log pi_a)/dz_k = pi_k - [k = a], dH/dz_k = -pi_k (log pi_k + H).
 
 use super::adam::Adam;
 use super::features::FEATURES;
 use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
+use super::network::Network;
+use super::optimiser::{Optimiser, OptimiserName};
 use super::settings::{self, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -36,9 +38,11 @@ const PLACEMENTS: usize = Placement::ALL.len();
 pub struct Config {
     /// Units of each hidden layer, in the actor and in the critic.
     pub hidden: Vec<usize>,
-    /// Step size of Adam for the actor.
+    /// What moves the weights of both networks.
+    pub optimiser: OptimiserName,
+    /// Step size of the optimiser for the actor.
     pub actor_rate: f64,
-    /// Step size of Adam for the critic.
+    /// Step size of the optimiser for the critic.
     pub critic_rate: f64,
     /// Decay of Adam's mean of gradients.
     pub beta1: f64,
@@ -54,6 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             hidden: vec![64; 2],
+            optimiser: OptimiserName::Adam,
             actor_rate: 2e-3,
             critic_rate: 1e-3,
             beta1: 0.9,
@@ -97,16 +102,27 @@ impl Config {
 
 /// An actor, a critic and what they need to act and learn.
 #[derive(Clone, Debug)]
-pub struct ActorCritic {
+pub struct ActorCritic<N = Mlp> {
     config: Config,
     memory: Memory,
-    actor: Mlp,
-    critic: Mlp,
+    actor: N,
+    critic: N,
 }
 
 impl ActorCritic {
-    /// A fresh learner.
+    /// A fresh learner of the native engine.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        Self::with(config, seed, Ok)
+    }
+}
+
+impl<N: Network> ActorCritic<N> {
+    /// A fresh learner of another engine, which `engine` takes the untrained networks to.
+    pub(crate) fn with(
+        config: Config,
+        seed: u64,
+        engine: impl Fn(Mlp) -> Result<N, LearnError>,
+    ) -> Result<Self, LearnError> {
         config.check()?;
         let mut memory = Memory::new(seed);
         let adam = Adam {
@@ -116,16 +132,17 @@ impl ActorCritic {
         };
         let mut network = |outputs, rate| {
             let sizes = settings::sizes(&config.hidden, outputs);
-            Mlp::new(
+            let optimiser = Optimiser::new(config.optimiser, adam.with_rate(rate));
+            engine(Mlp::new(
                 &sizes,
                 Activation::Tanh,
                 1.0,
-                adam.with_rate(rate),
+                optimiser,
                 &mut memory.rng,
-            )
+            ))
         };
-        let actor = network(PLACEMENTS, config.actor_rate);
-        let critic = network(1, config.critic_rate);
+        let actor = network(PLACEMENTS, config.actor_rate)?;
+        let critic = network(1, config.critic_rate)?;
         Ok(Self {
             config,
             memory,
@@ -135,26 +152,31 @@ impl ActorCritic {
     }
 
     /// The actor and the critic, to look at.
-    pub fn networks(&self) -> [&Mlp; 2] {
+    pub fn networks(&self) -> [&N; 2] {
         [&self.actor, &self.critic]
     }
 
     /// delta = r + gamma V(s') - V(s), leaving V(s) as the critic's last forward pass.
-    fn td_error(&mut self, before: &[f32; FEATURES], reward: f32, after: &[f32; FEATURES]) -> f32 {
+    fn td_error(
+        &mut self,
+        before: &[f32; FEATURES],
+        reward: f32,
+        after: &[f32; FEATURES],
+    ) -> Result<f32, LearnError> {
         let gamma = self.config.gamma as f32;
         let future = if gamma == 0.0 {
             0.0
         } else {
-            gamma * self.critic.forward(after)[0]
+            gamma * self.critic.forward(after)?[0]
         };
-        reward + future - self.critic.forward(before)[0]
+        Ok(reward + future - self.critic.forward(before)?[0])
     }
 }
 
-impl Learner for ActorCritic {
+impl<N: Network> Learner for ActorCritic<N> {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         let features = self.memory.features(state)?;
-        let logits = self.actor.forward(&features);
+        let logits = self.actor.forward(&features)?;
         let likeliest = best(logits);
         let policy = softmax(logits);
         let placement = draw(&policy, self.memory.rng.random());
@@ -166,7 +188,7 @@ impl Learner for ActorCritic {
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
         let features = self.memory.features(state)?;
-        Ok(best(self.actor.forward(&features)))
+        Ok(best(self.actor.forward(&features)?))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -177,11 +199,11 @@ impl Learner for ActorCritic {
         } = self.memory.observe(transition)?;
         let states = &self.memory.states;
         let (before, after) = (states.apply_f32(&before), states.apply_f32(&after));
-        let delta = self.td_error(&before, reward, &after);
-        self.critic.descend(&[-delta]);
-        let policy = softmax(self.actor.forward(&before));
+        let delta = self.td_error(&before, reward, &after)?;
+        self.critic.descend(&[-delta])?;
+        let policy = softmax(self.actor.forward(&before)?);
         let gradient = policy_gradient(&policy, transition.placement, delta, self.config.entropy as f32);
-        self.actor.descend(&gradient);
+        self.actor.descend(&gradient)?;
         self.memory.updated(delta);
         Ok(())
     }
@@ -214,6 +236,7 @@ impl Learner for ActorCritic {
     fn describe(&self) -> Description {
         let parameters = self.actor.parameters() + self.critic.parameters();
         Description::new(NAME, variant(&self.config.hidden), parameters, &self.config)
+            .of_engine(self.actor.engine())
     }
 }
 
@@ -254,103 +277,4 @@ pub(super) fn policy_gradient(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::environment::tasks;
-    use super::super::features::{self, RewardNormaliser, StateNormaliser};
-    use super::super::reference::Reference;
-    use super::*;
-
-    fn softmax64(logits: &[f64]) -> Vec<f64> {
-        let sum: f64 = logits.iter().map(|z| z.exp()).sum();
-        logits.iter().map(|z| z.exp() / sum).collect()
-    }
-
-    /// -log pi(a) delta - entropy H(pi), as written.
-    fn loss(logits: &[f64], action: usize, delta: f64, weight: f64) -> f64 {
-        let p = softmax64(logits);
-        let entropy = -p.iter().map(|p| p * p.ln()).sum::<f64>();
-        -p[action].ln() * delta - weight * entropy
-    }
-
-    /// Central differences of [`loss`].
-    fn slope(logits: &[f64], action: usize, delta: f64, weight: f64) -> Vec<f64> {
-        let moved = |k: usize, by: f64| {
-            let mut logits = logits.to_vec();
-            logits[k] += by;
-            loss(&logits, action, delta, weight)
-        };
-        (0..logits.len())
-            .map(|k| (moved(k, 1e-5) - moved(k, -1e-5)) / 2e-5)
-            .collect()
-    }
-
-    #[test]
-    fn the_policy_gradient_is_the_slope_of_the_loss() {
-        for logits in [[0.0, 0.0, 0.0], [1.0, -2.0, 0.5], [6.0, -6.0, 0.0]] {
-            for (action, delta) in [(Placement::Local, 1.5), (Placement::Cloud, -0.7)] {
-                let policy = softmax(&logits.map(|z: f64| z as f32));
-                let fast = policy_gradient(&policy, action, delta as f32, 0.1);
-                for (fast, exact) in fast.iter().zip(slope(&logits, action as usize, delta, 0.1)) {
-                    assert!((f64::from(*fast) - exact).abs() < 1e-5, "{fast} {exact}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn many_updates_agree_with_the_f64_reference() {
-        for gamma in [0.0, 0.9] {
-            let config = Config {
-                hidden: vec![12, 20],
-                gamma,
-                ..Config::default()
-            };
-            let mut ac = ActorCritic::new(config.clone(), 3).unwrap();
-            let net = |prefix, outputs, rate| {
-                let (sizes, adam) = ([5, 12, 20, outputs], Adam::default().with_rate(rate));
-                Reference::from_checkpoint(&ac.save(), prefix, &sizes, Activation::Tanh, adam)
-            };
-            let mut actor = net("actor", 3, config.actor_rate);
-            let mut critic = net("critic", 1, config.critic_rate);
-            let (mut states, mut rewards) = (StateNormaliser::default(), RewardNormaliser::default());
-            let all = tasks(300, 4);
-            for (i, pair) in all.windows(2).enumerate() {
-                let placement = Placement::ALL[i * 7 % 3];
-                let reward = pair[0].rewards[placement as usize];
-                let (state, next_state) = (pair[0].state, pair[1].state);
-                ac.learn(&Transition {
-                    state,
-                    placement,
-                    reward,
-                    next_state,
-                })
-                .unwrap();
-
-                let (s, s2) = (
-                    features::raw(&state).unwrap(),
-                    features::raw(&next_state).unwrap(),
-                );
-                states.observe(&s);
-                let (s, s2) = (states.apply(&s), states.apply(&s2));
-                let delta = rewards.observe(reward) + gamma * critic.forward(&s2)[0] - critic.forward(&s)[0];
-                critic.descend(&s, &[-delta]);
-                let gradient = slope(&actor.forward(&s), placement as usize, delta, config.entropy);
-                actor.descend(&s, &gradient);
-            }
-            let (a, c) = (
-                actor.distance(&ac.save(), "actor"),
-                critic.distance(&ac.save(), "critic"),
-            );
-            assert!(a < 1e-3 && c < 1e-3, "gamma {gamma}: {a} {c}");
-        }
-    }
-
-    #[test]
-    fn draws_follow_the_policy() {
-        let policy = [0.2, 0.0, 0.8];
-        assert_eq!(draw(&policy, 0.0), Placement::Local);
-        assert_eq!(draw(&policy, 0.21), Placement::Cloud);
-        assert_eq!(draw(&[0.3, 0.3, 0.399], 0.999_999), Placement::Cloud);
-    }
-}
+mod tests;

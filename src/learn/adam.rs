@@ -71,7 +71,7 @@ pub(crate) struct Step {
     epsilon: f32,
 }
 
-/// Weights with their running moments.
+/// Weights with their running moments; without Adam these are empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     pub value: Vec<Lane>,
@@ -81,12 +81,21 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// `lanes` lanes of zeros.
-    pub fn zeros(lanes: usize) -> Self {
-        let zeros = vec![Lane::ZERO; lanes];
+    pub fn zeros(lanes: usize, has_moments: bool) -> Self {
+        let moments = if has_moments { lanes } else { 0 };
         Self {
-            value: zeros.clone(),
-            mean: zeros.clone(),
-            square: zeros,
+            value: vec![Lane::ZERO; lanes],
+            mean: vec![Lane::ZERO; moments],
+            square: vec![Lane::ZERO; moments],
+        }
+    }
+
+    /// The same weights without moments.
+    pub fn frozen(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            mean: Vec::new(),
+            square: Vec::new(),
         }
     }
 }
@@ -192,7 +201,7 @@ mod tests {
 
     #[test]
     fn processors_without_fused_multiply_add_get_the_same_to_rounding() {
-        let mut fast = Weights::zeros(12);
+        let mut fast = Weights::zeros(12, true);
         fast.value
             .iter_mut()
             .enumerate()

@@ -5,7 +5,7 @@
 //! hold all that the sensor sees meanwhile, the idle board included, as the joules of a run do.
 
 use super::environment::transitions;
-use super::{Cost, LearnError, LearnerName, Settings, Transition, build};
+use super::{Cost, Engine, LearnError, Learner, LearnerName, Settings, Transition};
 use hwmeter_hw::combine::Terms;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::Repeated;
@@ -22,7 +22,7 @@ const WARM_UP: usize = 200;
 /// Blocks of calls whose energy is measured; their scatter is the uncertainty's larger part.
 const BLOCKS: usize = 4;
 
-/// What one learner costs; joules are absent where no sample came.
+/// What one learner costs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The learner.
@@ -41,49 +41,40 @@ pub struct Row {
     pub update_median_s: f64,
     /// 99th percentile of it.
     pub update_p99_s: f64,
-    /// Joules of a decision.
-    pub decide_j: Option<f64>,
-    /// Standard uncertainty of it.
-    pub decide_u_j: Option<f64>,
-    /// Joules of an update.
-    pub update_j: Option<f64>,
-    /// Standard uncertainty of it.
-    pub update_u_j: Option<f64>,
+    /// Joules of both.
+    #[serde(flatten)]
+    pub joules: CallJoules,
     /// Measured, modelled or simulated.
     pub kind: &'static str,
 }
 
+/// Joules of one decision and of one update; absent where no sample came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct CallJoules {
+    /// Of a decision.
+    pub decide_j: Option<f64>,
+    /// Standard uncertainty of it.
+    pub decide_u_j: Option<f64>,
+    /// Of an update.
+    pub update_j: Option<f64>,
+    /// Standard uncertainty of it.
+    pub update_u_j: Option<f64>,
+}
+
 /// Measures one learner; each of its blocks takes `block`.
 pub fn measure(
+    engine: Engine,
     name: LearnerName,
     settings: &Settings,
     seed: u64,
     meter: &Meter,
     block: Duration,
 ) -> Result<Row, LearnError> {
-    let all = transitions(500, seed);
-    let mut learner = build(name, seed, settings)?;
-    let cost = |t: &Transition| Cost {
-        energy_j: -t.reward,
-        latency_s: 0.5 * t.state.deadline_s,
-        in_time: true,
-    };
-    for transition in all.iter().cycle().take(WARM_UP) {
-        learner.learn_with_cost(transition, &cost(transition))?;
-    }
-    let mut next = all.iter().cycle();
-    let mut decide = || match next.next() {
-        Some(transition) => learner.decide(black_box(&transition.state)).map(drop),
-        None => Ok(()),
-    };
-    let (decide_s, decide_j) = (times(&mut decide)?, joules(&mut decide, meter, block)?);
-    let mut next = all.iter().cycle();
-    let mut update = || match next.next() {
-        Some(transition) => learner.learn_with_cost(black_box(transition), &cost(transition)),
-        None => Ok(()),
-    };
-    let (update_s, update_j) = (times(&mut update)?, joules(&mut update, meter, block)?);
-    let description = learner.describe();
+    let mut subject = Subject::new(engine, name, settings, seed)?;
+    let decide_s = times(&mut subject, Subject::decide)?;
+    let update_s = times(&mut subject, Subject::update)?;
+    let joules = subject.joules(meter, block)?;
+    let description = subject.learner.describe();
     Ok(Row {
         name: name.to_string(),
         variant: description.variant,
@@ -93,20 +84,84 @@ pub fn measure(
         decide_p99_s: quantile(&decide_s, 0.99),
         update_median_s: quantile(&update_s, 0.5),
         update_p99_s: quantile(&update_s, 0.99),
-        decide_j: decide_j.map(|r| r.mean.0),
-        decide_u_j: decide_j.and_then(|r| r.uncertainty).map(|u| u.0),
-        update_j: update_j.map(|r| r.mean.0),
-        update_u_j: update_j.and_then(|r| r.uncertainty).map(|u| u.0),
+        joules,
         kind: meter.info().kind.as_str(),
     })
 }
 
+/// The joules alone.
+pub fn joules(
+    engine: Engine,
+    name: LearnerName,
+    settings: &Settings,
+    seed: u64,
+    meter: &Meter,
+    block: Duration,
+) -> Result<CallJoules, LearnError> {
+    Subject::new(engine, name, settings, seed)?.joules(meter, block)
+}
+
+/// A learner that is warm, and what it meets in turn.
+struct Subject {
+    learner: Box<dyn Learner>,
+    transitions: Vec<Transition>,
+    next: usize,
+}
+
+/// A decision or an update.
+type Call = fn(&mut Subject) -> Result<(), LearnError>;
+
+impl Subject {
+    fn new(engine: Engine, name: LearnerName, settings: &Settings, seed: u64) -> Result<Self, LearnError> {
+        let mut subject = Self {
+            learner: engine.build(name, seed, settings)?,
+            transitions: transitions(500, seed),
+            next: 0,
+        };
+        for _ in 0..WARM_UP {
+            subject.update()?;
+        }
+        Ok(subject)
+    }
+
+    fn next(&mut self) -> Transition {
+        self.next = (self.next + 1) % self.transitions.len();
+        self.transitions[self.next]
+    }
+
+    fn decide(&mut self) -> Result<(), LearnError> {
+        let state = black_box(self.next().state);
+        self.learner.decide(&state).map(drop)
+    }
+
+    fn update(&mut self) -> Result<(), LearnError> {
+        let transition = black_box(self.next());
+        let cost = Cost {
+            energy_j: -transition.reward,
+            latency_s: 0.5 * transition.state.deadline_s,
+            in_time: true,
+        };
+        self.learner.learn_with_cost(&transition, &cost)
+    }
+
+    fn joules(&mut self, meter: &Meter, block: Duration) -> Result<CallJoules, LearnError> {
+        let decide = joules_of(self, Self::decide, meter, block)?;
+        let update = joules_of(self, Self::update, meter, block)?;
+        Ok(CallJoules {
+            decide_j: decide.map(|r| r.mean.0),
+            decide_u_j: decide.and_then(|r| r.uncertainty).map(|u| u.0),
+            update_j: update.map(|r| r.mean.0),
+            update_u_j: update.and_then(|r| r.uncertainty).map(|u| u.0),
+        })
+    }
+}
+
 /// Seconds of single calls, sorted.
-fn times(call: &mut dyn FnMut() -> Result<(), LearnError>) -> Result<Vec<f64>, LearnError> {
+fn times(subject: &mut Subject, call: Call) -> Result<Vec<f64>, LearnError> {
     let (mut times, all) = (Vec::with_capacity(TIMED_CALLS), Instant::now());
     while times.len() < TIMED_CALLS && all.elapsed() < TIMED {
         let began = Instant::now();
-        call()?;
+        call(subject)?;
         times.push(began.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
@@ -114,8 +169,9 @@ fn times(call: &mut dyn FnMut() -> Result<(), LearnError>) -> Result<Vec<f64>, L
 }
 
 /// Joules of one call, by blocks of them; `None` where a block has no energy.
-fn joules(
-    call: &mut dyn FnMut() -> Result<(), LearnError>,
+fn joules_of(
+    subject: &mut Subject,
+    call: Call,
     meter: &Meter,
     block: Duration,
 ) -> Result<Option<Repeated>, LearnError> {
@@ -125,7 +181,7 @@ fn joules(
         let mut calls = 0.0;
         while began.elapsed() < block {
             for _ in 0..16 {
-                call()?;
+                call(subject)?;
             }
             calls += 16.0;
         }

@@ -4,14 +4,17 @@
 //! version, the learner, its variant, seed, settings, number of updates and the state of its generator. The
 //! same learner in the same state always gives the same bytes.
 
+mod values;
+
 use super::error::LearnError;
 use super::random::{Rng, RngState};
 use super::{LearnerName, Settings};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
+use values::Values;
 
 /// The format this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
@@ -49,12 +52,6 @@ pub struct Header {
 struct Tensor {
     shape: Vec<usize>,
     values: Values,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Values {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
 }
 
 impl Checkpoint {
@@ -286,33 +283,9 @@ fn parse_header(json: &str) -> Result<Header, String> {
     let Format { format } = serde_json::from_str(json).map_err(damaged)?;
     if format != FORMAT {
         return Err(format!(
-            "it has format {format}, this version reads format {FORMAT}"
+            "it has format {format}, this version reads format {FORMAT}; use the version of hwmeter that wrote it, or \
+             train a new learner"
         ));
     }
     serde_json::from_str(json).map_err(damaged)
-}
-
-impl Values {
-    fn dtype(&self) -> Dtype {
-        match self {
-            Self::F32(_) => Dtype::F32,
-            Self::F64(_) => Dtype::F64,
-        }
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        match self {
-            Self::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::F64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
-    }
-
-    fn from_bytes(dtype: Dtype, bytes: &[u8]) -> Option<Self> {
-        let (fours, eights) = (bytes.as_chunks().0, bytes.as_chunks().0);
-        match dtype {
-            Dtype::F32 => Some(Self::F32(fours.iter().map(|b| f32::from_le_bytes(*b)).collect())),
-            Dtype::F64 => Some(Self::F64(eights.iter().map(|b| f64::from_le_bytes(*b)).collect())),
-            _ => None,
-        }
-    }
 }

@@ -3,16 +3,21 @@
 //! Every learner meets the same runs of [`environment`]: run `i` is drawn from seed `seed + i`, and a learner's
 //! draws from that seed too. Intervals are those of the mean over runs, by Student's t.
 
+use super::bench::{self, CallJoules};
 use super::environment::{self, Score, ToyTask};
-use super::{LearnError, Learner, LearnerName, Settings, build};
+use super::{Engine, LearnError, Learner, LearnerName, Settings};
+use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// What does their arithmetic.
+    pub engine: Engine,
     /// The learners.
     pub learners: Vec<LearnerName>,
     /// Their settings.
@@ -50,6 +55,11 @@ pub struct Row {
     pub decide_s: Option<f64>,
     /// Median seconds of an update; absent for the oracle.
     pub update_s: Option<f64>,
+    /// Joules of both; absent for the oracle, and where none were measured.
+    #[serde(flatten)]
+    pub joules: CallJoules,
+    /// Whether those joules are measured, modelled or simulated.
+    pub kind: Option<&'static str>,
 }
 
 impl Comparison {
@@ -61,7 +71,7 @@ impl Comparison {
             .flat_map(|name| (0..self.runs).map(move |run| (*name, run)))
             .collect();
         let scores = parallel(&jobs, |(name, run)| {
-            let mut learner = build(*name, seeds[*run], &self.settings)?;
+            let mut learner = self.engine.build(*name, seeds[*run], &self.settings)?;
             environment::run(&mut *learner, &runs[*run])
         });
         let scores: Vec<Score> = scores.into_iter().collect::<Result<_, _>>()?;
@@ -73,6 +83,19 @@ impl Comparison {
             rows.insert(0, Row::oracle(first));
         }
         Ok(rows)
+    }
+
+    /// Measures the joules of each learner's decisions and updates, one learner after the other, into its row.
+    pub fn measure_joules(&self, rows: &mut [Row], meter: &Meter, block: Duration) -> Result<(), LearnError> {
+        for name in &self.learners {
+            let label = name.to_string();
+            let joules = bench::joules(self.engine, *name, &self.settings, self.seed, meter, block)?;
+            for row in rows.iter_mut().filter(|row| row.name == label) {
+                row.joules = joules;
+                row.kind = Some(meter.info().kind.as_str());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +126,8 @@ impl Row {
             gap_closed_ci95,
             decide_s: time(|s| s.decide_s),
             update_s: time(|s| s.update_s),
+            joules: CallJoules::default(),
+            kind: None,
         }
     }
 
@@ -166,6 +191,7 @@ mod tests {
     #[test]
     fn learners_with_their_defaults_meet_the_demands() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: LearnerName::value_variants().to_vec(),
             settings: Settings::default(),
             seed: 50,
@@ -178,7 +204,7 @@ mod tests {
         let deep = ["ac", "dqn", "stream-q", "stream-ac"].map(|name| row(name).gap_closed);
         assert!(deep.into_iter().fold(f64::MIN, f64::max) > 0.75, "{deep:?}");
         assert!(row("ac").gap_closed > 0.25, "{:?}", row("ac"));
-        let fixed = ["local", "mec", "cloud"].map(|name| row(name).mean_reward);
+        let fixed = ["local", "mec", "cloud", "random"].map(|name| row(name).mean_reward);
         let best_fixed = fixed.into_iter().fold(f64::MIN, f64::max);
         for name in [
             "ac",
@@ -200,6 +226,7 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_the_threads() {
         let comparison = Comparison {
+            engine: Engine::Native,
             learners: vec![LearnerName::Linucb, LearnerName::Random],
             settings: Settings::default(),
             seed: 1,

@@ -26,7 +26,7 @@ pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
         None => Table::new(),
     };
     for set in sets {
-        let one = parse(set).map_err(|error| {
+        let one = parse(&quoted(set)).map_err(|error| {
             let reason = error.message().trim().to_owned();
             anyhow!(
                 "bad --set {set}: {reason}; write LEARNER.KEY=VALUE with a key that `hwmeter learners` lists"
@@ -35,6 +35,16 @@ pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
         merge(&mut table, one);
     }
     Ok(table.try_into()?)
+}
+
+/// `KEY=VALUE` as TOML: a value that is none is a string that lacks its quotes, as a shell leaves it (JSON quotes as TOML does).
+fn quoted(set: &str) -> String {
+    match set.split_once('=') {
+        Some((key, value)) if toml::from_str::<Table>(set).is_err() => {
+            format!("{key}={}", serde_json::Value::from(value.trim()))
+        }
+        _ => set.to_owned(),
+    }
 }
 
 /// The text as a table, which is right as settings too; only the text knows about lines.
@@ -58,6 +68,7 @@ fn merge(table: &mut Table, more: Table) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::optimiser::OptimiserName;
     use super::*;
 
     fn from(text: &str, sets: &[&str]) -> anyhow::Result<Settings> {
@@ -83,6 +94,8 @@ mod tests {
         );
         assert_eq!(settings.d_linucb.width, 2.0);
         assert_eq!(settings.ac, Default::default());
+        let settings = read(None, &["ac.optimiser=sgd".to_owned()]).unwrap();
+        assert_eq!(settings.ac.optimiser, OptimiserName::Sgd);
         assert_eq!(read(None, &[]).unwrap(), Settings::default());
     }
 
@@ -100,7 +113,14 @@ mod tests {
                 "{error}"
             );
         }
-        for set in ["dqn.rat=1", "rate=1", "dqn.rate", "dqn.rate=x"] {
+        for set in [
+            "dqn.rat=1",
+            "rate=1",
+            "dqn.rate",
+            "dqn.rate=x",
+            "dqn.optimiser=\"",
+            "ac.optimiser=momentum",
+        ] {
             let error = format!("{:#}", from("", &[set]).unwrap_err());
             assert!(
                 error.contains(set) && error.contains("hwmeter learners"),

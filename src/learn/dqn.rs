@@ -1,14 +1,30 @@
-//! Deep Q-network, online: one update per task, no replay, no target network.
+//! Deep Q-network, online: one update per task; a target network and a small replay if asked for.
 //!
 //! The network estimates Q(s, a), one output per placement. With probability epsilon a random placement is
-//! taken, else the best. A transition (s, a, r, s') moves Q(s, a) towards r + gamma max Q(s', .) by one step of
-//! Adam on the Huber loss: the TD error is clipped, because with adaptive steps an unbounded error is what
-//! makes single-sample updates diverge (Gogianu et al., 2026).
+//! taken, else the best. From a transition (s, a, r, s'), with the reward in its running deviations:
+//!
+//! ```text
+//! delta = Q(s, a) - r - gamma max Q'(s', .)                     (the target held fixed)
+//! w     down the gradient  clip(delta, -huber, huber) dQ(s, a)/dw  by one step of Adam (or SGD)
+//! ```
+//!
+//! That is the gradient of the Huber loss, and the clipped TD error of Mnih et al. (Nature 518, 2015): the two are one.
+//! It is bounded because with adaptive steps an unbounded error is what makes single-sample updates diverge
+//! (Gogianu et al., 2026, arXiv 2605.06764).
+//!
+//! Q' is Q itself, or, with `target_every`, a network that every so many updates goes a share `target_tau` of the way
+//! to Q: 1 copies it (Mnih et al.), a small share at every update follows it softly (Lillicrap et al., 2016, arXiv
+//! 1509.02971). With `replay`, the update from the newest transition is followed by `replay_batch` more, each from one
+//! drawn from the last `replay` (Lin, Machine Learning 8, 1992; the newest always counts, as in Zhang and Sutton, 2017,
+//! arXiv 1712.01275). They are steps one by one, not a mean over a batch: at batch size 1 no gradient is ever stored.
 
 use super::adam::Adam;
-use super::features;
+use super::features::{self, FEATURES};
 use super::memory::{Memory, Observed, highest};
 use super::mlp::{Activation, Mlp};
+use super::network::Network;
+use super::optimiser::{Optimiser, OptimiserName};
+use super::replay::{Experience, Replay};
 use super::settings::{self, falling, variant};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -17,6 +33,12 @@ use super::{
 use serde::{Deserialize, Serialize};
 
 const NAME: LearnerName = LearnerName::Dqn;
+
+/// Features before normalisation.
+type Raw = [f64; FEATURES];
+
+/// Most transitions kept: a small replay, not a data base (96 bytes each).
+const MAX_REPLAY: u64 = 100_000;
 
 /// The settings of [`Dqn`].
 ///
@@ -30,7 +52,9 @@ const NAME: LearnerName = LearnerName::Dqn;
 pub struct Config {
     /// Units of each hidden layer.
     pub hidden: Vec<usize>,
-    /// Step size of Adam.
+    /// What moves the weights.
+    pub optimiser: OptimiserName,
+    /// Step size of the optimiser.
     pub rate: f64,
     /// Decay of Adam's mean of gradients.
     pub beta1: f64,
@@ -44,14 +68,24 @@ pub struct Config {
     pub epsilon_end: f64,
     /// Updates over which epsilon falls from start to end, in a straight line.
     pub epsilon_tasks: u64,
-    /// Where the Huber loss turns from square to straight, in deviations of the reward.
+    /// Where the Huber loss turns from square to straight, in deviations of the reward: the TD error is clipped there.
+    /// 1e6 leaves every error as it is, so that the loss may explode.
     pub huber: f64,
+    /// Updates between two moves of the target network; 0: there is none.
+    pub target_every: u64,
+    /// Share of the way to the network that the target network moves, above 0 to 1.
+    pub target_tau: f64,
+    /// Transitions that are kept to be learned from again; 0: none.
+    pub replay: u64,
+    /// Updates from kept transitions after each new one; without `replay` not looked at.
+    pub replay_batch: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             hidden: vec![256; 4],
+            optimiser: OptimiserName::Adam,
             rate: 1e-4,
             beta1: 0.9,
             beta2: 0.999,
@@ -60,6 +94,10 @@ impl Default for Config {
             epsilon_end: 0.01,
             epsilon_tasks: 100,
             huber: 1.0,
+            target_every: 0,
+            target_tau: 1.0,
+            replay: 0,
+            replay_batch: 4,
         }
     }
 }
@@ -77,6 +115,10 @@ impl Config {
         ] {
             check.below_one(name, share)?;
         }
+        check.positive("target_tau", self.target_tau)?;
+        check.share("target_tau", self.target_tau)?;
+        check.at_most("replay", self.replay, MAX_REPLAY)?;
+        check.at_most("replay_batch", self.replay_batch, MAX_REPLAY)?;
         check.share("epsilon_start", self.epsilon_start)?;
         check.share("epsilon_end", self.epsilon_end)
     }
@@ -84,15 +126,28 @@ impl Config {
 
 /// A Q-network and what it needs to act and learn.
 #[derive(Clone, Debug)]
-pub struct Dqn {
+pub struct Dqn<N = Mlp> {
     config: Config,
     memory: Memory,
-    network: Mlp,
+    network: N,
+    target: Option<N>,
+    replay: Option<Replay>,
 }
 
 impl Dqn {
-    /// A fresh learner.
+    /// A fresh learner of the native engine.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
+        Self::with(config, seed, Ok)
+    }
+}
+
+impl<N: Network> Dqn<N> {
+    /// A fresh learner of another engine, which `engine` takes the untrained network to.
+    pub(crate) fn with(
+        config: Config,
+        seed: u64,
+        engine: impl Fn(Mlp) -> Result<N, LearnError>,
+    ) -> Result<Self, LearnError> {
         config.check()?;
         let mut memory = Memory::new(seed);
         let adam = Adam {
@@ -102,8 +157,12 @@ impl Dqn {
             ..Adam::default()
         };
         let sizes = settings::sizes(&config.hidden, Placement::ALL.len());
-        let network = Mlp::new(&sizes, Activation::Relu, 1.0, adam, &mut memory.rng);
+        let optimiser = Optimiser::new(config.optimiser, adam);
+        let native = Mlp::new(&sizes, Activation::Relu, 1.0, optimiser, &mut memory.rng);
+        let network = engine(native)?;
         Ok(Self {
+            target: (config.target_every > 0).then(|| network.frozen()),
+            replay: (config.replay > 0).then(|| Replay::new(config.replay as usize)),
             config,
             memory,
             network,
@@ -111,7 +170,7 @@ impl Dqn {
     }
 
     /// The network, to look at.
-    pub fn network(&self) -> &Mlp {
+    pub fn network(&self) -> &N {
         &self.network
     }
 
@@ -125,16 +184,67 @@ impl Dqn {
         )
     }
 
+    /// One step from a transition of raw features, the reward in deviations; returns the TD error before it.
+    fn update(
+        &mut self,
+        before: &Raw,
+        placement: Placement,
+        reward: f32,
+        after: &Raw,
+    ) -> Result<f32, LearnError> {
+        let target = reward + self.future(after)?;
+        let action = placement as usize;
+        let values = self.network.forward(&self.memory.states.apply_f32(before))?;
+        let error = values[action] - target;
+        let huber = self.config.huber as f32;
+        let mut gradient = [0.0; Placement::ALL.len()];
+        gradient[action] = error.clamp(-huber, huber);
+        self.network.descend(&gradient)?;
+        Ok(error)
+    }
+
     /// gamma times the value of the best placement in `raw`, before any update.
-    fn future(&mut self, raw: &[f64; features::FEATURES]) -> f32 {
+    fn future(&mut self, raw: &Raw) -> Result<f32, LearnError> {
         if self.config.gamma == 0.0 {
-            return 0.0;
+            return Ok(0.0);
         }
-        self.config.gamma as f32 * highest(self.network.forward(&self.memory.states.apply_f32(raw)))
+        let network = self.target.as_mut().unwrap_or(&mut self.network);
+        let values = network.forward(&self.memory.states.apply_f32(raw))?;
+        Ok(self.config.gamma as f32 * highest(values))
+    }
+
+    /// Keeps the newest transition and learns again from some of those kept, where there is a replay.
+    fn replay(&mut self, newest: &Transition) -> Result<(), LearnError> {
+        let Some(replay) = &mut self.replay else {
+            return Ok(());
+        };
+        let (before, reward, after) = features::check(newest)?;
+        replay.push(Experience {
+            before,
+            placement: newest.placement,
+            reward,
+            after,
+        });
+        for _ in 0..self.config.replay_batch {
+            let drawn = self.replay.as_ref().and_then(|r| r.draw(&mut self.memory.rng));
+            let Some(e) = drawn else { break };
+            let reward = self.memory.rewards.apply(e.reward) as f32;
+            self.update(&e.before, e.placement, reward, &e.after)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the target network follow when it is its turn.
+    fn move_target(&mut self) -> Result<(), LearnError> {
+        let due = self.memory.updates.checked_rem(self.config.target_every) == Some(0);
+        match self.target.as_mut().filter(|_| due) {
+            Some(target) => target.approach(&self.network, self.config.target_tau as f32),
+            None => Ok(()),
+        }
     }
 }
 
-impl Learner for Dqn {
+impl<N: Network> Learner for Dqn<N> {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         features::raw(state)?;
         if let Some(decision) = self.memory.explore(self.epsilon()) {
@@ -148,7 +258,7 @@ impl Learner for Dqn {
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
         let features = self.memory.features(state)?;
-        Ok(best(self.network.forward(&features)))
+        Ok(best(self.network.forward(&features)?))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -157,15 +267,10 @@ impl Learner for Dqn {
             reward,
             after,
         } = self.memory.observe(transition)?;
-        let target = reward + self.future(&after);
-        let action = transition.placement as usize;
-        let error = self.network.forward(&self.memory.states.apply_f32(&before))[action] - target;
-        let huber = self.config.huber as f32;
-        let mut gradient = [0.0; Placement::ALL.len()];
-        gradient[action] = error.clamp(-huber, huber);
-        self.network.descend(&gradient);
+        let error = self.update(&before, transition.placement, reward, &after)?;
+        self.replay(transition)?;
         self.memory.updated(error);
-        Ok(())
+        self.move_target()
     }
 
     fn last_error(&self) -> Option<f64> {
@@ -179,6 +284,12 @@ impl Learner for Dqn {
         };
         let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
         self.network.save("q", &mut checkpoint);
+        if let Some(target) = &self.target {
+            target.save("target", &mut checkpoint);
+        }
+        if let Some(replay) = &self.replay {
+            replay.save(&mut checkpoint);
+        }
         checkpoint
     }
 
@@ -186,6 +297,12 @@ impl Learner for Dqn {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
         loaded.network.load("q", checkpoint)?;
+        if let Some(target) = &mut loaded.target {
+            target.load("target", checkpoint)?;
+        }
+        if let Some(replay) = &mut loaded.replay {
+            *replay = Replay::load(self.config.replay as usize, checkpoint)?;
+        }
         loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
@@ -198,76 +315,9 @@ impl Learner for Dqn {
             self.network.parameters(),
             &self.config,
         )
+        .of_engine(self.network.engine())
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::environment::tasks;
-    use super::super::features::{RewardNormaliser, StateNormaliser};
-    use super::super::reference::Reference;
-    use super::*;
-
-    /// The update as the module's documentation has it, in f64.
-    #[test]
-    fn many_updates_agree_with_the_f64_reference() {
-        for gamma in [0.0, 0.9] {
-            let config = Config {
-                hidden: vec![24, 16],
-                gamma,
-                rate: 1e-3,
-                ..Config::default()
-            };
-            let mut dqn = Dqn::new(config.clone(), 3).unwrap();
-            let adam = Adam::default().with_rate(1e-3);
-            let sizes = [5, 24, 16, 3];
-            let mut q = Reference::from_checkpoint(&dqn.save(), "q", &sizes, Activation::Relu, adam);
-            let (mut states, mut rewards) = (StateNormaliser::default(), RewardNormaliser::default());
-            let all = tasks(300, 4);
-            for (i, pair) in all.windows(2).enumerate() {
-                let placement = Placement::ALL[i * 7 % 3];
-                let reward = pair[0].rewards[placement as usize];
-                let (state, next_state) = (pair[0].state, pair[1].state);
-                dqn.learn(&Transition {
-                    state,
-                    placement,
-                    reward,
-                    next_state,
-                })
-                .unwrap();
-
-                let (s, s2) = (
-                    features::raw(&state).unwrap(),
-                    features::raw(&next_state).unwrap(),
-                );
-                states.observe(&s);
-                let (s, s2) = (states.apply(&s), states.apply(&s2));
-                let future = q.forward(&s2).into_iter().fold(f64::MIN, f64::max);
-                let target = rewards.observe(reward) + gamma * future;
-                let error = q.forward(&s)[placement as usize] - target;
-                let mut gradient = [0.0; 3];
-                gradient[placement as usize] = error.clamp(-1.0, 1.0);
-                q.descend(&s, &gradient);
-            }
-            let distance = q.distance(&dqn.save(), "q");
-            assert!(distance < 1e-3, "gamma {gamma}: {distance}");
-        }
-    }
-
-    #[test]
-    fn epsilon_falls_in_a_straight_line_and_stays() {
-        let config = Config {
-            hidden: vec![8],
-            ..Config::default()
-        };
-        let mut dqn = Dqn::new(config, 0).unwrap();
-        let at = |dqn: &mut Dqn, updates| {
-            dqn.memory.updates = updates;
-            dqn.epsilon()
-        };
-        assert_eq!(at(&mut dqn, 0), 0.3);
-        assert!((at(&mut dqn, 50) - 0.155).abs() < 1e-12);
-        assert!((at(&mut dqn, 100) - 0.01).abs() < 1e-12 && (at(&mut dqn, u64::MAX) - 0.01).abs() < 1e-12);
-    }
-}
+mod tests;

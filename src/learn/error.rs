@@ -24,8 +24,11 @@ pub enum LearnError {
         /// What it is.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: String,
     },
+    /// The engine cannot be used, or has failed.
+    #[error(transparent)]
+    Engine(#[from] super::engine::EngineError),
     /// A checkpoint is damaged, or is of another learner or size.
     #[error("checkpoint {origin}: {what}")]
     Checkpoint {

@@ -166,6 +166,11 @@ impl RewardNormaliser {
     /// limited to +-5; 0 until two rewards differ.
     pub fn observe(&mut self, reward: f64) -> f64 {
         self.0.observe(reward);
+        self.apply(reward)
+    }
+
+    /// A reward in joules in deviations from the mean of those observed, limited to +-5; 0 until two differ.
+    pub fn apply(&self, reward: f64) -> f64 {
         self.0.normalise(reward).clamp(-LIMIT, LIMIT)
     }
 

@@ -1,14 +1,14 @@
-//! A multilayer perceptron at batch size 1, trained by Adam, without any allocation per step.
+//! A multilayer perceptron at batch size 1, without any allocation per step.
 //!
 //! A layer computes y = f(W x + b) with W stored row by row, one row per output. [`Mlp::forward`] keeps every
 //! layer's y; [`Mlp::descend`] walks back through them and updates each weight in the pass that also forms the
 //! gradient for the layer below.
 
-use super::adam::{Adam, Step, Weights, update, update_with_input_gradient};
-use super::checkpoint::Checkpoint;
-use super::error::LearnError;
+use super::adam::Weights;
+use super::optimiser::{Optimiser, Step};
 use super::random::{Rng, gaussian};
-use super::simd::{LANES, Lane, affine, lanes, pack, tanh, unpack};
+use super::simd::{LANES, Lane, affine, flat, flat_mut, lanes, pack, tanh, unpack};
+use multiversion::multiversion;
 
 /// What hidden units do with their sum. The last layer is always linear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Activation {
 pub struct Mlp {
     layers: Vec<Layer>,
     hidden: Activation,
-    adam: Adam,
+    optimiser: Optimiser,
     steps: u64,
     input: Vec<Lane>,
     output: Vec<f32>,
@@ -48,7 +48,13 @@ impl Mlp {
     ///
     /// # Panics
     /// With fewer than two sizes, or one that is zero.
-    pub fn new(sizes: &[usize], hidden: Activation, last_scale: f64, adam: Adam, rng: &mut Rng) -> Self {
+    pub fn new(
+        sizes: &[usize],
+        hidden: Activation,
+        last_scale: f64,
+        optimiser: impl Into<Optimiser>,
+        rng: &mut Rng,
+    ) -> Self {
         assert!(
             sizes.len() >= 2 && !sizes.contains(&0),
             "a network needs inputs and outputs, not {sizes:?}"
@@ -57,6 +63,7 @@ impl Mlp {
             Activation::Relu => 2.0,
             Activation::Tanh => 1.0,
         };
+        let optimiser = optimiser.into();
         let last = sizes.len() - 2;
         let layers = sizes.windows(2).enumerate().map(|(i, pair)| {
             let deviation = if i == last {
@@ -64,12 +71,12 @@ impl Mlp {
             } else {
                 (gain / pair[0] as f64).sqrt()
             };
-            Layer::new(pair[0], pair[1], deviation, rng)
+            Layer::new(pair[0], pair[1], deviation, optimiser.has_moments(), rng)
         });
         Self {
             layers: layers.collect(),
             hidden,
-            adam,
+            optimiser,
             steps: 0,
             input: vec![Lane::ZERO; lanes(sizes[0])],
             output: vec![0.0; sizes[sizes.len() - 1]],
@@ -96,14 +103,14 @@ impl Mlp {
         &self.output
     }
 
-    /// One step of Adam down the loss whose gradient by the outputs of the last [`Mlp::forward`] is `gradient`.
+    /// One step down the loss whose gradient by the outputs of the last [`Mlp::forward`] is `gradient`.
     ///
     /// # Panics
     /// When `gradient` is not as long as the network's output.
     pub fn descend(&mut self, gradient: &[f32]) {
         assert_eq!(gradient.len(), self.output.len(), "one slope per output");
         self.steps += 1;
-        let step = self.adam.step(self.steps);
+        let step = self.optimiser.step(self.steps);
         if let Some(layer) = self.layers.last_mut() {
             pack(gradient, &mut layer.delta);
         }
@@ -111,19 +118,36 @@ impl Mlp {
             let (below, above) = self.layers.split_at_mut(i);
             let (below, layer) = (&mut below[i - 1], &mut above[0]);
             below.delta.fill(Lane::ZERO);
-            update_with_input_gradient(
-                &mut layer.weights,
-                &layer.delta,
-                &below.y,
-                &mut below.delta,
-                &step,
-            );
+            let dx = &mut below.delta;
+            step.update_with_input_gradient(&mut layer.weights, &layer.delta, &below.y, dx);
             layer.update_bias(&step);
             through_activation(self.hidden, &below.y, &mut below.delta);
         }
         let first = &mut self.layers[0];
-        update(&mut first.weights, &first.delta, &self.input, &step);
+        step.update(&mut first.weights, &first.delta, &self.input);
         first.update_bias(&step);
+    }
+
+    /// A copy without moments, which is not trained but follows by [`Mlp::approach`].
+    pub fn frozen(&self) -> Self {
+        let layers = self.layers.iter().map(|layer| Layer {
+            weights: layer.weights.frozen(),
+            bias: layer.bias.frozen(),
+            ..layer.clone()
+        });
+        Self {
+            layers: layers.collect(),
+            optimiser: Optimiser::Sgd { rate: 0.0 },
+            ..self.clone()
+        }
+    }
+
+    /// Moves every weight a share `tau` of the way to that of `other`, a network of the same sizes; 1 copies it.
+    pub fn approach(&mut self, other: &Self, tau: f32) {
+        for (layer, other) in self.layers.iter_mut().zip(&other.layers) {
+            approach(&mut layer.weights.value, &other.weights.value, tau);
+            approach(&mut layer.bias.value, &other.bias.value, tau);
+        }
     }
 
     /// How many weights and biases there are, padding left out.
@@ -153,46 +177,17 @@ impl Mlp {
         (count(|l| &l.y), count(|l| &l.delta))
     }
 
-    /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped
-    /// (outputs, inputs) as PyTorch has them.
-    pub(crate) fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
-        for (i, layer) in self.layers.iter().enumerate() {
-            for (name, shape, lanes) in layer.tensors() {
-                let mut values = vec![0.0; shape.iter().product()];
-                let (width, stride) = widths(&shape);
-                for (row, padded) in values.chunks_mut(width).zip(lanes.chunks(stride)) {
-                    unpack(padded, row);
-                }
-                checkpoint.put_f32(&format!("{prefix}.{i}.{name}"), &shape, values);
-            }
-        }
-        checkpoint.put_count(&format!("{prefix}.steps"), self.steps);
-    }
-
-    /// Takes back what [`Mlp::save`] put there; after an error the network is half-loaded, so load into a copy.
-    pub(crate) fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            for (name, shape, lanes) in layer.tensors_mut() {
-                let name = format!("{prefix}.{i}.{name}");
-                let values = checkpoint.f32s(&name, &shape)?;
-                if name.ends_with(".square") && values.iter().any(|v| *v < 0.0) {
-                    return Err(checkpoint.error(format!("{name} holds a negative mean of squares")));
-                }
-                let (width, stride) = widths(&shape);
-                for (row, padded) in values.chunks(width).zip(lanes.chunks_mut(stride)) {
-                    pack(row, padded);
-                }
-            }
-        }
-        self.steps = checkpoint.count(&format!("{prefix}.steps"))?;
-        Ok(())
+    /// What hidden units do, and the optimiser.
+    #[cfg(feature = "torch")]
+    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
+        (self.hidden, self.optimiser)
     }
 }
 
 impl Layer {
-    fn new(inputs: usize, outputs: usize, deviation: f64, rng: &mut Rng) -> Self {
+    fn new(inputs: usize, outputs: usize, deviation: f64, has_moments: bool, rng: &mut Rng) -> Self {
         let stride = lanes(inputs);
-        let mut weights = Weights::zeros(stride * outputs);
+        let mut weights = Weights::zeros(stride * outputs, has_moments);
         for row in weights.value.chunks_exact_mut(stride) {
             let values: Vec<f32> = (0..inputs).map(|_| (deviation * gaussian(rng)) as f32).collect();
             pack(&values, row);
@@ -203,7 +198,7 @@ impl Layer {
             inputs,
             outputs,
             weights,
-            bias: Weights::zeros(width),
+            bias: Weights::zeros(width, has_moments),
             y: zeros.clone(),
             delta: zeros,
         }
@@ -211,40 +206,20 @@ impl Layer {
 
     /// A bias is a weight on a constant input of 1, so as a one-row matrix it has the gradient 1 * delta.
     fn update_bias(&mut self, step: &Step) {
-        update(&mut self.bias, &[Lane([1.0; LANES])], &self.delta, step);
-    }
-
-    fn tensors(&self) -> [(&'static str, Vec<usize>, &[Lane]); 6] {
-        let (matrix, vector) = (vec![self.outputs, self.inputs], vec![self.outputs]);
-        let (w, b) = (&self.weights, &self.bias);
-        [
-            ("weight", matrix.clone(), &w.value),
-            ("weight.mean", matrix.clone(), &w.mean),
-            ("weight.square", matrix, &w.square),
-            ("bias", vector.clone(), &b.value),
-            ("bias.mean", vector.clone(), &b.mean),
-            ("bias.square", vector, &b.square),
-        ]
-    }
-
-    fn tensors_mut(&mut self) -> [(&'static str, Vec<usize>, &mut [Lane]); 6] {
-        let (matrix, vector) = (vec![self.outputs, self.inputs], vec![self.outputs]);
-        let (w, b) = (&mut self.weights, &mut self.bias);
-        [
-            ("weight", matrix.clone(), &mut w.value),
-            ("weight.mean", matrix.clone(), &mut w.mean),
-            ("weight.square", matrix, &mut w.square),
-            ("bias", vector.clone(), &mut b.value),
-            ("bias.mean", vector.clone(), &mut b.mean),
-            ("bias.square", vector, &mut b.square),
-        ]
+        step.update(&mut self.bias, &[Lane([1.0; LANES])], &self.delta);
     }
 }
 
-/// Length of a row in numbers, and in lanes.
-fn widths(shape: &[usize]) -> (usize, usize) {
-    let width = shape[shape.len() - 1];
-    (width, lanes(width))
+/// a <- a + tau (b - a).
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn approach(a: &mut [Lane], b: &[Lane], tau: f32) {
+    if tau == 1.0 {
+        a.copy_from_slice(b);
+        return;
+    }
+    for (a, b) in flat_mut(a).iter_mut().zip(flat(b)) {
+        *a += tau * (b - *a);
+    }
 }
 
 fn activate(activation: Activation, y: &mut [Lane]) {
@@ -270,5 +245,8 @@ fn through_activation(activation: Activation, y: &[Lane], delta: &mut [Lane]) {
     }
 }
 
+mod stored;
+#[cfg(feature = "torch")]
+pub(crate) use stored::read;
 #[cfg(test)]
 mod tests;

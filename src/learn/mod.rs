@@ -3,8 +3,11 @@
 //! ```text
 //! features     state in physical units -> five normalised numbers; reward -> deviations
 //! ac dqn stream_q stream_ac linucb d_linucb greedy fixed     one learner per file
-//! mlp adam simd                           the native engine under ac and dqn
+//! network      what ac and dqn need of a network; engine: whose arithmetic it is
+//! mlp optimiser adam sgd simd             the native engine
+//! torch        the torch engine (cargo feature `torch`)
 //! memory       what every network learner keeps beside its networks
+//! replay       past transitions, for a dqn that is told to keep some
 //! stream_net   the network of stream_q and stream_ac
 //! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
@@ -26,6 +29,7 @@ pub mod compare;
 pub mod config;
 pub mod d_linucb;
 pub mod dqn;
+pub mod engine;
 pub mod environment;
 mod error;
 pub mod features;
@@ -35,15 +39,22 @@ pub mod guard;
 pub mod linucb;
 mod memory;
 pub mod mlp;
+pub mod network;
+pub mod optimiser;
 mod random;
 pub mod reference;
+mod replay;
 mod settings;
+mod sgd;
 mod simd;
 pub mod stream_ac;
 mod stream_net;
 pub mod stream_q;
+#[cfg(feature = "torch")]
+pub mod torch;
 
 pub use checkpoint::Checkpoint;
+pub use engine::Engine;
 pub use error::LearnError;
 pub use settings::Settings;
 
@@ -207,7 +218,7 @@ pub struct Description {
     pub name: LearnerName,
     /// Its size, such as `4x256`.
     pub variant: String,
-    /// What does its arithmetic.
+    /// What does its arithmetic: `native`, `torch (cpu)` or `torch (cuda:0)`.
     pub engine: &'static str,
     /// How many numbers it learns.
     pub parameters: usize,
@@ -230,14 +241,18 @@ impl Description {
         Self {
             name,
             variant: variant.into(),
-            engine: "native",
+            engine: engine::NATIVE,
             parameters,
             settings,
         }
     }
+
+    fn of_engine(self, engine: &'static str) -> Self {
+        Self { engine, ..self }
+    }
 }
 
-/// A fresh learner; `settings` of other learners are not looked at.
+/// A fresh learner of the native engine; `settings` of other learners are not looked at.
 pub fn build(name: LearnerName, seed: u64, settings: &Settings) -> Result<Box<dyn Learner>, LearnError> {
     Ok(match name {
         LearnerName::Ac => Box::new(ac::ActorCritic::new(settings.ac.clone(), seed)?),
@@ -254,12 +269,9 @@ pub fn build(name: LearnerName, seed: u64, settings: &Settings) -> Result<Box<dy
     })
 }
 
-/// The learner a checkpoint was made of, with its settings, as it was.
+/// The learner a checkpoint was made of, with its settings, as it was, in the native engine.
 pub fn restore(checkpoint: &Checkpoint) -> Result<Box<dyn Learner>, LearnError> {
-    let header = checkpoint.header();
-    let mut learner = build(header.learner, header.seed, &header.settings)?;
-    learner.load(checkpoint)?;
-    Ok(learner)
+    Engine::Native.restore(checkpoint)
 }
 
 /// The placement with the highest value; the first of equals.

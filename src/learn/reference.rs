@@ -4,6 +4,7 @@
 use super::adam::Adam;
 use super::checkpoint::Checkpoint;
 use super::mlp::Activation;
+use super::optimiser::Optimiser;
 
 /// A network with its optimiser.
 #[derive(Clone, Debug)]
@@ -11,7 +12,7 @@ pub struct Reference {
     /// From the input up.
     pub layers: Vec<Layer>,
     activation: Activation,
-    adam: Adam,
+    optimiser: Optimiser,
     steps: i32,
     rounded: fn(f64) -> f64,
 }
@@ -21,9 +22,9 @@ pub struct Reference {
 pub struct Layer {
     /// Weights.
     pub w: Vec<Vec<f64>>,
-    /// Adam's means of gradients.
+    /// Adam's means of gradients; empty with another optimiser.
     pub m: Vec<Vec<f64>>,
-    /// Adam's means of squared gradients.
+    /// Adam's means of squared gradients; likewise.
     pub v: Vec<Vec<f64>>,
 }
 
@@ -37,21 +38,26 @@ impl Reference {
         prefix: &str,
         sizes: &[usize],
         activation: Activation,
-        adam: Adam,
+        optimiser: impl Into<Optimiser>,
     ) -> Self {
+        let optimiser = optimiser.into();
         let layer = |(i, pair): (usize, &[usize])| {
             let matrix = |suffix| matrix(c, &format!("{prefix}.{i}"), suffix, [pair[1], pair[0]]);
+            let moments = |suffix| match optimiser.has_moments() {
+                true => matrix(suffix),
+                false => Vec::new(),
+            };
             Layer {
                 w: matrix(""),
-                m: matrix(".mean"),
-                v: matrix(".square"),
+                m: moments(".mean"),
+                v: moments(".square"),
             }
         };
         let steps = c.count(&format!("{prefix}.steps")).expect("a step counter");
         Self {
             layers: sizes.windows(2).enumerate().map(layer).collect(),
             activation,
-            adam,
+            optimiser,
             steps: i32::try_from(steps).unwrap_or(i32::MAX),
             rounded: |x| x,
         }
@@ -126,24 +132,41 @@ impl Reference {
         all
     }
 
-    /// One step of Adam, for a loss with gradient `output` by the outputs.
+    /// One step of the optimiser, for a loss with gradient `output` by the outputs.
     pub fn descend(&mut self, x: &[f64], output: &[f64]) {
         self.steps += 1;
         let gradients = self.gradients(x, output);
-        let (adam, steps, rounded) = (self.adam, self.steps, self.rounded);
-        for (layer, gradients) in self.layers.iter_mut().zip(gradients) {
+        for (l, gradients) in gradients.into_iter().enumerate() {
             for (o, gradients) in gradients.into_iter().enumerate() {
                 for (i, g) in gradients.into_iter().enumerate() {
-                    let (w, m, v) = (&mut layer.w[o][i], &mut layer.m[o][i], &mut layer.v[o][i]);
-                    *m = rounded(rounded(adam.beta1 * *m) + rounded((1.0 - adam.beta1) * g));
-                    let square = rounded(rounded((1.0 - adam.beta2) * g) * g);
-                    *v = rounded(rounded(adam.beta2 * *v) + square);
-                    let m_hat = *m / (1.0 - adam.beta1.powi(steps));
-                    let v_hat = *v / (1.0 - adam.beta2.powi(steps));
-                    let step = adam.rate * m_hat / (rounded(v_hat.sqrt()) + adam.epsilon);
-                    *w = rounded(*w - rounded(step));
+                    let step = match self.optimiser {
+                        Optimiser::Adam(adam) => self.adam_step(adam, [l, o, i], g),
+                        Optimiser::Sgd { rate } => rate * g,
+                    };
+                    let w = &mut self.layers[l].w[o][i];
+                    *w = (self.rounded)(*w - (self.rounded)(step));
                 }
             }
+        }
+    }
+
+    fn adam_step(&mut self, adam: Adam, [l, o, i]: [usize; 3], g: f64) -> f64 {
+        let (steps, rounded) = (self.steps, self.rounded);
+        let layer = &mut self.layers[l];
+        let (m, v) = (&mut layer.m[o][i], &mut layer.v[o][i]);
+        *m = rounded(rounded(adam.beta1 * *m) + rounded((1.0 - adam.beta1) * g));
+        let square = rounded(rounded((1.0 - adam.beta2) * g) * g);
+        *v = rounded(rounded(adam.beta2 * *v) + square);
+        let m_hat = *m / (1.0 - adam.beta1.powi(steps));
+        let v_hat = *v / (1.0 - adam.beta2.powi(steps));
+        adam.rate * m_hat / (rounded(v_hat.sqrt()) + adam.epsilon)
+    }
+
+    /// Moves every weight a share `tau` of the way to that of `other`, a network of the same sizes.
+    pub fn approach(&mut self, other: &Self, tau: f64) {
+        let all = self.layers.iter_mut().flat_map(|layer| &mut layer.w).flatten();
+        for (w, other) in all.zip(other.weights()) {
+            *w += tau * (other - *w);
         }
     }
 
@@ -162,6 +185,18 @@ impl Reference {
     /// # Panics
     /// When the checkpoint has no network of that prefix and these sizes.
     pub fn distance(&self, c: &Checkpoint, prefix: &str) -> f64 {
+        self.distance_to_stored(c, prefix, self.optimiser)
+    }
+
+    /// The same for a network that was stored without moments.
+    ///
+    /// # Panics
+    /// As [`Reference::distance`].
+    pub fn distance_of_weights(&self, c: &Checkpoint, prefix: &str) -> f64 {
+        self.distance_to_stored(c, prefix, Optimiser::Sgd { rate: 0.0 })
+    }
+
+    fn distance_to_stored(&self, c: &Checkpoint, prefix: &str, optimiser: Optimiser) -> f64 {
         let first = self.layers.first().map_or(0, |layer| layer.w[0].len() - 1);
         let widths = self.layers.iter().map(|layer| layer.w.len());
         let sizes: Vec<usize> = std::iter::once(first).chain(widths).collect();
@@ -170,7 +205,7 @@ impl Reference {
             prefix,
             &sizes,
             self.activation,
-            self.adam,
+            optimiser,
         ))
     }
 }

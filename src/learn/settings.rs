@@ -83,12 +83,21 @@ impl Check {
         )
     }
 
+    pub fn at_most(&self, setting: &'static str, value: u64, limit: u64) -> Result<(), LearnError> {
+        self.that(
+            value <= limit,
+            setting,
+            value.to_string(),
+            format!("0 to {limit}"),
+        )
+    }
+
     fn that(
         &self,
         ok: bool,
         setting: &'static str,
         value: String,
-        expected: &'static str,
+        expected: impl Into<String>,
     ) -> Result<(), LearnError> {
         if ok {
             Ok(())
@@ -97,7 +106,7 @@ impl Check {
                 learner: self.learner,
                 setting,
                 value,
-                expected,
+                expected: expected.into(),
             })
         }
     }

@@ -164,7 +164,7 @@ impl StreamNet {
                 part.value.copy_from_slice(values);
                 let traces = checkpoint.f32s(&format!("{prefix}.{i}.{name}.trace"), shape)?;
                 part.trace.copy_from_slice(traces);
-                Ok(())
+                Ok::<(), LearnError>(())
             };
             take("weight", &matrix, &mut layer.weights)?;
             take("bias", &vector, &mut layer.bias)?;

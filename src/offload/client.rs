@@ -1,20 +1,31 @@
 //! The client of one server: one connection, kept alive, every wait bounded by the time that is left.
 
+use super::access::Access;
 use super::connection::{Answer, Connection, Failure};
 use super::error::OffloadError;
+use super::submitted::Submitted;
+use super::tls;
 use super::url::Url;
+use super::watched::Sent;
 use super::wire::{
-    CODE_DEADLINE, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE, TASKS_PATH, TaskQuery,
-    TaskResult, payload_hash,
+    Asked, CODE_DEADLINE, CODE_MODULE_UNKNOWN, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE,
+    SentModule, TASKS_PATH, TaskQuery, TaskResult, payload_hash,
 };
-use crate::task::Work;
+use crate::task::{Program, Work};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+
+/// Opening a connection may take this share of the time left: a task that spends more on it would be late anyway, and
+/// what remains may still do for running it on the device.
+const CONNECT_SHARE: f64 = 0.5;
 
 /// A client of the server at one URL. Its methods block, so they must not be called from async code.
 pub struct Client {
@@ -22,30 +33,24 @@ pub struct Client {
     /// `None` only while being dropped.
     runtime: Option<Runtime>,
     connection: Option<Connection>,
-}
-
-/// A task that a server has done.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Submitted {
-    /// What the kernel computed.
-    pub checksum: u64,
-    /// Seconds for sending and receiving: the whole exchange less waiting and running.
-    pub transmit_s: f64,
-    /// Seconds the task waited for a worker of the server.
-    pub queue_s: f64,
-    /// Seconds it ran.
-    pub execute_s: f64,
-    /// Seconds from the first to the last read of the payload, as the server saw it.
-    pub receive_s: f64,
-    /// Bytes of the payload that came after the first read: what `receive_s` was needed for.
-    pub receive_bytes: u64,
-    /// Seconds from the call to the result.
-    pub elapsed_s: f64,
+    tls: Option<Arc<ClientConfig>>,
+    token: Option<HeaderValue>,
+    sent: Arc<Sent>,
 }
 
 impl Client {
-    /// A client that connects at its first request.
+    /// A client without a token that trusts what this system trusts. It connects at its first request.
     pub fn new(url: Url) -> Result<Self, OffloadError> {
+        Self::with_access(url, &Access::default())
+    }
+
+    /// A client that shows the token, and trusts whom it is told to trust.
+    pub fn with_access(url: Url, access: &Access) -> Result<Self, OffloadError> {
+        let tls = match (url.is_https(), access.tls()) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls),
+            (true, None) => Some(tls::trusting_the_system()?),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -54,7 +59,15 @@ impl Client {
             url,
             runtime: Some(runtime),
             connection: None,
+            tls,
+            token: access.token().cloned(),
+            sent: Sent::new(),
         })
+    }
+
+    /// Bytes sent so far, all headers and those of TLS included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.bytes()
     }
 
     /// The server.
@@ -69,16 +82,9 @@ impl Client {
         payload: &[u8],
         time_left: Duration,
     ) -> Result<Submitted, OffloadError> {
-        let began = Instant::now();
-        let query = TaskQuery {
-            work: work.clone(),
-            deadline: Some(time_left),
-        }
-        .to_query();
-        let path = format!("{TASKS_PATH}?{query}");
-        let result: TaskResult = self.ask(Method::POST, &path, Bytes::copy_from_slice(payload), time_left)?;
-        let elapsed_s = began.elapsed().as_secs_f64();
-
+        let called = Instant::now();
+        let (answer, connect_s) = self.send_task(work, payload, time_left)?;
+        let result: TaskResult = self.read(&answer, time_left)?;
         let sent = payload_hash(payload);
         if result.payload_hash != sent {
             return Err(OffloadError::WrongPayload {
@@ -87,24 +93,46 @@ impl Client {
                 received: result.payload_hash,
             });
         }
-        let transmit_s = transmit_s(&result, elapsed_s).map_err(|what| self.bad_answer(what))?;
-        let TaskResult {
-            checksum,
-            receive_s,
-            receive_bytes,
-            queue_s,
-            execute_s,
-            ..
-        } = result;
-        Ok(Submitted {
-            checksum,
-            transmit_s,
-            queue_s,
-            execute_s,
-            receive_s,
-            receive_bytes,
-            elapsed_s,
-        })
+        Submitted::new(&result, called, connect_s, &answer.times).map_err(|what| self.bad_answer(what))
+    }
+
+    /// Sends a task. A module is named first and sent only to a server that does not have it.
+    fn send_task(
+        &mut self,
+        work: &Work,
+        payload: &[u8],
+        time_left: Duration,
+    ) -> Result<(Answer, Option<f64>), OffloadError> {
+        let began = Instant::now();
+        let asked = Asked::of(work);
+        let payload = Bytes::copy_from_slice(payload);
+        let named = self.post_task(asked, payload.clone(), time_left)?;
+        match &work.program {
+            Program::Module(binary) if is_module_unknown(&named.0) => {
+                let asked = Asked::Sent(SentModule {
+                    id: Some(binary.id()),
+                    bytes: Some(binary.bytes().len()),
+                });
+                let body = Bytes::from([binary.bytes(), &payload].concat());
+                let left = time_left.saturating_sub(began.elapsed());
+                let (answer, connect_s) = self.post_task(asked, body, left)?;
+                Ok((answer, named.1.or(connect_s)))
+            }
+            _ => Ok(named),
+        }
+    }
+
+    fn post_task(
+        &mut self,
+        asked: Asked,
+        body: Bytes,
+        time_left: Duration,
+    ) -> Result<(Answer, Option<f64>), OffloadError> {
+        let content_type = asked.content_type();
+        let deadline = Some(time_left);
+        let query = TaskQuery { asked, deadline }.to_query();
+        let path = format!("{TASKS_PATH}?{query}");
+        self.exchange(Method::POST, &path, content_type, body, time_left)
     }
 
     /// How busy the server is.
@@ -131,72 +159,92 @@ impl Client {
         body: Bytes,
         allowed: Duration,
     ) -> Result<T, OffloadError> {
-        let answer = self.exchange(method, path, body, allowed)?;
+        let (answer, _) = self.exchange(method, path, PAYLOAD_TYPE, body, allowed)?;
+        self.read(&answer, allowed)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer, allowed: Duration) -> Result<T, OffloadError> {
         if answer.status != StatusCode::OK {
-            return Err(self.refused(&answer, allowed));
+            return Err(self.refused(answer, allowed));
         }
         serde_json::from_slice(&answer.body)
             .map_err(|e| self.bad_answer(format!("{e} in {:?}", excerpt(&answer.body))))
     }
 
-    /// One request and its answer. A connection is kept only after a complete answer; dropping it tells the
-    /// server to stop working for us.
+    /// One request, its answer, and the seconds that connecting took, if that was needed. A connection is kept only
+    /// after a complete answer; dropping it tells the server to stop working for us.
     fn exchange(
         &mut self,
         method: Method,
         path: &str,
+        content_type: &'static str,
         body: Bytes,
         allowed: Duration,
-    ) -> Result<Answer, OffloadError> {
-        let Self {
-            url,
-            runtime,
-            connection,
-        } = self;
+    ) -> Result<(Answer, Option<f64>), OffloadError> {
         let deadline = |url: &Url| OffloadError::Deadline {
             url: url.clone(),
             allowed,
+            told: false,
         };
-        let Some(runtime) = runtime else {
-            return Err(deadline(url));
+        let request = || self.request(&method, path, content_type, &body);
+        let (first, again) = (request()?, request()?);
+        let Self {
+            url,
+            runtime: Some(runtime),
+            connection,
+            tls,
+            sent,
+            ..
+        } = self
+        else {
+            return Err(deadline(&self.url));
         };
         if allowed.is_zero() {
             return Err(deadline(url));
         }
-        let request = || {
-            Request::builder()
-                .method(method.clone())
-                .uri(url.path(path))
-                .header(HOST, url.authority())
-                .header(CONTENT_TYPE, PAYLOAD_TYPE)
-                .body(http_body_util::Full::new(body.clone()))
-                .map_err(|e| OffloadError::BadAnswer {
-                    url: url.clone(),
-                    what: e.to_string(),
-                })
-        };
         let exchanging = async {
             if let Some(mut kept) = connection.take() {
-                match kept.exchange(request()?).await {
-                    Ok(answer) => return Ok((answer, kept)),
+                match kept.exchange(first).await {
+                    Ok(answer) => return Ok((answer, None, kept)),
                     // The server may close an idle connection at any time. Tasks can be sent twice.
-                    Err(Failure::Http(e)) if closed_before_answer(&e) => {}
-                    Err(failure) => return Err(failed(url, failure)),
+                    Err(failure) if failure.is_close_before_answer() => {}
+                    Err(failure) => return Err(failure.at(url)),
                 }
             }
-            let mut fresh = Connection::open(url)
+            let began = Instant::now();
+            let opening = Connection::open(url, tls.clone(), Arc::clone(sent));
+            let mut fresh = tokio::time::timeout(allowed.mul_f64(CONNECT_SHARE), opening)
                 .await
-                .map_err(|failure| failed(url, failure))?;
-            let answer = fresh
-                .exchange(request()?)
-                .await
-                .map_err(|failure| failed(url, failure))?;
-            Ok((answer, fresh))
+                .unwrap_or_else(|_| Err(Failure::Connect(no_connection_in_time(allowed))))
+                .map_err(|failure| failure.at(url))?;
+            let connect_s = began.elapsed().as_secs_f64();
+            let answer = fresh.exchange(again).await.map_err(|failure| failure.at(url))?;
+            Ok((answer, Some(connect_s), fresh))
         };
         let within = async { tokio::time::timeout(allowed, exchanging).await };
-        let (answer, kept) = runtime.block_on(within).map_err(|_| deadline(url))??;
+        let (answer, connect_s, kept) = runtime.block_on(within).map_err(|_| deadline(url))??;
         *connection = Some(kept);
-        Ok(answer)
+        Ok((answer, connect_s))
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        content_type: &'static str,
+        body: &Bytes,
+    ) -> Result<Request<Full<Bytes>>, OffloadError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.url.path(path))
+            .header(HOST, self.url.authority())
+            .header(CONTENT_TYPE, content_type);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        request
+            .body(Full::new(body.clone()))
+            .map_err(|e| self.bad_answer(e.to_string()))
     }
 
     fn refused(&self, answer: &Answer, allowed: Duration) -> OffloadError {
@@ -207,7 +255,18 @@ impl Client {
                 message: format!("no hwmeter error, but {:?}", excerpt(&answer.body)),
             });
         if code == CODE_DEADLINE {
-            return OffloadError::Deadline { url, allowed };
+            let told = true;
+            return OffloadError::Deadline { url, allowed, told };
+        }
+        let status = answer.status;
+        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+            let had_token = self.token.is_some();
+            return OffloadError::Unauthorized {
+                url,
+                status,
+                message,
+                had_token,
+            };
         }
         let seconds = answer
             .headers
@@ -216,7 +275,7 @@ impl Client {
         let retry_after = seconds.map(Duration::from_secs);
         OffloadError::Refused {
             url,
-            status: answer.status,
+            status,
             code,
             message,
             retry_after,
@@ -240,88 +299,17 @@ impl Drop for Client {
     }
 }
 
-/// Two clocks run at slightly different rates; beyond this share a server's claim is wrong.
-const CLOCK_TOLERANCE: f64 = 1e-3;
-
-/// The exchange less what the server spent on the task, unless its claims are impossible.
-fn transmit_s(result: &TaskResult, elapsed_s: f64) -> Result<f64, String> {
-    let TaskResult {
-        receive_s,
-        queue_s,
-        execute_s,
-        ..
-    } = *result;
-    if [receive_s, queue_s, execute_s]
-        .iter()
-        .any(|s| !s.is_finite() || *s < 0.0)
-    {
-        return Err(format!(
-            "times that cannot be: {receive_s}, {queue_s}, {execute_s} s"
-        ));
-    }
-    let claimed_s = queue_s + execute_s;
-    if claimed_s > elapsed_s * (1.0 + CLOCK_TOLERANCE) {
-        return Err(format!("it claims {claimed_s} s of an exchange of {elapsed_s} s"));
-    }
-    Ok((elapsed_s - claimed_s).max(0.0))
+fn is_module_unknown(answer: &Answer) -> bool {
+    answer.status == StatusCode::NOT_FOUND
+        && serde_json::from_slice::<ErrorBody>(&answer.body)
+            .is_ok_and(|body| body.code == CODE_MODULE_UNKNOWN)
 }
 
-fn closed_before_answer(error: &hyper::Error) -> bool {
-    let reset = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            )
-        });
-    error.is_closed() || error.is_canceled() || error.is_incomplete_message() || reset
-}
-
-fn failed(url: &Url, failure: Failure) -> OffloadError {
-    let url = url.clone();
-    match failure {
-        Failure::Connect(cause) => OffloadError::Unreachable { url, cause },
-        Failure::AnswerTooLarge(limit) => OffloadError::BadAnswer {
-            url,
-            what: format!("an answer of more than {limit} bytes"),
-        },
-        Failure::Http(e) if e.is_parse() => OffloadError::BadAnswer {
-            url,
-            what: format!("no HTTP ({e})"),
-        },
-        Failure::Http(cause) => OffloadError::Closed { url, cause },
-    }
+fn no_connection_in_time(allowed: Duration) -> io::Error {
+    let limit = allowed.mul_f64(CONNECT_SHARE).as_secs_f64();
+    io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit} s"))
 }
 
 fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn impossible_times_are_found_out() {
-        let result = |queue_s, execute_s, receive_s| TaskResult {
-            checksum: 0,
-            payload_hash: 0,
-            receive_s,
-            receive_bytes: 0,
-            queue_s,
-            execute_s,
-        };
-        assert!((transmit_s(&result(0.1, 0.2, 0.0), 0.5).unwrap() - 0.2).abs() < 1e-12);
-        assert_eq!(transmit_s(&result(0.0, 1.0005, 0.0), 1.0), Ok(0.0));
-        for bad in [
-            result(0.0, 1.1, 0.0),
-            result(-0.1, 0.2, 0.0),
-            result(0.0, f64::NAN, 0.0),
-            result(0.0, 0.0, -1.0),
-        ] {
-            assert!(transmit_s(&bad, 1.0).is_err(), "{bad:?}");
-        }
-    }
 }

@@ -1,31 +1,40 @@
 //! Offloading: how a task reaches a server, what comes back, and the network in between.
 //!
 //! ```text
-//! Client --TCP--> Link (delay, rate) --TCP--> the server in `crate::serve`
-//!    |                                             |
-//!    +-- wire: the query and the JSON both speak --+
+//! Client --TCP or TLS--> Link (delay, rate) --TCP--> the server in `crate::serve`
+//!    |                                                    |
+//!    +----- wire: the query and the JSON both speak ------+
 //! ```
 //!
-//! [`Throughput`] learns from every transfer how fast the link is, [`LoadPoller`] keeps the MEC's load at hand,
-//! [`LocalServers`] provides servers and links for a demonstration on one machine.
+//! An agent sees each server as a [`Site`]: a [`Client`] for its tasks, a [`circuit`] that opens when the server fails,
+//! and a thread that watches it: the load, the [`Throughput`], and whether it is well again. [`LocalServers`] provides servers and links for a demonstration on one machine.
 
+pub mod access;
+pub mod circuit;
 pub mod client;
 mod connection;
 mod error;
 mod helper;
 pub mod link;
-pub mod load_poller;
 pub mod local_servers;
+mod monitor;
 pub mod parent_death;
 mod precise_timer;
+pub mod site;
+pub mod submitted;
+pub(crate) mod task_query;
 pub mod throughput;
+mod tls;
 pub mod url;
+mod watched;
 pub mod wire;
 
-pub use client::{Client, Submitted};
-pub use error::OffloadError;
+pub use access::Access;
+pub use client::Client;
+pub use error::{Blame, OffloadError};
 pub use link::{Link, LinkConfig};
-pub use load_poller::LoadPoller;
 pub use local_servers::LocalServers;
+pub use site::Site;
+pub use submitted::Submitted;
 pub use throughput::Throughput;
 pub use url::Url;

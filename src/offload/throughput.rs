@@ -1,4 +1,4 @@
-//! How fast the link is, learned from the transfers that happen anyway.
+//! How fast the link is, learned from the transfers that happen anyway, and from a probe when there are none.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,15 @@ const SMALLEST_PAYLOAD: u64 = 16_000;
 /// The weight of a new transfer: high enough to follow a link that changes within a few tasks.
 const WEIGHT: f64 = 0.3;
 
+/// An estimate older than this says little about a radio link.
+pub const STALE: Duration = Duration::from_secs(5);
+
 /// Throughput from the device to one server, smoothed over its transfers (exponentially, in its logarithm).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Throughput {
     estimate: Option<(f64, Instant)>,
+    /// A transfer did not get through since.
+    is_doubted: bool,
 }
 
 impl Throughput {
@@ -27,16 +32,34 @@ impl Throughput {
             return;
         }
         let bps = 8.0 * receive_bytes as f64 / receive_s;
-        if !bps.is_finite() {
-            return;
+        if bps.is_finite() {
+            self.take(bps, now);
         }
+    }
+
+    /// `bytes` did not get through in `time`: the link is not faster than that.
+    pub fn at_most(&mut self, bytes: u64, time: Duration, now: Instant) {
+        let most = 8.0 * bytes as f64 / time.as_secs_f64();
+        if most.is_finite() && most > 0.0 && self.bps().is_none_or(|bps| bps > most) {
+            self.estimate = Some((most, now));
+            self.is_doubted = false;
+        }
+    }
+
+    /// A transfer got no answer: what was known may no longer hold, and the next transfer replaces it.
+    pub fn doubt(&mut self) {
+        self.is_doubted = true;
+    }
+
+    fn take(&mut self, bps: f64, now: Instant) {
         // A busy machine makes one transfer look ten times faster (its reads were late and came together) and the
         // next ten times slower. In the logarithm both count alike.
         let smoothed = match self.estimate {
-            Some((old, _)) => old * (bps / old).powf(WEIGHT),
-            None => bps,
+            Some((old, _)) if !self.stale(STALE, now) => old * (bps / old).powf(WEIGHT),
+            _ => bps,
         };
         self.estimate = Some((smoothed, now));
+        self.is_doubted = false;
     }
 
     /// Bits per second, `None` before the first useful transfer.
@@ -44,10 +67,17 @@ impl Throughput {
         self.estimate.map(|(bps, _)| bps)
     }
 
-    /// Is there no useful transfer within the last `age`?
+    /// When the last useful transfer was.
+    pub fn since(&self) -> Option<Instant> {
+        self.estimate.map(|(_, at)| at)
+    }
+
+    /// Is there no useful transfer within the last `age`, or has one failed since?
     pub fn stale(&self, age: Duration, now: Instant) -> bool {
-        self.estimate
-            .is_none_or(|(_, at)| now.saturating_duration_since(at) > age)
+        self.is_doubted
+            || self
+                .estimate
+                .is_none_or(|(_, at)| now.saturating_duration_since(at) > age)
     }
 }
 
@@ -71,6 +101,33 @@ mod tests {
         assert!((throughput.bps().unwrap() / 10e6 - 1.0).abs() < 0.01);
         assert!(!throughput.stale(Duration::from_secs(1), start));
         assert!(throughput.stale(Duration::from_secs(1), start + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_is_old_or_doubted_is_replaced_and_not_averaged() {
+        let start = Instant::now();
+        let mut throughput = Throughput::new();
+        throughput.observe(125_000, 125_000, 0.01, start);
+        throughput.observe(125_000, 125_000, 1.0, start + 2 * STALE);
+        assert_eq!(throughput.bps(), Some(1e6));
+        throughput.doubt();
+        assert!(throughput.stale(STALE, start + 2 * STALE));
+        throughput.observe(125_000, 125_000, 0.1, start + 2 * STALE);
+        assert_eq!(throughput.bps(), Some(10e6));
+        assert!(!throughput.stale(STALE, start + 2 * STALE));
+    }
+
+    #[test]
+    fn a_transfer_that_does_not_get_through_is_an_upper_bound() {
+        let now = Instant::now();
+        let mut throughput = Throughput::new();
+        throughput.at_most(125_000, Duration::from_secs(1), now);
+        assert_eq!(throughput.bps(), Some(1e6));
+        throughput.at_most(1_250_000, Duration::from_secs(1), now);
+        assert_eq!(throughput.bps(), Some(1e6), "a link may well be slower than that");
+        throughput.at_most(0, Duration::from_secs(1), now);
+        throughput.at_most(125_000, Duration::ZERO, now);
+        assert_eq!(throughput.bps(), Some(1e6));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use hyper::Uri;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
-/// `http://HOST[:PORT][/PREFIX]`, checked.
+/// `http[s]://HOST[:PORT][/PREFIX]`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    is_https: bool,
     host: Box<str>,
     port: u16,
     prefix: Box<str>,
@@ -21,12 +23,23 @@ pub struct UrlError {
 }
 
 impl Url {
+    /// Whether everything is to be encrypted.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+
     /// Host name or address, without the brackets of IPv6.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// TCP port; 80 when the text named none.
+    /// Whether the server is on this machine for sure.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        &*self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// TCP port; 80 or 443 when the text named none.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -48,7 +61,8 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.prefix)
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
     }
 }
 
@@ -63,16 +77,12 @@ impl FromStr for Url {
         let uri: Uri = text
             .parse()
             .map_err(|e| fail(&format!("{e}; write http://HOST:PORT")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(fail(
-                    "https is not supported yet; use http:// in a trusted network",
-                ));
-            }
-            Some(_) => return Err(fail("only http:// is supported")),
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(fail("only http:// and https:// are supported")),
             None => return Err(fail("write http://HOST:PORT")),
-        }
+        };
         let authority = uri.authority().ok_or_else(|| fail("the host is missing"))?;
         if authority.as_str().contains('@') {
             return Err(fail("user names and passwords are not supported"));
@@ -91,6 +101,7 @@ impl FromStr for Url {
         ) {
             (Some(0), _) | (None, false) => return Err(fail("the port must be 1 to 65535")),
             (Some(port), _) => port,
+            (None, true) if is_https => 443,
             (None, true) => 80,
         };
         if host.is_empty() {
@@ -98,6 +109,7 @@ impl FromStr for Url {
         }
         let prefix = uri.path().trim_end_matches('/').into();
         Ok(Self {
+            is_https,
             host: host.into(),
             port,
             prefix,
@@ -119,16 +131,35 @@ mod tests {
         );
         let url: Url = "http://mec.local".parse().unwrap();
         assert_eq!((url.host(), url.port()), ("mec.local", 80));
+        let url: Url = "https://mec.local/edge".parse().unwrap();
+        assert!(url.is_https());
+        assert_eq!(
+            (url.port(), url.to_string().as_str()),
+            (443, "https://mec.local:443/edge")
+        );
         let url: Url = "http://[::1]:9/edge/".parse().unwrap();
         assert_eq!((url.host(), url.authority().as_str()), ("::1", "[::1]:9"));
         assert_eq!(url.path("/healthz"), "/edge/healthz");
     }
 
     #[test]
+    fn loopback_is_told_from_the_network() {
+        for (text, expected) in [
+            ("http://localhost:1", true),
+            ("http://127.8.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://10.0.0.2:1", false),
+            ("http://mec.local:1", false),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().is_loopback(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn anything_else_says_why() {
         let cases = [
-            ("https://mec:1", "https is not supported yet"),
-            ("ftp://mec:1", "only http://"),
+            ("ftp://mec:1", "only http:// and https://"),
+            ("https://mec:0", "port"),
             ("mec:1", "write http://HOST:PORT"),
             ("/v1", "write http://HOST:PORT"),
             ("", "write http://HOST:PORT"),

@@ -1,7 +1,7 @@
 //! Errors as clients see them: a status, a code and a sentence.
 
 use super::answer::{Answer, json};
-use crate::offload::wire::{CODE_DEADLINE, CODE_QUEUE_FULL, ErrorBody};
+use crate::offload::wire::{CODE_DEADLINE, CODE_MODULE_UNKNOWN, CODE_QUEUE_FULL, ErrorBody};
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
@@ -22,6 +22,19 @@ pub(super) enum Code {
     CpuLimit,
     WallLimit,
     LoadUnknown,
+    ModuleUnknown,
+    ModuleTooLarge,
+    ModuleInvalid,
+    ModuleTooComplex,
+    ModuleImport,
+    ModuleExport,
+    PayloadNoRoom,
+    MemoryLimit,
+    StackLimit,
+    TaskTrapped,
+    TaskExited,
+    OutOfMemory,
+    WasmUnavailable,
     Stopping,
     DeadlinePassed,
 }
@@ -118,6 +131,84 @@ impl Code {
                 S::SERVICE_UNAVAILABLE,
                 Some(1),
                 "the load is not known: the server has just started, or cannot read it",
+            ),
+            Self::ModuleUnknown => (
+                CODE_MODULE_UNKNOWN,
+                S::NOT_FOUND,
+                None,
+                "the server has no module of this SHA-256; send it",
+            ),
+            Self::ModuleTooLarge => (
+                "module_too_large",
+                S::PAYLOAD_TOO_LARGE,
+                None,
+                "the module is longer than any that is compiled",
+            ),
+            Self::ModuleInvalid => (
+                "module_invalid",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module is not valid WebAssembly",
+            ),
+            Self::ModuleTooComplex => (
+                "module_too_complex",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "compiling the module could take too long",
+            ),
+            Self::ModuleImport => (
+                "module_import",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module imports what tasks are not given",
+            ),
+            Self::ModuleExport => (
+                "module_export",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module lacks `memory` or `run`, or an export has the wrong type",
+            ),
+            Self::PayloadNoRoom => (
+                "payload_no_room",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module has no room for the payload in its memory",
+            ),
+            Self::MemoryLimit => (
+                "memory_limit",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module asked for more memory than a task may have",
+            ),
+            Self::StackLimit => (
+                "stack_limit",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module's calls were nested too deeply",
+            ),
+            Self::TaskTrapped => (
+                "task_trapped",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module did something that WebAssembly forbids",
+            ),
+            Self::TaskExited => (
+                "task_exited",
+                S::UNPROCESSABLE_ENTITY,
+                None,
+                "the module ended itself before it had a result",
+            ),
+            Self::OutOfMemory => (
+                "out_of_memory",
+                S::SERVICE_UNAVAILABLE,
+                Some(1),
+                "the server's machine has no memory left for the task",
+            ),
+            Self::WasmUnavailable => (
+                "wasm_unavailable",
+                S::SERVICE_UNAVAILABLE,
+                Some(60),
+                "this server cannot run WebAssembly",
             ),
             Self::Stopping => (
                 "stopping",

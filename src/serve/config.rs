@@ -1,6 +1,7 @@
 //! How a server is set up.
 
 use super::error::ServeError;
+use super::stress::Profile as StressProfile;
 use super::tls::TlsFiles;
 use crate::task::{KERNEL_MEMORY_BYTES, Limits, Speed};
 use hwmeter_hw::Root;
@@ -63,6 +64,8 @@ pub struct ServeConfig {
     pub limits: Limits,
     /// Connections that may be open at once.
     pub max_connections: usize,
+    /// A load on the CPU, as of other users.
+    pub stress: Option<StressProfile>,
     /// How long a connection may go without completing a request's header, idle or dripping.
     pub idle_limit: Duration,
     /// Where `/proc` begins.
@@ -84,6 +87,7 @@ impl ServeConfig {
             max_payload: DEFAULT_MAX_PAYLOAD,
             limits: Limits::default(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            stress: None,
             idle_limit: DEFAULT_IDLE_LIMIT,
             root: Root::default(),
         }

@@ -43,8 +43,8 @@ pub enum ServeError {
     /// The runtime or the accept loop failed.
     #[error("the server failed")]
     Io(#[from] io::Error),
-    /// `/proc/stat`, from which the load comes, cannot be used.
-    #[error("cannot tell the load of this machine")]
+    /// `/proc/stat`, from which the load comes, cannot be used, or a thread cannot be had.
+    #[error("cannot tell or make the load of this machine")]
     Load(#[from] hwmeter_hw::Error),
 }
 

@@ -39,13 +39,16 @@ mod connections;
 mod counted_io;
 mod error;
 mod executor;
+mod job;
 mod load;
 mod metrics;
 mod openapi;
 mod receive;
 mod route;
 mod routes;
+pub mod sandbox;
 mod secret_file;
+mod stress;
 mod tls;
 mod tokens;
 
@@ -54,101 +57,142 @@ pub use config::{
 };
 pub use error::ServeError;
 pub use secret_file::SecretFileError;
+pub use stress::{InvalidProfile, Profile as StressProfile};
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
 
+use crate::task::wasm::Engine;
 use accept::{Shared, accept};
 use connections::Connections;
 use executor::Executor;
 use load::LoadWatch;
 use metrics::Metrics;
+use nix::sys::socket::Backlog;
 use routes::App;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use stress::Stress;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// How long running tasks may go on after the server was asked to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long tasks then may take to stop, and answers to go out.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Connections that may wait to be accepted. The kernel takes no more than `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4096;
-
 /// Binds `address`; errors say what to do.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    bind(address).map_err(|cause| ServeError::Listen { address, cause })
+    Ok(TcpListener::from_std(take_port(address)?)?)
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
+fn take_port(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
+    let listening = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        // As many connections may wait to be accepted as the kernel allows (`net.core.somaxconn`, 4096 by default).
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
+        // Tokio needs it so.
+        listener.set_nonblocking(true)?;
+        Ok(listener)
     };
-    // A server that is started anew need not wait for the connections of the one before to be forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    listening().map_err(|cause| ServeError::Listen { address, cause })
 }
 
-/// Runs a server on the calling thread until `stop` completes, and then until its running tasks are done, at
-/// most [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+/// A server that has all it needs from the outside, its port among it, and has not begun to serve.
+pub struct Server {
+    config: ServeConfig,
+    tokens: Option<Tokens>,
+    tls: Option<TlsAcceptor>,
+    metrics: Arc<Metrics>,
+    connections: Arc<Connections>,
+    listener: std::net::TcpListener,
+}
+
+/// Reads tokens and certificates and takes the port. Starts no thread: between this and [`Server::run`] the process
+/// can give up its privileges ([`sandbox::enter`]).
+pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
+    config.check()?;
+    let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
+    Ok(Server {
+        tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
+        tls: config.tls.as_ref().map(tls::acceptor).transpose()?,
+        connections: Arc::new(Connections::new(
+            config.max_connections,
+            config.idle_limit,
+            Arc::clone(&metrics),
+        )),
+        metrics,
+        listener: take_port(config.listen)?,
+        config,
+    })
+}
+
+impl Server {
+    /// Serves on the calling thread until `stop` completes, and then until its running tasks are done, at most
+    /// [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
+    pub fn run(
+        self,
+        ready: impl FnOnce(SocketAddr),
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let workers = self.config.workers.get();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // These threads only move bytes; the tasks run on the blocking threads, one per worker.
+            .worker_threads(workers.min(2))
+            .max_blocking_threads(workers)
+            .thread_name("hwmeter-serve")
+            .enable_all()
+            .build()?;
+        let result = runtime.block_on(serve(self, ready, stop));
+        // A task that ignores its stop flag must not keep the server from ending.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// [`bind`] and [`Server::run`] in one.
 pub fn run(
     config: ServeConfig,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // These threads only move bytes; the tasks run on the blocking threads, one per worker.
-        .worker_threads(config.workers.get().min(2))
-        .max_blocking_threads(config.workers.get())
-        .thread_name("hwmeter-serve")
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(config, ready, stop));
-    // A task that ignores its stop flag must not keep the server from ending.
-    runtime.shutdown_background();
-    result
+    bind(config)?.run(ready, stop)
 }
 
 async fn serve(
-    config: ServeConfig,
+    server: Server,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    config.check()?;
-    let tokens = config.token_file.as_deref().map(Tokens::read).transpose()?;
-    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let config = server.config;
     let executor = Executor::new(config.workers, config.queue, config.limits);
     let counted = executor.clone();
     let load = LoadWatch::start(&config.root, move || counted.counts().waiting)?;
-    let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
-    let connections = Arc::new(Connections::new(
-        config.max_connections,
-        config.idle_limit,
-        Arc::clone(&metrics),
-    ));
-    let listener = listen(config.listen)?;
+    let stress = config.stress.as_ref().map(Stress::start).transpose()?;
+    let listener = TcpListener::from_std(server.listener)?;
     let address = listener.local_addr()?;
+    let wasm = Engine::new();
+    if let Err(why) = &wasm {
+        tracing::warn!("no WebAssembly tasks: {why}");
+    }
     let app = App {
         openapi: openapi::document(&config).to_string().into(),
         config,
-        tokens,
+        tokens: server.tokens,
         executor: executor.clone(),
         load,
-        metrics,
+        metrics: server.metrics,
+        wasm,
     };
     let (end, ending) = watch::channel(false);
     let shared = Shared {
         app: Arc::new(app),
-        connections: Arc::clone(&connections),
-        tls,
+        connections: Arc::clone(&server.connections),
+        tls: server.tls,
         ending,
     };
     ready(address);
@@ -156,10 +200,12 @@ async fn serve(
         () = accept(listener, shared) => {}
         () = async {
             stop.await;
+            // What still runs can end sooner.
+            drop(stress);
             finish(&executor).await;
             // Every connection ends after its present answer.
             end.send_replace(true);
-            if timeout(LAST_ANSWERS, all_gone(&connections)).await.is_err() {
+            if timeout(LAST_ANSWERS, all_gone(&server.connections)).await.is_err() {
                 tracing::warn!("gave up waiting for clients to take their last answers");
             }
         } => {}

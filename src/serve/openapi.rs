@@ -4,7 +4,8 @@
 use super::ServeConfig;
 use super::api_error::{Code, Facts};
 use super::route::Route;
-use crate::offload::wire::{MAX_DEADLINE_S, PAYLOAD_TYPE};
+use crate::offload::task_query::MAX_DEADLINE_S;
+use crate::offload::wire::{MODULE_TYPE, PAYLOAD_TYPE};
 use crate::task::{Kernel, MAX_STEPS};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -67,8 +68,9 @@ fn run_task(config: &ServeConfig) -> Value {
     json!({
         "operationId": "runTask",
         "summary": "Run a task and wait for its result",
-        "description": "What to compute is either `kernel` and `size`, or `kernels`. A client that hangs up stops its \
-            task. Unknown parameters are refused.",
+        "description": "What to compute is either `kernel` and `size` with `seed`, or `kernels` with `seed`, or a WebAssembly \
+            module: in the body, or sent before and named by `module`. A client that hangs up stops its task. Parameters \
+            that are unknown, or mean nothing beside the others, are refused.",
         "parameters": [
             parameter("kernel", false, "What to compute", json!({ "type": "string", "enum": kernels })),
             parameter("size", false, "How many rounds of it", whole_number.clone()),
@@ -78,7 +80,24 @@ fn run_task(config: &ServeConfig) -> Value {
                 "What to compute, in several steps, such as `sha256:12 fft:3`; the checksum of one seeds the next",
                 json!({ "type": "string", "pattern": steps(&kernels) }),
             ),
-            parameter("seed", true, "What its input is made from, together with the payload", whole_number),
+            parameter(
+                "seed",
+                false,
+                "What the kernels' input is made from, together with the payload; must be given with them",
+                whole_number.clone(),
+            ),
+            parameter(
+                "module",
+                false,
+                "The SHA-256 of a module that this server has compiled before, or of the one in the body",
+                json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$" }),
+            ),
+            parameter(
+                "module_bytes",
+                false,
+                "Bytes of the module at the beginning of the body; the payload follows. Without it, the module is all",
+                whole_number,
+            ),
             parameter(
                 "deadline_s",
                 false,
@@ -88,8 +107,11 @@ fn run_task(config: &ServeConfig) -> Value {
         ],
         "requestBody": {
             "required": false,
-            "description": format!("The payload, at most {} bytes", config.payload_limit()),
-            "content": { PAYLOAD_TYPE: {} },
+            "description": format!(
+                "The payload, or a module and the payload after it, at most {} bytes in all",
+                config.payload_limit()
+            ),
+            "content": { PAYLOAD_TYPE: {}, MODULE_TYPE: {} },
         },
     })
 }
@@ -198,7 +220,8 @@ fn object(properties: Value) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::offload::wire::{ErrorBody, Health, Load, PARAMETERS, TaskResult};
+    use crate::offload::task_query::PARAMETERS;
+    use crate::offload::wire::{ErrorBody, Health, Load, TaskResult};
     use crate::serve::Role;
     use serde::Serialize;
 

@@ -3,18 +3,19 @@
 use super::answer::{Answer, json, typed};
 use super::api_error::{ApiError, Code};
 use super::executor::{Executor, Refused, Ticket, Unfinished};
+use super::job::{Job, Payload};
 use super::load::LoadWatch;
 use super::metrics::{Metrics, TEXT_FORMAT};
 use super::receive::{Received, declared_too_large, discard, receive, too_large};
 use super::route::Route;
 use super::{ServeConfig, Tokens};
-use crate::offload::wire::{Health, Load, PAYLOAD_TYPE, TaskQuery, TaskResult};
-use crate::task;
+use crate::offload::wire::{Health, Load, MODULE_TYPE, PAYLOAD_TYPE, TaskQuery, TaskResult, payload_hash};
+use crate::task::wasm::{Engine, WasmError};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 /// Bytes that path, query and header fields may have together.
@@ -28,6 +29,8 @@ pub(super) struct App {
     pub load: LoadWatch,
     pub metrics: Arc<Metrics>,
     pub openapi: Bytes,
+    /// What modules run on, or why they cannot.
+    pub wasm: Result<Engine, WasmError>,
 }
 
 /// Answers one request, and counts it.
@@ -127,25 +130,42 @@ fn not_found(path: &str) -> ApiError {
 }
 
 async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Result<Answer, ApiError> {
-    let (query, ticket) = match admit(app, &request) {
+    let Admitted {
+        job,
+        deadline,
+        ticket,
+    } = match admit(app, &request) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             discard_body_of(request);
             return Err(refusal);
         }
     };
-    let deadline = query.deadline.map(|left| arrived + left);
+    let deadline = deadline.map(|left| arrived + left);
     let received = receive_in_time(app, request, arrived, deadline).await?;
-    let payload_hash = received.hash;
+    let body = received.payload;
+    let payload_at = job.payload_at(&body)?;
+    let payload_hash = match payload_at {
+        0 => received.hash,
+        // A module came first.
+        at => payload_hash(&body[at..]),
+    };
 
-    let (work, speed, payload) = (query.work, app.config.speed, received.payload);
+    let (speed, limits) = (app.config.speed, app.config.limits);
     let done = ticket
-        .run(deadline, move |stop| task::run(&work, &payload, speed, stop))
+        .run(deadline, move |stop| {
+            let payload = Payload {
+                body: &body,
+                at: payload_at,
+                hash: payload_hash,
+            };
+            job.run(payload, speed, &limits, stop)
+        })
         .await
         .map_err(|why| unfinished(app, why))?;
     app.metrics.task_done(done.queued, done.ran);
     let result = TaskResult {
-        checksum: done.value,
+        checksum: done.value?,
         payload_hash,
         receive_s: received.took.as_secs_f64(),
         receive_bytes: received.later_bytes,
@@ -155,13 +175,21 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     Ok(json(StatusCode::OK, &result))
 }
 
+/// A task that may send its body.
+struct Admitted {
+    job: Job,
+    deadline: Option<Duration>,
+    ticket: Ticket,
+}
+
 /// Everything that can be refused before the body is read.
-fn admit(app: &App, request: &Request<Incoming>) -> Result<(TaskQuery, Ticket), ApiError> {
+fn admit(app: &App, request: &Request<Incoming>) -> Result<Admitted, ApiError> {
     let pairs: Vec<_> = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
         .into_owned()
         .collect();
-    let query = TaskQuery::from_pairs(&pairs).map_err(|e| Code::BadParameter.error(e))?;
-    check_type(request.headers())?;
+    let has_module = has_module(request.headers())?;
+    let query = TaskQuery::from_pairs(&pairs, has_module).map_err(|e| Code::BadParameter.error(e))?;
+    let job = Job::of(query.asked, &app.wasm)?;
     let limit = app.config.payload_limit();
     if declared_too_large(request.body(), limit) {
         return Err(too_large(limit));
@@ -171,20 +199,26 @@ fn admit(app: &App, request: &Request<Incoming>) -> Result<(TaskQuery, Ticket), 
             .error("all workers are busy and the queue is full; try again later or run the task elsewhere"),
         Refused::Stopping => stopping(),
     })?;
-    Ok((query, ticket))
+    Ok(Admitted {
+        job,
+        deadline: query.deadline,
+        ticket,
+    })
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Does the body begin with a module, by its type?
+fn has_module(headers: &HeaderMap) -> Result<bool, ApiError> {
     let Some(found) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
+        return Ok(false);
     };
-    // What follows a semicolon are parameters, of which this type has none that matter.
+    // What follows a semicolon are parameters, of which these types have none that matter.
     let essence = found.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
-    if essence.trim_ascii().eq_ignore_ascii_case(PAYLOAD_TYPE.as_bytes()) {
-        return Ok(());
+    let is = |name: &str| essence.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+    if is(PAYLOAD_TYPE) || is(MODULE_TYPE) {
+        return Ok(is(MODULE_TYPE));
     }
     Err(Code::UnsupportedType.error(format!(
-        "the body is {found:?}, send the payload as {PAYLOAD_TYPE}"
+        "the body is {found:?}, send a payload as {PAYLOAD_TYPE} or a module as {MODULE_TYPE}"
     )))
 }
 

@@ -59,6 +59,11 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
+    /// The first token: what a client shows.
+    pub fn first(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
+    }
+
     /// Do these headers carry one of the tokens? Takes as long for a near miss as for a far one; only the lengths
     /// of tokens could be found out by timing.
     pub(super) fn admit(&self, headers: &HeaderMap) -> bool {

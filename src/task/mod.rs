@@ -1,52 +1,77 @@
 //! Tasks: kernels, their cost, and task sets.
 //!
 //! ```text
-//! set: which tasks there are -> cost: how many rounds that is here -> run: rounds, paced -> checksum
+//! set, generate or file: which tasks there are -> cost: how many rounds that is here -> run: rounds, paced -> checksum
 //! ```
 //!
 //! What a task computes depends only on its [`Work`] and its payload, never on the machine, so that a device can
 //! compare its own checksum with that of a server.
 
 pub mod cost;
+mod draw;
+mod error;
+pub mod file;
+pub mod generate;
 mod kernel;
 mod limits;
 mod mix;
 pub mod pacer;
 pub mod set;
+pub mod wasm;
 mod work;
 
 pub use cost::CostModel;
+pub use error::TaskError;
 pub use kernel::{Kernel, UnknownKernel};
 pub use limits::{KERNEL_MEMORY_BYTES, Limits};
 pub use pacer::{InvalidSpeed, Speed};
 pub use set::{SetRule, Task, TaskSet};
-pub use work::{Content, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
+pub use work::{Content, InvalidContent, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
 
 use pacer::Pacer;
 use std::hint::black_box;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Payload bytes hashed between two questions whether to stop: well below 1 ms on any board.
 const HASH_CHUNK: usize = 256 * 1024;
 
 /// Does the work on the calling thread and returns its checksum.
 ///
-/// The input is made from `work.seed` and from every byte of `payload`. At a `speed` below one the thread sleeps
-/// in between, so that the whole takes its CPU time divided by `speed`. `stop` is asked at least about every
-/// millisecond of work and every 4 ms of sleep; `None` is returned once it says yes.
-pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Option<u64> {
-    let mut pacer = Pacer::new(speed, stop);
-    let seed = input_seed(work.seed, payload, &mut pacer)?;
-    let checksum = match &work.program {
-        Program::Kernels(kernels) => run_kernels(kernels, seed, &mut pacer)?,
-    };
-    pacer.finish()?;
-    Some(checksum)
+/// Kernels make their input from `work.seed` and from every byte of `payload`; a module gets the payload as it is, and
+/// the memory of [`Limits::default`] less the payload. At a `speed` below one the thread sleeps in between, so that
+/// the whole takes its CPU time divided by `speed`. `stop` is asked at least about every millisecond of work and every
+/// 4 ms of sleep; once it says yes, the work ends with [`TaskError::Stopped`].
+pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Result<u64, TaskError> {
+    match &work.program {
+        Program::Kernels(kernels) => {
+            let mut pacer = Pacer::new(speed, stop);
+            let hash = payload_hash(payload, &mut pacer).ok_or(TaskError::Stopped)?;
+            run_kernels(kernels, input_seed(work.seed, hash), pacer).ok_or(TaskError::Stopped)
+        }
+        Program::Module(binary) => {
+            let memory_bytes = Limits::default().memory_bytes.saturating_sub(payload.len());
+            let done = binary.compile(stop)?.run(payload, memory_bytes, speed, stop)?;
+            Ok(done.result.cast_unsigned())
+        }
+    }
 }
 
-/// One step after the other; each starts from the checksum of the one before.
-fn run_kernels(kernels: &Kernels, seed: u64, pacer: &mut Pacer) -> Option<u64> {
-    let mut checksum = seed;
+/// The same for kernels on a payload whose hash is known already, such as one that was hashed while it arrived: they
+/// need nothing else of it.
+pub fn run_on_hash(
+    kernels: &Kernels,
+    seed: u64,
+    payload_hash: u64,
+    speed: Speed,
+    stop: &dyn Fn() -> bool,
+) -> Result<u64, TaskError> {
+    let pacer = Pacer::new(speed, stop);
+    run_kernels(kernels, input_seed(seed, payload_hash), pacer).ok_or(TaskError::Stopped)
+}
+
+/// One step after the other; each starts from the checksum of the one before. `None` when it is time to stop.
+fn run_kernels(kernels: &Kernels, input_seed: u64, mut pacer: Pacer) -> Option<u64> {
+    let mut checksum = input_seed;
     for step in kernels.steps() {
         let mut rounds = step.kernel.start(black_box(checksum));
         for _ in 0..step.rounds {
@@ -54,17 +79,23 @@ fn run_kernels(kernels: &Kernels, seed: u64, pacer: &mut Pacer) -> Option<u64> {
             checksum = black_box(rounds.round());
         }
     }
+    pacer.finish()?;
     Some(checksum)
 }
 
-/// The XXH3 hash of the whole payload under the seed of the work.
-fn input_seed(seed: u64, payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
-    let mut hash = Xxh3::with_seed(seed);
+/// The XXH3-64 hash of the whole payload; `None` when it is time to stop.
+fn payload_hash(payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
+    let mut hash = Xxh3::new();
     for chunk in payload.chunks(HASH_CHUNK) {
         pacer.step()?;
         hash.update(chunk);
     }
     Some(hash.digest())
+}
+
+/// What the first kernel starts from: the hash of the payload's hash under the seed of the work.
+fn input_seed(seed: u64, payload_hash: u64) -> u64 {
+    xxh3_64_with_seed(&payload_hash.to_le_bytes(), seed)
 }
 
 #[cfg(test)]
@@ -87,12 +118,37 @@ mod tests {
             .map(|&kernel| (kernel, checksum(kernel, 3, 42, &payload)))
             .collect();
         let known = [
-            (Kernel::Matmul, 0x4530_c756_a0e9_65b4),
-            (Kernel::Sha256, 0x1067_7530_cd5d_2aac),
-            (Kernel::Fft, 0xd7c5_e548_a3cb_60e4),
-            (Kernel::Dijkstra, 0x8b49_c4a6_e53a_798f),
+            (Kernel::Matmul, 0x03e9_7993_27eb_ffe3),
+            (Kernel::Sha256, 0x7d42_4b1f_be8b_6aa9),
+            (Kernel::Fft, 0xbf60_d1db_fda3_7d61),
+            (Kernel::Dijkstra, 0xd48e_26a5_6fac_285c),
+            (Kernel::InsertionSort, 0x9d69_92b1_dba7_e37c),
+            (Kernel::QuickSort, 0xdef3_d875_8c5b_e3ec),
+            (Kernel::BitonicSort, 0xe945_398d_b677_8e0a),
+            (Kernel::BitCount, 0x6d86_8e4a_ca0e_f0ed),
+            (Kernel::Crc32, 0x292b_99e1_0233_bae1),
+            (Kernel::Fir2d, 0xc10f_cb0f_a4b9_49fb),
+            (Kernel::Iir, 0xa7b1_cd5e_5cc8_79f9),
+            (Kernel::Lms, 0x7db2_efc5_5e24_1562),
+            (Kernel::Lu, 0x6cbf_2364_6516_7c98),
+            (Kernel::Inverse3, 0x600d_f17b_bf42_e84b),
+            (Kernel::Dct, 0x6a39_ffb8_7453_d7d7),
+            (Kernel::Aes128, 0x2a93_f377_4206_7358),
+            (Kernel::Adpcm, 0xd63f_5d65_28da_4e69),
+            (Kernel::Huffman, 0x59c8_d22d_9a36_7688),
+            (Kernel::Lift, 0x19f2_5728_d4c2_7e3a),
+            (Kernel::PowerWindow, 0x6157_6d95_18b1_1410),
         ];
         assert_eq!(found, known, "{found:#x?}");
+    }
+
+    #[test]
+    fn the_hash_of_the_payload_is_all_that_kernels_need_of_it() {
+        let payload = vec![5; 3 * HASH_CHUNK / 2];
+        let hash = crate::offload::wire::payload_hash(&payload);
+        let kernels = Kernels::one(Kernel::Fft, 2);
+        let done = run_on_hash(&kernels, 1, hash, Speed::FULL, &|| false);
+        assert_eq!(done.unwrap(), checksum(Kernel::Fft, 2, 1, &payload));
     }
 
     #[test]
@@ -139,7 +195,7 @@ mod tests {
         let work = Work::one(Kernel::Dijkstra, 20, 8);
         let slow = run(&work, b"x", Speed::new(0.2).unwrap(), &|| false);
         assert_eq!(slow, run(&work, b"x", Speed::FULL, &|| false));
-        assert!(slow.is_some());
+        assert!(slow.is_ok());
     }
 
     #[test]
@@ -154,7 +210,7 @@ mod tests {
             };
             assert_eq!(
                 run(&Work::one(kernel, u64::MAX, 1), b"", Speed::FULL, &stop),
-                None
+                Err(TaskError::Stopped)
             );
             assert!(asked.get() >= 30, "{kernel}: asked {} times", asked.get());
         }
@@ -163,6 +219,6 @@ mod tests {
     #[test]
     fn work_already_stopped_does_not_begin() {
         let work = Work::one(Kernel::Fft, 1, 1);
-        assert_eq!(run(&work, b"", Speed::FULL, &|| true), None);
+        assert_eq!(run(&work, b"", Speed::FULL, &|| true), Err(TaskError::Stopped));
     }
 }

@@ -3,11 +3,10 @@
 //! A set is the same on every host: its random numbers are those of ChaCha8, and its logarithms and powers come
 //! from a library that does the same arithmetic everywhere, not from the host's.
 
+use super::draw::Draw;
 use super::kernel::Kernel;
 use super::mix::SplitMix;
 use super::work::Content;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// One unit of work that a device has to get done, by itself or by a server.
@@ -94,7 +93,7 @@ impl Default for SetRule {
 impl SetRule {
     /// Draws `count` tasks. A longer set of the same seed begins with the same tasks.
     pub fn generate(&self, count: usize, seed: u64) -> TaskSet {
-        let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
+        let mut draw = Draw::new(seed);
         let tasks = (0..count as u64).map(|id| self.task(id, &mut draw)).collect();
         TaskSet {
             rule: *self,
@@ -104,18 +103,16 @@ impl SetRule {
     }
 
     fn task(&self, id: u64, draw: &mut Draw) -> Task {
-        let kernel = Kernel::ALL[(draw.uniform() * Kernel::ALL.len() as f64) as usize];
+        let kernel = Kernel::ALL[draw.index(Kernel::ALL.len())];
         let cycles = self.cycles(draw);
-        let payload_bytes = self.payload_bytes(draw);
+        let payload_bytes = draw.log_uniform(self.min_payload_bytes, self.max_payload_bytes);
         let slack = self.min_slack + (self.max_slack - self.min_slack) * draw.uniform();
-        // Whole microseconds survive being written down in decimals.
-        let deadline_us = (cycles as f64 / self.nominal_hz * slack + self.grace_s) * 1e6;
-        let deadline_s = deadline_us.round() / 1e6;
+        let deadline_s = in_microseconds(cycles as f64 / self.nominal_hz * slack + self.grace_s);
         Task {
             id,
             content: Content::Fill(kernel),
             cycles,
-            seed: draw.0.next_u64(),
+            seed: draw.word(),
             payload_bytes,
             deadline_s,
         }
@@ -127,27 +124,11 @@ impl SetRule {
         let decades = decades.find(|x| x.abs() <= self.max_decades).unwrap_or(0.0);
         (self.median_cycles * libm::pow(10.0, decades)).round() as u64
     }
-
-    fn payload_bytes(&self, draw: &mut Draw) -> u64 {
-        let (min, max) = (self.min_payload_bytes as f64, self.max_payload_bytes as f64);
-        (min * libm::pow(max / min.max(1.0), draw.uniform())).round() as u64
-    }
 }
 
-/// Random numbers that are the same on every host.
-struct Draw(ChaCha8Rng);
-
-impl Draw {
-    /// Uniform on [0, 1), in steps of 2^-53.
-    fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Standard normal (Box and Muller, 1958).
-    fn normal(&mut self) -> f64 {
-        let (radius, turn) = (1.0 - self.uniform(), self.uniform());
-        (-2.0 * libm::log(radius)).sqrt() * libm::cos(std::f64::consts::TAU * turn)
-    }
+/// Rounded to whole microseconds, which survive being written down in decimals.
+pub(super) fn in_microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// The bytes that go with a task: made from its seed, incompressible, the same on every host.
@@ -179,7 +160,7 @@ mod tests {
         let known = [
             Task {
                 id: 0,
-                content: Content::Fill(Kernel::Sha256),
+                content: Content::Fill(Kernel::BitonicSort),
                 cycles: 632_982_993,
                 seed: 2_003_396_283_302_960_058,
                 payload_bytes: 655_111,
@@ -187,7 +168,7 @@ mod tests {
             },
             Task {
                 id: 1,
-                content: Content::Fill(Kernel::Fft),
+                content: Content::Fill(Kernel::Lms),
                 cycles: 197_159_664,
                 seed: 9_561_492_159_590_289_602,
                 payload_bytes: 2_212_680,

@@ -1,10 +1,12 @@
 //! What a task computes: steps of kernels, one after the other, and how that is written down.
 //!
 //! One text form stands everywhere, in files, in `decisions.csv` and in messages: `sha256:12` is twelve rounds of one
-//! kernel, `sha256:12 fft:3` is two steps. In the query of a URL a space is written `+`.
+//! kernel, `sha256:12 fft:3` is two steps, `wasm:PATH` is a WebAssembly module. In the query of a URL a space is written
+//! `+`, and a module is named by its SHA-256.
 
 use super::cost::CostModel;
 use super::kernel::{Kernel, UnknownKernel};
+use super::wasm::{Binary, Unreadable};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +39,8 @@ impl Work {
 pub enum Program {
     /// Built-in kernels.
     Kernels(Kernels),
+    /// A WebAssembly module. It gets the payload and no seed.
+    Module(Binary),
 }
 
 /// So many rounds of a kernel.
@@ -132,11 +136,12 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernels(kernels) => kernels.fmt(f),
+            Self::Module(binary) => binary.fmt(f),
         }
     }
 }
 
-/// What a task of a set asks for. Written as `fft` or as `sha256:12 fft:3`.
+/// What a task of a set asks for. Written as `fft`, as `sha256:12 fft:3`, or as `wasm:PATH` of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Content {
@@ -166,22 +171,25 @@ impl fmt::Display for Content {
 }
 
 impl FromStr for Content {
-    type Err = InvalidKernels;
+    type Err = InvalidContent;
 
-    fn from_str(text: &str) -> Result<Self, InvalidKernels> {
+    /// Reads the file of a module.
+    fn from_str(text: &str) -> Result<Self, InvalidContent> {
         let text = text.trim_ascii();
-        if text.is_empty() || text.contains([':', ' ']) {
+        if let Some(path) = text.strip_prefix("wasm:") {
+            Ok(Self::Exact(Program::Module(Binary::read(path)?)))
+        } else if text.is_empty() || text.contains([':', ' ']) {
             Ok(Self::Exact(Program::Kernels(text.parse()?)))
         } else {
-            Ok(Self::Fill(text.parse()?))
+            Ok(Self::Fill(text.parse().map_err(InvalidKernels::Kernel)?))
         }
     }
 }
 
 impl TryFrom<String> for Content {
-    type Error = InvalidKernels;
+    type Error = InvalidContent;
 
-    fn try_from(text: String) -> Result<Self, InvalidKernels> {
+    fn try_from(text: String) -> Result<Self, InvalidContent> {
         text.parse()
     }
 }
@@ -190,6 +198,17 @@ impl From<Content> for String {
     fn from(content: Content) -> Self {
         content.to_string()
     }
+}
+
+/// Something that no task can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidContent {
+    /// Neither a kernel nor a list of steps.
+    #[error(transparent)]
+    Kernels(#[from] InvalidKernels),
+    /// A module that cannot be read.
+    #[error(transparent)]
+    Module(#[from] Unreadable),
 }
 
 /// Something that is no list of kernels.

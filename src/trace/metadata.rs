@@ -5,6 +5,7 @@
 use anyhow::Context;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock};
 use hwmeter_hw::sensor::SensorInfo;
+use hwmeter_hw::small_file;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
@@ -70,7 +71,7 @@ pub fn read_metadata(trace: &Path) -> anyhow::Result<Vec<TracedSensor>> {
             trace.display()
         )
     };
-    let text = std::fs::read(&path).with_context(of_file)?;
+    let text = small_file::read(&path).with_context(of_file)?;
     let document: Value = serde_json::from_slice(&text).with_context(of_file)?;
     sensors_of(document).with_context(of_file)
 }

@@ -94,11 +94,12 @@ fn junk_in_the_pipe_is_counted_and_begins_nothing() {
 #[test]
 fn a_mark_where_nothing_is_measured_says_so() {
     let board = Board::jetson_nano();
-    let failure = |command: &mut Command| {
+    let failed_with = |status: i32, command: &mut Command| {
         let failed = command.output().unwrap();
-        assert_eq!(failed.status.code(), Some(1));
+        assert_eq!(failed.status.code(), Some(status));
         text(&failed.stderr)
     };
+    let failure = |command: &mut Command| failed_with(1, command);
     let outside = failure(&mut hwmeter(&board, &["mark", "x"]));
     assert!(
         outside.contains("nothing is being measured") && outside.contains("measure --"),
@@ -106,8 +107,9 @@ fn a_mark_where_nothing_is_measured_says_so() {
     );
     let gone = failure(hwmeter(&board, &["mark", "x"]).env("HWMETER_MARKS", "/no/such/pipe"));
     assert!(gone.contains("has ended"), "{gone}");
-    let bad = failure(&mut hwmeter(&board, &["mark", "a\tb"]));
+    let bad = failed_with(2, &mut hwmeter(&board, &["mark", "a\tb"]));
     assert!(bad.contains("control characters"), "{bad}");
+    failed_with(2, &mut hwmeter(&board, &["mark", ""]));
 }
 
 /// Killed without a chance to clean up, it leaves the command alone, and no mark waits for ever.

@@ -1,7 +1,11 @@
 //! Repeated runs.
 
 use crate::boards::Board;
-use crate::{json, number, output, text};
+use crate::{hwmeter, json, number, output, text};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::process::Stdio;
+use std::time::Duration;
 
 #[test]
 fn repeated_runs_have_mean_deviation_and_interval() {
@@ -54,5 +58,38 @@ fn a_run_that_failed_is_not_hidden_by_those_after_it() {
         text(&done.stderr).contains("1 of 3 runs"),
         "{}",
         text(&done.stderr)
+    );
+}
+
+/// A run that a signal cut short says nothing about what a whole one costs.
+#[test]
+fn a_run_cut_short_is_not_in_the_mean() {
+    let board = Board::jetson_nano();
+    let mut command = hwmeter(
+        &board,
+        &["measure", "--json", "--repeat", "100", "--duration", "400ms"],
+    );
+    let measure = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    kill(Pid::from_raw(measure.id() as i32), Signal::SIGTERM).unwrap();
+    let done = measure.wait_with_output().unwrap();
+    let measured: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let runs = measured["runs"].as_array().unwrap();
+    let (last, whole) = runs.split_last().unwrap();
+    assert_eq!(last["cut_short"], true, "{measured:#}");
+    assert!(!whole.is_empty() && whole.iter().all(|run| run["cut_short"] == false));
+    let joules: f64 = whole.iter().map(|run| number(&run["total"]["joules"])).sum();
+    assert!(
+        (number(&measured["mean_joules"]) - joules / whole.len() as f64).abs() < 1e-9,
+        "{measured:#}"
+    );
+    assert!(
+        measured["warnings"]
+            .to_string()
+            .contains("cut the last run short")
     );
 }

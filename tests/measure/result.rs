@@ -1,7 +1,7 @@
 //! Where the result goes, and what it says.
 
 use crate::boards::Board;
-use crate::{number, output, text};
+use crate::{NANO_INPUT, number, output, text};
 use serde_json::Value;
 
 #[test]
@@ -35,4 +35,16 @@ fn one_screen_tells_what_was_used_and_what_dominates() {
     }
     assert!(shown.lines().count() < 24, "{shown}");
     assert!(text(&done.stdout).is_empty());
+}
+
+#[test]
+fn a_model_does_not_stand_in_silently_for_a_sensor_that_fails() {
+    let board = Board::jetson_nano();
+    board.file(NANO_INPUT, "garbage\n");
+    let done = output(&board, &["measure", "--duration", "100ms"]);
+    let shown = text(&done.stderr);
+    assert!(
+        shown.contains("ina3221-iio is there and cannot be used") && shown.contains("cpu-model (modelled)"),
+        "{shown}"
+    );
 }

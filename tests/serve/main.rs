@@ -10,7 +10,8 @@ mod http;
 mod stop;
 
 use common::{ENDLESS, PLENTY, SMALL, have, payload, server, small_mec, until};
-use hwmeter::offload::{Client, LoadPoller, OffloadError};
+use hwmeter::offload::site::{Seen, Site, Watch};
+use hwmeter::offload::{Access, Client, OffloadError};
 use hwmeter::serve::{Role, ServeConfig};
 use hwmeter::task::{self, Speed};
 use std::io::{Read, Write};
@@ -185,17 +186,17 @@ fn the_cloud_tells_its_load_too() {
 #[test]
 fn the_load_is_at_hand_and_gets_old_when_the_mec_is_gone() {
     let mec = small_mec();
-    let mut poller = LoadPoller::start(mec.url()).unwrap();
-    until("a load is known", || poller.latest().is_some());
-    let (load, _) = poller.latest().unwrap();
+    let mut site = Site::start(mec.url(), &Access::default(), Watch::State, 1).unwrap();
+    until("a load is known", || site.latest().load.is_some());
+    let (load, _) = site.latest().load.unwrap();
     assert!((load.free + load.cpu_use - 1.0).abs() < 1e-9, "{load:?}");
+    let age = |seen: Seen| seen.load.unwrap().1.elapsed();
     until("it is renewed", || {
-        poller.latest().unwrap().1 < Duration::from_millis(100)
+        age(site.latest()) < Duration::from_millis(100)
     });
+    assert!(site.latest().throughput_bps.is_some(), "the first look shows it");
     drop(mec);
-    until("it gets old", || {
-        poller.latest().unwrap().1 > Duration::from_millis(600)
-    });
+    until("it gets old", || age(site.latest()) > Duration::from_millis(600));
 }
 
 #[test]

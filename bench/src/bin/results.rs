@@ -4,7 +4,8 @@
 //! cargo run --release -p hwmeter-bench --bin results
 //! ```
 //!
-//! With the argument `coverage` only that section is made anew, and the others are kept.
+//! With arguments only those sections are made anew, and the others are kept as they stand: `coverage`, a bench by its
+//! name (`spans`, `meter_cost`, `sampling`, `trace`, `learner`), `peers` or `learners`.
 
 use hwmeter_hw::board::Board;
 use hwmeter_hw::synthetic::coverage::{Row, run_all};
@@ -14,9 +15,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::process::Command;
-
-/// The first section after the coverage.
-const KEPT_FROM: &str = "## Cost of a span";
 
 /// Random spans per cell of the coverage table.
 const SPANS: u32 = 4000;
@@ -52,46 +50,73 @@ const BENCHES: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// The page that becomes, and the one that was.
+struct Page {
+    text: String,
+    old: String,
+    /// What is to be made anew; empty: everything.
+    wanted: Vec<String>,
+}
+
+impl Page {
+    /// Appends a section: made anew if it is wanted, else as it stood.
+    fn section(
+        &mut self,
+        name: &str,
+        title: &str,
+        make: impl FnOnce() -> io::Result<String>,
+    ) -> io::Result<()> {
+        let heading = format!("## {title}\n");
+        if self.wanted.is_empty() || self.wanted.iter().any(|wanted| wanted == name) {
+            eprintln!("{name} ...");
+            let body = make()?;
+            let _ = write!(self.text, "{heading}\n{}\n\n", body.trim_end());
+        } else if let Some(at) = self.old.find(&heading) {
+            let section = &self.old[at..];
+            let end = section.find("\n## ").map_or(section.len(), |end| end + 1);
+            let _ = write!(self.text, "{}\n\n", section[..end].trim_end());
+        }
+        Ok(())
+    }
+}
+
 fn main() -> io::Result<()> {
-    let mut page = String::from(
-        "# Results\n\nWritten by `cargo run --release -p hwmeter-bench --bin results`; not edited by hand.\n\n",
+    let (root, file) = (
+        Root::default(),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"),
     );
-    let root = Root::default();
-    let processor = Board::identify(&root).model;
-    let _ = writeln!(page, "Machine: {processor}, {} cores.\n", cpu::core_count(&root));
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
-    coverage(&mut page);
-    if std::env::args().any(|argument| argument == "coverage") {
-        let old = std::fs::read_to_string(&file)?;
-        page.push_str(old.find(KEPT_FROM).map_or("", |at| &old[at..]));
-        return std::fs::write(file, page);
-    }
+    let (processor, cores) = (Board::identify(&root).model, cpu::core_count(&root));
+    let mut page = Page {
+        text: format!(
+            "# Results\n\nWritten by `cargo run --release -p hwmeter-bench --bin results`; not edited by hand.\n\n\
+             Machine: {processor}, {cores} cores.\n\n"
+        ),
+        old: std::fs::read_to_string(&file).unwrap_or_default(),
+        wanted: std::env::args().skip(1).collect(),
+    };
+    page.section("coverage", "Is the stated uncertainty true?", || Ok(coverage()))?;
     for (title, bench, claim) in BENCHES {
-        eprintln!("{bench} ...");
-        let _ = writeln!(
-            page,
-            "## {title}\n\n{claim}\n\n```text\n{}```\n",
-            output_of(bench)?
-        );
+        page.section(bench, title, || {
+            Ok(format!("{claim}\n\n```text\n{}```\n", output_of(bench)?))
+        })?;
     }
-    peers(&mut page)?;
-    page.push_str(&hwmeter_bench::learners::section()?);
-    std::fs::write(file, page)
+    page.section("peers", "Updates beside PyTorch, tch and TensorFlow", peers)?;
+    page.section("learners", "Learners", hwmeter_bench::learners::section)?;
+    page.section("engines", "CPU or GPU", || Ok(hwmeter_bench::engines::section()))?;
+    std::fs::write(file, page.text.trim_end().to_owned() + "\n")
 }
 
 /// The same updates in other frameworks, where these can be installed.
-fn peers(page: &mut String) -> io::Result<()> {
-    eprintln!("peers ...");
+fn peers() -> io::Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/compare");
     let output = Command::new(script).output()?;
-    page.push_str("## Updates beside PyTorch and TensorFlow\n\n`bench/peers/compare`, one thread each.\n\n");
-    if output.status.success() {
-        page.push_str(&String::from_utf8_lossy(&output.stdout));
+    let table = if output.status.success() {
+        String::from_utf8_lossy(&output.stdout).into_owned()
     } else {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        page.push_str("Not measured: the comparison failed.\n");
-    }
-    Ok(())
+        "Not measured: the comparison failed.\n".to_owned()
+    };
+    Ok(format!("`bench/peers/compare`, one thread each.\n\n{table}"))
 }
 
 /// What a bench prints, without cargo's and Criterion's own words.
@@ -109,17 +134,16 @@ fn output_of(bench: &str) -> io::Result<String> {
     Ok(lines.map(|line| format!("{}\n", line.trim_end())).collect())
 }
 
-fn coverage(page: &mut String) {
-    page.push_str(
-        "## Is the stated uncertainty true?\n\n\
-         Power of known energy seen through simulated sensors, sampled by the shipped meter. Each cell: share of spans whose true energy \
+fn coverage() -> String {
+    let mut page = String::from(
+        "Power of known energy seen through simulated sensors, sampled by the shipped meter. Each cell: share of spans whose true energy \
          lies within the stated 95 % interval (two standard uncertainties); then the root mean square of the stated standard \
          uncertainty over that of the error (1 is perfect, more is cautious). Gain, offset, clock and phase of the sensor are \
          drawn anew within its specification for every span; spans are 0.3 to 100 sample intervals long, one in ten begins with \
          the meter itself.\n\n",
     );
     let rows = Row::all();
-    table(page, &rows, &Shape::ALL);
+    table(&mut page, &rows, &Shape::ALL);
     page.push_str(
         "\nThe check has power: with a gain error three times as large as stated, the same table reads\n\n",
     );
@@ -130,19 +154,19 @@ fn coverage(page: &mut String) {
         },
         ..Row::on_time(sensor)
     });
-    table(page, &broken, &Shape::ALL);
+    table(&mut page, &broken, &Shape::ALL);
     page.push_str(
         "\nThe first span of a meter, which has not seen yet how power varies (`hwmeter measure` lets it watch for ten samples \
          first); short first spans of sparse sensors fall below 93 %:\n\n",
     );
-    table(page, &Row::first_spans(), &Shape::ALL);
+    table(&mut page, &Row::first_spans(), &Shape::ALL);
     page.push_str(
         "\nA load that repeats every 10 ms, exactly in step with a meter at 100 Hz, is what even sampling cannot see: an evenly \
          sampled INA3221 held the truth in 11 % of these spans. The meter samples at golden-ratio places within its period. \
          Lowest are the filtered chips, whose own conversions may be in step with the load:\n\n",
     );
-    table(page, &SensorModel::ALL.map(Row::on_time), &[Shape::InStep]);
-    page.push('\n');
+    table(&mut page, &SensorModel::ALL.map(Row::on_time), &[Shape::InStep]);
+    page
 }
 
 fn table(page: &mut String, rows: &[Row], shapes: &[Shape]) {

@@ -96,6 +96,7 @@ fn object(run: &Run, measurement: &Measurement) -> Value {
     }
     object["calibration"] = json!(measurement.calibration);
     object["warnings"] = json!(warnings::of(&Several::one(run, measurement)));
+    object["cut_short"] = json!(run.cut_short);
     object["exit_status"] = json!(run.exit_status);
     object
 }

@@ -50,6 +50,8 @@ struct Measurement {
 struct Run {
     sensors: Vec<Measurement>,
     exit_status: i32,
+    /// A signal asked for an early end before it was over.
+    cut_short: bool,
     suspended: Seconds,
     refused: Refused,
 }
@@ -181,6 +183,7 @@ impl Bench<'_> {
             }
             None => self.run_command()?,
         };
+        let cut_short = self.interrupts.ended_by().is_some();
         let of_sensors = self.instruments.iter().zip(&ended).zip(phases).zip(&before);
         let sensors = of_sensors
             .map(|(((instrument, span), phases), before)| {
@@ -190,6 +193,7 @@ impl Bench<'_> {
         Ok(Run {
             sensors,
             exit_status,
+            cut_short,
             suspended: awake.elapsed(&*self.clock),
             refused,
         })

@@ -160,8 +160,7 @@ fn print_sensor(several: &Several, args: &MeasureArgs) {
     if let Some(sum) = combine::sum(&several.terms()) {
         rows.add_row(["uncertainty", &budget_text(&sum)]);
     }
-    let net: Vec<Terms> = several.all().filter_map(|m| m.net.clone()).collect();
-    if let Some(sum) = combine::sum(&net) {
+    if let Some(sum) = combine::sum(&several.net_terms()) {
         rows.add_row(["  without idle", &budget_text(&sum)]);
     }
     anstream::eprintln!("{}", rows.trim_fmt());

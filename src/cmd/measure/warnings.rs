@@ -45,6 +45,13 @@ impl<'a> Several<'a> {
         self.runs.iter().map(|&(_, measurement)| measurement)
     }
 
+    /// The measurements that say what a run costs: of several, not the one that a signal cut short.
+    fn complete(&self) -> impl Iterator<Item = &'a Measurement> {
+        let is_only = self.runs.len() == 1;
+        let complete = self.runs.iter().filter(move |(run, _)| is_only || !run.cut_short);
+        complete.map(|&(_, measurement)| measurement)
+    }
+
     /// Mean and scatter of the energies known.
     pub fn gross(&self) -> Option<Repeated> {
         Repeated::of(&self.terms())
@@ -52,13 +59,17 @@ impl<'a> Several<'a> {
 
     /// The same without idle energy; `None` where idle power is unknown.
     pub fn net(&self) -> Option<Repeated> {
-        let net: Vec<Terms> = self.all().filter_map(|m| m.net.clone()).collect();
-        Repeated::of(&net)
+        Repeated::of(&self.net_terms())
     }
 
-    /// Each run's energy and the terms of its uncertainty.
+    /// Each complete run's energy and the terms of its uncertainty.
     pub fn terms(&self) -> Vec<Terms> {
-        self.all().filter_map(|m| Terms::of(&m.span)).collect()
+        self.complete().filter_map(|m| Terms::of(&m.span)).collect()
+    }
+
+    /// The same without idle energy; empty where idle power is unknown.
+    pub fn net_terms(&self) -> Vec<Terms> {
+        self.complete().filter_map(|m| m.net.clone()).collect()
     }
 
     /// Time of all runs together.
@@ -85,6 +96,7 @@ impl<'a> Several<'a> {
 /// The warnings, worst first.
 pub fn of(several: &Several) -> Vec<String> {
     [
+        cut_short(several),
         failed(several),
         coverage(several),
         short(several),
@@ -99,9 +111,19 @@ pub fn of(several: &Several) -> Vec<String> {
     .collect()
 }
 
+fn cut_short(several: &Several) -> Option<String> {
+    let runs = several.runs();
+    let is_cut = runs.iter().any(|(run, _)| run.cut_short);
+    (runs.len() > 1 && is_cut)
+        .then(|| "a signal cut the last run short: it is listed, but not in the mean".to_owned())
+}
+
 fn failed(several: &Several) -> Option<String> {
     let runs = several.runs();
-    let failed = runs.iter().filter(|(run, _)| run.exit_status != 0).count();
+    let failed = runs
+        .iter()
+        .filter(|(run, _)| run.exit_status != 0 && !run.cut_short)
+        .count();
     (runs.len() > 1 && failed > 0).then(|| {
         format!(
             "{failed} of {} runs ended with an exit status other than 0, and are in the mean",
@@ -227,6 +249,7 @@ mod tests {
         Run {
             sensors: vec![measurement],
             exit_status: 0,
+            cut_short: false,
             suspended: awake.elapsed(&*clock),
             refused: Refused::default(),
         }

@@ -1,26 +1,28 @@
 //! `hwmeter run-agent`: the main job.
 
+pub mod options;
 pub mod plan;
 mod progress;
 mod report;
 mod servers;
+mod task_source;
 
 use super::{context, open_sensor, with_radio};
-use crate::cli::{RunAgentArgs, Switch};
+use crate::cli::{FallbackArg, RunAgentArgs};
 use crate::ui;
 use anyhow::Context as _;
 use hwmeter::agent::audit::audit;
 use hwmeter::agent::checkpoints::Checkpoints;
-use hwmeter::agent::executor::Executor;
+use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
-use hwmeter::offload::client::Client;
-use hwmeter::offload::load_poller::LoadPoller;
+use hwmeter::offload::site::{Site, Watch};
+use hwmeter::offload::{Access, Url};
 use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
-use hwmeter::task::{Kernel, Speed, Task, TaskSet, Work};
+use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
@@ -37,20 +39,24 @@ use hwmeter_hw::sensors::process_share::ProcessShare;
 use hwmeter_hw::units::Joules;
 use plan::Plan;
 use progress::Progress;
-use report::{SHARE_NOTE, meter_id};
+use report::{Network, SHARE_NOTE, meter_id};
 use serde_json::{Value, json};
 use servers::Servers;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Local tasks run at this share of the machine's speed when device and servers are the same machine.
 const DEMO_DEVICE_SPEED: f64 = 0.25;
 
 /// Sets up, runs, audits, prints.
 pub fn run(args: &RunAgentArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<ExitCode> {
-    run_plan(Plan::new(args)?, args, root, calibration)
+    run_plan(
+        Plan::new(args, args.engine.choose(root)?)?,
+        args,
+        root,
+        calibration,
+    )
 }
 
 /// The same with a learner that is there already.
@@ -60,13 +66,14 @@ pub fn run_plan(
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<ExitCode> {
-    check_gpu(args, root)?;
+    let servers: Vec<&Url> = args.mec.iter().chain(&args.cloud).collect();
+    let access = Access::to(&servers, args.ca.as_deref(), args.token_file.as_deref())?;
     let stop = watch_for_end()?;
     let (name, seed) = (plan.name.to_string(), plan.seed);
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
-    let setup = Setup::new(&plan, args, root, calibration, &trace)?;
+    let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
     let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
@@ -74,6 +81,7 @@ pub fn run_plan(
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let learned = agent.learner.counts();
+    let network = Network::of(&agent);
     drop(agent);
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
@@ -86,7 +94,7 @@ pub fn run_plan(
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
     let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
-    let (answers, per_update) = (finished.answers, finished.per_update);
+    let (answers, per_update, fell_back) = (finished.answers, finished.per_update, finished.fell_back);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
@@ -99,21 +107,25 @@ pub fn run_plan(
         "summary": summary,
         "energy_per_update": per_update,
         "learner_faults": learned,
+        "fell_back": fell_back,
+        "network": network,
         "audit": found,
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
-        "gpu": { "mode": "off", "hidden": gpu::is_hidden(), "devices_opened": touched },
+        "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden(), "devices_opened": touched },
     });
     dir.write_manifest(&with(&manifest, result.clone()))?;
     if args.json {
         let place = json!({ "out": dir.path(), "sensor": meter_id(&manifest), "kind": manifest["kind"] });
         ui::outln!("{:#}", with(&result, place));
     } else {
-        let learning = report::Learning {
+        let details = report::Details {
             per_update,
             faults: learned,
+            network,
+            fell_back,
         };
-        report::print(&summary, &learning, &found, &stats, &manifest, &dir, was_stopped);
+        report::print(&summary, &details, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
             ui::outln!("{sentence}");
         }
@@ -131,8 +143,10 @@ pub fn run_plan(
 
 /// What a run is made of, before the first task.
 struct Setup {
+    seed: u64,
     tasks: Vec<Task>,
     servers: Servers,
+    access: Access,
     cost: CostModel,
     meter: Meter,
     origin: Moment,
@@ -151,13 +165,14 @@ impl Setup {
         root: &Root,
         calibration: &Calibration,
         trace: &TraceWriter,
+        access: Access,
     ) -> anyhow::Result<Self> {
         let context = context(root);
         let sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
         let sensor = with_radio(sensor, args.radio.as_ref(), &context)?;
         let board_kind = sensor.info().kind;
-        let mut tasks = TaskSet::default_set(plan.tasks as usize, plan.seed).tasks;
-        tasks.retain(|task| task.id >= plan.first);
+        let tasks = plan.source.tasks.iter().filter(|task| task.id >= plan.first);
+        let tasks = tasks.cloned().collect();
         // The servers before the affinity: they are other machines and keep all cores.
         let servers = Servers::start(args)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
@@ -165,10 +180,11 @@ impl Setup {
         let cost = CostModel::calibrate(clock_rate.hz);
         let (meter, envelope, origin) = start_meter(args, &context, sensor, &servers, trace)?;
         let awake = SuspendWatch::begin(&MonotonicClock);
-        let reward = reward_rule(args, &envelope);
+        let reward = reward_rule(args, plan.reward, &envelope);
         let manifest = json!({
             "hwmeter": env!("CARGO_PKG_VERSION"),
             "arguments": std::env::args().collect::<Vec<_>>(),
+            "options": args.given,
             "seed": plan.seed,
             "board": context.board,
             "sensor": meter.info(),
@@ -180,19 +196,22 @@ impl Setup {
             "power": envelope,
             "reward": reward,
             "learner": plan.learner.learner().describe(),
-            "tasks": plan.tasks,
+            "tasks": plan.source.tasks.len(),
+            "taskset": plan.source.describe(),
             "first_task": plan.first,
             "resumed": args.resume,
             "cost_model": cost,
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
             "servers": servers.describe(),
-            "gpu": { "mode": "off", "hidden": gpu::is_hidden() },
+            "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden() },
             "cpus": Affinity::current().unwrap_or_default(),
         });
         Ok(Self {
+            seed: plan.seed,
             tasks,
             servers,
+            access,
             cost,
             meter,
             origin,
@@ -211,14 +230,20 @@ impl Setup {
         stop: &'a AtomicBool,
         dir: &RunDir,
     ) -> anyhow::Result<Agent<'a>> {
+        let (mec, cloud) = (self.servers.mec(), self.servers.cloud());
+        let site = |url: &Url, watch, seed| Site::start(url.clone(), &self.access, watch, seed);
         Ok(Agent {
-            observer: observer(&self.servers, root, &self.cost)?,
+            observer: Observer::new(root),
             executor: Executor {
                 clock: Arc::new(MonotonicClock),
                 cost: self.cost.clone(),
                 device_speed: device_speed(args)?,
-                mec: Client::new(self.servers.mec().clone())?,
-                cloud: Client::new(self.servers.cloud().clone())?,
+                mec: site(mec, Watch::State, self.seed)?,
+                cloud: site(cloud, Watch::Health, self.seed.wrapping_add(1))?,
+                fallback: match args.fallback {
+                    FallbackArg::None => Fallback::None,
+                    FallbackArg::Local => Fallback::Local,
+                },
                 stop,
             },
             learner,
@@ -232,25 +257,6 @@ impl Setup {
             stop,
         })
     }
-}
-
-fn check_gpu(args: &RunAgentArgs, root: &Root) -> anyhow::Result<()> {
-    if args.gpu == Switch::Off {
-        return Ok(());
-    }
-    let usable: Vec<String> = gpu::gpus(root)?
-        .iter()
-        .filter(|gpu| gpu.kind.has_cuda())
-        .map(gpu::Gpu::to_string)
-        .collect();
-    let found = match usable.as_slice() {
-        [] => "no GPU with CUDA was found".to_owned(),
-        names => format!("found {}", names.join(", ")),
-    };
-    anyhow::bail!(
-        "--gpu on needs the torch engine, and this build lacks the cargo feature `torch` ({found}); \
-         use --gpu off, or a build with that feature"
-    )
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.
@@ -281,12 +287,17 @@ fn device_speed(args: &RunAgentArgs) -> anyhow::Result<Speed> {
     })
 }
 
-fn reward_rule(args: &RunAgentArgs, envelope: &PowerEnvelope) -> RewardRule {
-    let penalty = match args.penalty {
-        Some(joules) => Penalty::Constant(Joules(joules)),
-        None => Penalty::FullLoad(envelope.full_watts),
-    };
-    RewardRule { penalty }
+/// As told, else that of the run that is taken up, else by this board's full-load power.
+fn reward_rule(args: &RunAgentArgs, earlier: Option<RewardRule>, envelope: &PowerEnvelope) -> RewardRule {
+    match (args.penalty, earlier) {
+        (Some(joules), _) => RewardRule {
+            penalty: Penalty::Constant(Joules(joules)),
+        },
+        (None, Some(rule)) => rule,
+        (None, None) => RewardRule {
+            penalty: Penalty::FullLoad(envelope.full_watts),
+        },
+    }
 }
 
 /// Starts to sample the device: the whole board, or this process's share of it.
@@ -319,25 +330,6 @@ fn start_meter(
     let options = MeterOptions::at(rate).with_on_sample(trace.on_sample(origin));
     let meter = Meter::start(device, options).with_context(|| format!("sensor {id} cannot be read"))?;
     Ok((meter, envelope, origin))
-}
-
-/// Watches device and MEC; one small transfer shows the throughput before the first decision.
-fn observer(servers: &Servers, root: &Root, cost: &CostModel) -> anyhow::Result<Observer> {
-    const PROBE_BYTES: usize = 128 * 1024;
-    const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-    let mut observer = Observer::new(root, LoadPoller::start(servers.mec().clone())?);
-    let work = Work::one(Kernel::Sha256, cost.size_for(Kernel::Sha256, 1), 0);
-    let mut client = Client::new(servers.mec().clone())?;
-    match client.submit(&work, &vec![0; PROBE_BYTES], PROBE_TIMEOUT) {
-        Ok(done) => observer.throughput.observe(
-            PROBE_BYTES as u64,
-            done.receive_bytes,
-            done.receive_s,
-            std::time::Instant::now(),
-        ),
-        Err(error) => tracing::warn!("the MEC does not answer yet: {error}"),
-    }
-    Ok(observer)
 }
 
 /// Leaves the reason in `run.json` too; the rows written so far stay.

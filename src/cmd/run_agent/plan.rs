@@ -1,16 +1,16 @@
 //! Who decides over which tasks: a fresh learner from the first task on, or one taken up from an earlier run.
 
+use super::task_source::TaskSource;
 use crate::cli::RunAgentArgs;
 use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::agent::reward::RewardRule;
 use hwmeter::learn::guard::Guard;
-use hwmeter::learn::{self, Checkpoint, LearnerName, config};
+use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
 use serde_json::Value;
 use std::path::Path;
 
-/// Tasks of a run unless told otherwise.
-const TASKS: u32 = 500;
 /// Seed of a run unless told otherwise; the paper's.
 const SEED: u64 = 50;
 
@@ -19,21 +19,23 @@ pub struct Plan {
     pub name: LearnerName,
     pub learner: Guard,
     pub seed: u64,
-    /// Tasks of the whole set.
-    pub tasks: u32,
+    /// The whole set.
+    pub source: TaskSource,
     /// The first one to run.
     pub first: u64,
+    /// What results were worth in the run that is taken up.
+    pub reward: Option<RewardRule>,
 }
 
 impl Plan {
     /// From the command line, and from the earlier run that it names.
-    pub fn new(args: &RunAgentArgs) -> anyhow::Result<Self> {
+    pub fn new(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let plan = match &args.resume {
-            Some(dir) => Self::resume(dir, args)?,
-            None => Self::fresh(args)?,
+            Some(dir) => Self::resume(dir, args, engine)?,
+            None => Self::fresh(args, engine)?,
         };
-        if plan.first >= u64::from(plan.tasks) {
-            let (done, tasks) = (plan.first, plan.tasks);
+        let (done, tasks) = (plan.first, plan.source.tasks.len());
+        if done >= tasks as u64 {
             bail!(
                 "{done} of {tasks} tasks are done already: nothing is left to run; ask for more with --tasks N"
             );
@@ -42,41 +44,44 @@ impl Plan {
     }
 
     /// A saved learner that neither explores nor learns.
-    pub fn evaluate(checkpoint: &Checkpoint, args: &RunAgentArgs) -> anyhow::Result<Self> {
+    pub fn evaluate(checkpoint: &Checkpoint, args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         if args.learner.is_some() || args.resume.is_some() || args.reset_on_divergence {
             bail!(
                 "the checkpoint says which learner it is; leave out --learner, --resume and --reset-on-divergence"
             );
         }
+        let seed = args.seed.unwrap_or(SEED);
         Ok(Self {
             name: checkpoint.header().learner,
-            learner: Guard::new(learn::restore(checkpoint)?).evaluating(),
-            seed: args.seed.unwrap_or(SEED),
-            tasks: args.tasks.unwrap_or(TASKS),
+            learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
+            seed,
+            source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
+            reward: None,
         })
     }
 
-    fn fresh(args: &RunAgentArgs) -> anyhow::Result<Self> {
+    fn fresh(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let settings = args.settings.read()?;
         let (name, seed) = (
             args.learner.unwrap_or(LearnerName::Dqn),
             args.seed.unwrap_or(SEED),
         );
-        let learner = Guard::new(learn::build(name, seed, &settings)?);
+        let learner = Guard::new(engine.build(name, seed, &settings)?);
         Ok(Self {
             name,
             learner: match args.reset_on_divergence {
-                true => learner.reset_on_divergence(settings, seed),
+                true => learner.reset_on_divergence(engine, settings, seed),
                 false => learner,
             },
             seed,
-            tasks: args.tasks.unwrap_or(TASKS),
+            source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
+            reward: None,
         })
     }
 
-    fn resume(dir: &Path, args: &RunAgentArgs) -> anyhow::Result<Self> {
+    fn resume(dir: &Path, args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
         let dir = RunDir::open(dir);
         let checkpoint = Checkpoint::read(&dir.learner()).with_context(|| {
             format!(
@@ -87,16 +92,19 @@ impl Plan {
         let position = Position::of(&checkpoint)?;
         let manifest = dir.read_manifest()?;
         let number = |key: &str| manifest.get(key).and_then(Value::as_u64);
-        let (Some(seed), Some(tasks)) = (number("seed"), number("tasks")) else {
+        let reward = serde_json::from_value(manifest["reward"].clone()).ok();
+        let (Some(seed), Some(tasks), Some(reward)) = (number("seed"), number("tasks"), reward) else {
             bail!(
-                "{} lacks the seed or the number of tasks; was it edited?",
+                "{} lacks the seed, the number of tasks or the reward; was it edited?",
                 dir.manifest().display()
             );
         };
+        let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
+        let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
         let header = checkpoint.header();
-        let mut learner = Guard::new(learn::restore(&checkpoint)?);
+        let mut learner = Guard::new(engine.restore(&checkpoint)?);
         if args.reset_on_divergence {
-            learner = learner.reset_on_divergence(header.settings.clone(), header.seed);
+            learner = learner.reset_on_divergence(engine, header.settings.clone(), header.seed);
         }
         if learner.learns() {
             for (transition, cost) in unlearned(&dir.decisions(), position)? {
@@ -108,8 +116,9 @@ impl Plan {
             name: header.learner,
             learner,
             seed,
-            tasks: args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX)),
+            source,
             first: position.next_task,
+            reward: Some(reward),
         })
     }
 }

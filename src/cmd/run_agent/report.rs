@@ -1,28 +1,54 @@
 //! What a run was like, for people.
 
 use crate::ui::{self, paint, table};
+use hwmeter::agent::Agent;
 use hwmeter::agent::audit::Audit;
+use hwmeter::agent::observer::Ages;
 use hwmeter::agent::per_update::PerUpdate;
 use hwmeter::agent::summary::Summary;
 use hwmeter::learn::guard::Counts;
+use hwmeter::offload::site::SiteReport;
 use hwmeter::run_dir::RunDir;
 use hwmeter_hw::meter::MeterStats;
+use serde::Serialize;
 use serde_json::Value;
 
 /// A device shares its machine with the servers it offloads to: said in `run.json` and in the summary.
 pub const SHARE_NOTE: &str = "Device and servers share this machine. The device is charged the machine's idle power plus its \
     own share of the dynamic energy, by CPU time of its process (servers and link emulator excluded).";
 
-/// What learning cost, and what went wrong with it.
-pub struct Learning {
+/// What the run cost and met besides its tasks.
+pub struct Details {
     pub per_update: Option<PerUpdate>,
     pub faults: Counts,
+    pub network: Network,
+    /// Tasks that ran on the device because their server failed.
+    pub fell_back: u64,
+}
+
+/// How the servers were.
+#[derive(Clone, Serialize)]
+pub struct Network {
+    pub mec: SiteReport,
+    pub cloud: SiteReport,
+    /// How old the MEC's load was when it was used.
+    pub mec_load_age: Ages,
+}
+
+impl Network {
+    pub fn of(agent: &Agent<'_>) -> Self {
+        Self {
+            mec: agent.executor.mec.report(),
+            cloud: agent.executor.cloud.report(),
+            mec_load_age: agent.observer.ages(),
+        }
+    }
 }
 
 /// The table at the end.
 pub fn print(
     summary: &Summary,
-    learning: &Learning,
+    details: &Details,
     found: &Audit,
     stats: &MeterStats,
     manifest: &Value,
@@ -60,7 +86,7 @@ pub fn print(
     rows.add_row(["  deciding", &joules(summary.decide_j)]);
     rows.add_row(["  executing", &joules(summary.execute_j)]);
     rows.add_row(["energy of training", &joules(summary.train_j)]);
-    if let Some(one) = learning.per_update {
+    if let Some(one) = details.per_update {
         let joules = ui::with_uncertainty(1e3 * one.joules, 1e3 * one.uncertainty_joules, "mJ");
         let what = match one.with_decision {
             true => "  per decision and update",
@@ -103,6 +129,21 @@ pub fn print(
             found.wrong.len()
         ),
     ]);
+    for (name, site) in [("mec", &details.network.mec), ("cloud", &details.network.cloud)] {
+        if let Some(failure) = &site.last_failure {
+            let times = site.circuit_opened;
+            let line = format!("circuit opened {times} x; the last failure: {failure}");
+            rows.add_row([name, &line]);
+        }
+    }
+    if details.fell_back > 0 {
+        let line = format!(
+            "{} tasks ran on the device because their server failed",
+            details.fell_back
+        );
+        rows.add_row(["fallback", &line]);
+    }
+    rows.add_row(["probes", &probes_line(&details.network)]);
     rows.add_row(["sensor", &sensor_line(manifest, stats)]);
     rows.add_row(["files", &dir.path().display().to_string()]);
     ui::outln!("{}", rows.trim_fmt());
@@ -112,7 +153,7 @@ pub fn print(
             summary.tasks_without_energy
         );
     }
-    let faults = &learning.faults;
+    let faults = &details.faults;
     if faults.rejected_states + faults.rejected_transitions > 0 {
         anstream::println!(
             "{} states and {} transitions held numbers that are not finite; the learner was not shown them.",
@@ -140,6 +181,22 @@ pub fn print(
 fn learner_name(manifest: &Value) -> String {
     let text = |key: &str| manifest["learner"][key].as_str().unwrap_or_default().to_owned();
     format!("{} {} ({})", text("name"), text("variant"), text("engine"))
+}
+
+/// What the agent sent for its own sake.
+fn probes_line(network: &Network) -> String {
+    let one = |site: &SiteReport| {
+        let failed = match site.probes.failed {
+            0 => String::new(),
+            n => format!(", {n} failed"),
+        };
+        format!(
+            "{} ({} kB{failed})",
+            site.probes.count,
+            site.probes.bytes.div_ceil(1000)
+        )
+    };
+    format!("mec {}, cloud {}", one(&network.mec), one(&network.cloud))
 }
 
 fn sensor_line(manifest: &Value, stats: &MeterStats) -> String {

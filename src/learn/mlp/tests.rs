@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::super::adam::Adam;
 use super::super::random::seeded;
 use super::super::reference::{Reference, empty};
 use super::*;
 
 /// Both nets follow the same stream of inputs and output gradients.
-fn follow(sizes: &[usize], activation: Activation, steps: usize) -> f64 {
-    let adam = Adam::default().with_rate(1e-3);
-    let mut net = Mlp::new(sizes, activation, 1.0, adam, &mut seeded(1));
+fn follow(optimiser: Optimiser, sizes: &[usize], activation: Activation, steps: usize) -> f64 {
+    let mut net = Mlp::new(sizes, activation, 1.0, optimiser, &mut seeded(1));
     let mut checkpoint = empty();
     net.save("n", &mut checkpoint);
-    let mut reference = Reference::from_checkpoint(&checkpoint, "n", sizes, activation, adam);
+    let mut reference = Reference::from_checkpoint(&checkpoint, "n", sizes, activation, optimiser);
     let mut rng = seeded(2);
     for _ in 0..steps {
         let x: Vec<f64> = (0..sizes[0])
@@ -37,8 +37,13 @@ fn follow(sizes: &[usize], activation: Activation, steps: usize) -> f64 {
 fn many_updates_agree_with_the_f64_reference() {
     for activation in [Activation::Relu, Activation::Tanh] {
         for sizes in [&[5, 16, 8, 3][..], &[5, 13, 3], &[3, 1], &[9, 50, 50, 1]] {
-            let distance = follow(sizes, activation, 300);
-            assert!(distance < 3e-4, "{activation:?} {sizes:?}: {distance}");
+            for optimiser in [Adam::default().into(), Optimiser::Sgd { rate: 1e-3 }] {
+                let distance = follow(optimiser, sizes, activation, 300);
+                assert!(
+                    distance < 3e-4,
+                    "{optimiser:?} {activation:?} {sizes:?}: {distance}"
+                );
+            }
         }
     }
 }
@@ -123,6 +128,45 @@ fn a_thousand_updates_stay_as_near_to_f64_as_plain_f32_code() {
             "{activation:?} {seed}: {ours:e}, plain {plain:e}"
         );
     }
+}
+
+/// Without moments there are a third of the numbers, and they are the weights.
+#[test]
+fn descent_without_moments_keeps_nothing_but_weights() {
+    let sizes = [5, 13, 3];
+    let bytes = |optimiser: Optimiser| {
+        let net = Mlp::new(&sizes, Activation::Relu, 1.0, optimiser, &mut seeded(1));
+        let mut checkpoint = empty();
+        net.save("n", &mut checkpoint);
+        checkpoint.to_bytes().unwrap().len()
+    };
+    let (adam, sgd) = (bytes(Adam::default().into()), bytes(Optimiser::Sgd { rate: 0.1 }));
+    assert!(adam - sgd > 2 * 4 * (5 * 13 + 13 + 13 * 3 + 3), "{adam} {sgd}");
+}
+
+#[test]
+fn a_frozen_copy_approaches_and_learns_nothing() {
+    let mut net = Mlp::new(
+        &[5, 13, 3],
+        Activation::Relu,
+        1.0,
+        Adam::default(),
+        &mut seeded(1),
+    );
+    let x = [0.1, -0.5, 0.3, 1.0, 0.0];
+    let mut copy = net.frozen();
+    let before = net.forward(&x).to_vec();
+    assert_eq!(copy.forward(&x), before);
+    for _ in 0..20 {
+        net.forward(&x);
+        net.descend(&[1.0, -1.0, 0.5]);
+    }
+    let after = net.forward(&x).to_vec();
+    assert_ne!(after, before);
+    copy.descend(&[1.0; 3]);
+    assert_eq!(copy.forward(&x), before);
+    copy.approach(&net, 1.0);
+    assert_eq!(copy.forward(&x), after);
 }
 
 #[test]

@@ -27,6 +27,11 @@ impl Rounds for Sha256 {
     }
 }
 
+/// The digest of some bytes in hexadecimal.
+pub(crate) fn hex(message: &[u8]) -> String {
+    hash(message).iter().map(|word| format!("{word:08x}")).collect()
+}
+
 /// The first 64 primes, from which the constants of the standard are derived.
 const PRIMES: [u64; 64] = primes();
 
@@ -150,10 +155,6 @@ const fn integer_root(x: u128, power: u32) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(message: &[u8]) -> String {
-        hash(message).iter().map(|word| format!("{word:08x}")).collect()
-    }
 
     #[test]
     fn constants_are_those_printed_in_the_standard() {

@@ -1,0 +1,74 @@
+//! What `ac` and `dqn` need of a network, whichever engine does its arithmetic.
+
+use super::error::LearnError;
+use super::mlp::Mlp;
+use super::{Checkpoint, engine};
+
+/// A network at batch size 1 with its optimiser.
+///
+/// Checkpoints are the same for every engine. An error of [`forward`](Self::forward) or [`descend`](Self::descend)
+/// says that the device failed; the network is of no use from then on.
+pub trait Network: Clone + Send {
+    /// What does the arithmetic, as [`Description`](super::Description) has it.
+    fn engine(&self) -> &'static str;
+
+    /// The outputs for `x`, one value per input, which are remembered for [`descend`](Self::descend).
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32], LearnError>;
+
+    /// One step of the optimiser down the loss whose gradient by the outputs of the last [`forward`](Self::forward) is
+    /// `gradient`; at most one for each of them.
+    fn descend(&mut self, gradient: &[f32]) -> Result<(), LearnError>;
+
+    /// A copy without moments, which is not trained but follows by [`approach`](Self::approach).
+    fn frozen(&self) -> Self;
+
+    /// Moves every weight a share `tau` of the way to that of `other`, a network of the same sizes; 1 copies it.
+    fn approach(&mut self, other: &Self, tau: f32) -> Result<(), LearnError>;
+
+    /// How many weights and biases there are.
+    fn parameters(&self) -> usize;
+
+    /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped
+    /// (outputs, inputs) as PyTorch has them.
+    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint);
+
+    /// Takes back what [`save`](Self::save) of any engine put there; after an error the network is half-loaded, so
+    /// load into a copy.
+    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError>;
+}
+
+impl Network for Mlp {
+    fn engine(&self) -> &'static str {
+        engine::NATIVE
+    }
+
+    fn forward(&mut self, x: &[f32]) -> Result<&[f32], LearnError> {
+        Ok(Self::forward(self, x))
+    }
+
+    fn descend(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
+        Self::descend(self, gradient);
+        Ok(())
+    }
+
+    fn frozen(&self) -> Self {
+        Self::frozen(self)
+    }
+
+    fn approach(&mut self, other: &Self, tau: f32) -> Result<(), LearnError> {
+        Self::approach(self, other, tau);
+        Ok(())
+    }
+
+    fn parameters(&self) -> usize {
+        Self::parameters(self)
+    }
+
+    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
+        Self::save(self, prefix, checkpoint);
+    }
+
+    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
+        Self::load(self, prefix, checkpoint)
+    }
+}

@@ -1,0 +1,129 @@
+//! A learner on disk.
+
+use super::*;
+
+#[test]
+fn a_restored_learner_goes_on_as_if_nothing_had_happened() {
+    let all = tasks(300, 5);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("learner.safetensors");
+    for name in LearnerName::value_variants() {
+        let mut learner = build(*name, 9, &small()).unwrap();
+        run(&mut *learner, &all[..150]).unwrap();
+        learner.save().write(&path).unwrap();
+        let checkpoint = Checkpoint::read(&path).unwrap();
+        let mut restored = restore(&checkpoint).unwrap();
+        assert_eq!(restored.describe(), learner.describe(), "{name}");
+        let mut loaded = build(*name, 1, &small()).unwrap();
+        loaded.load(&checkpoint).unwrap();
+        for i in 150..299 {
+            let decision = learner.decide(&all[i].state).unwrap();
+            assert_eq!(decision, restored.decide(&all[i].state).unwrap(), "{name} {i}");
+            assert_eq!(decision, loaded.decide(&all[i].state).unwrap(), "{name} {i}");
+            for learner in [&mut learner, &mut restored, &mut loaded] {
+                learner.learn(&transition(&all, i)).unwrap();
+            }
+        }
+        assert_eq!(
+            learner.save().to_bytes().unwrap(),
+            restored.save().to_bytes().unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn damaged_checkpoints_are_errors_that_name_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("it.safetensors");
+    let mut learner = build(LearnerName::Ac, 0, &small()).unwrap();
+    let bytes = learner.save().to_bytes().unwrap();
+    let before = learner.save();
+    let mut attempt = |bytes: &[u8], what: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Checkpoint::read(&path)
+            .and_then(|c| learner.load(&c))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("it.safetensors") && error.contains(what),
+            "{error}"
+        );
+        assert_eq!(learner.save(), before);
+    };
+    for length in [0, 1, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        attempt(&bytes[..length], "damaged");
+    }
+    attempt(&[&bytes[..], b"x"].concat(), "damaged");
+    attempt(&[0xA5; 5000], "damaged");
+    attempt(b"\x02\0\0\0\0\0\0\0{}", "not one of hwmeter");
+
+    let replaced = |from: &str, to: &str| {
+        let at = bytes
+            .windows(from.len())
+            .position(|w| w == from.as_bytes())
+            .unwrap();
+        let mut bytes = bytes.clone();
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    attempt(&replaced(r#"format\":1"#, r#"format\":2"#), "format 2");
+    attempt(&replaced(r#"learner\":"#, r#"lerner_\":"#), "header is damaged");
+    attempt(
+        &replaced("actor.1.bias.square", "actor.1.bias.squirm"),
+        "actor.1.bias.square is missing",
+    );
+    // The tensors' bytes come last, moments and weights among them: -NaN and -1 there must not get in.
+    for (value, what) in [(f32::NAN, "not finite"), (-1.0, "negative")] {
+        let mut bytes = bytes.clone();
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&value.to_le_bytes());
+        attempt(&bytes, what);
+    }
+}
+
+#[test]
+fn any_flipped_byte_is_either_an_error_or_harmless() {
+    let mut learner = build(LearnerName::Dqn, 0, &small()).unwrap();
+    let bytes = learner.save().to_bytes().unwrap();
+    let state = tasks(1, 0)[0].state;
+    for at in (0..bytes.len()).step_by(7) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x41;
+        if let Ok(mut restored) = Checkpoint::from_bytes(&bytes, "x".to_owned()).and_then(|c| restore(&c)) {
+            restored.decide(&state).unwrap();
+        }
+    }
+    learner.decide(&state).unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_another_learner_or_size_is_refused() {
+    let mut learner = build(LearnerName::Dqn, 0, &small()).unwrap();
+    let other = build(LearnerName::Dqn, 0, &Settings::default()).unwrap().save();
+    let error = learner.load(&other).unwrap_err().to_string();
+    assert!(error.contains("4x256") && error.contains("20-16"), "{error}");
+    let other = build(LearnerName::Ac, 0, &small()).unwrap().save();
+    let error = learner.load(&other).unwrap_err().to_string();
+    assert!(error.contains("ac 2x12") && error.contains("dqn"), "{error}");
+}
+
+#[test]
+fn writing_replaces_the_whole_file_or_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.safetensors");
+    let checkpoint = build(LearnerName::Random, 0, &Settings::default())
+        .unwrap()
+        .save();
+    std::fs::write(&path, "old").unwrap();
+    checkpoint.write(&path).unwrap();
+    assert_eq!(Checkpoint::read(&path).unwrap().header(), checkpoint.header());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    let error = checkpoint
+        .write(&directory.path().join("no/such/a.safetensors"))
+        .unwrap_err();
+    assert!(error.to_string().contains("no/such/a.safetensors"), "{error}");
+    std::fs::create_dir(directory.path().join("taken")).unwrap();
+    assert!(checkpoint.write(&directory.path().join("taken")).is_err());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
