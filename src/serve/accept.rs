@@ -30,7 +30,7 @@ const READ_BYTES: usize = 256 << 10;
 /// For whom there is no place.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-connection: close\r\ncontent-length: 92\r\n\r\n\
+connection: close\r\ncontent-length: 94\r\n\r\n\
 {\"code\":\"too_many_connections\",\"message\":\"all connections of this server are busy; try later\"}";
 
 /// What every connection shares.
