@@ -8,6 +8,15 @@ fn running(base: &str) -> f64 {
     metric(base, &[], "hwmeter_tasks_running")
 }
 
+/// Nothing but what it says at every start.
+#[track_caller]
+fn assert_no_complaint(stderr: &str) {
+    let complaint = stderr
+        .lines()
+        .find(|line| !line.starts_with("hwmeter serve: sandbox: "));
+    assert_eq!(complaint, None);
+}
+
 #[test]
 fn a_running_task_finishes_while_newcomers_are_sent_away() {
     if !have("curl", "curl") {
@@ -30,7 +39,7 @@ fn a_running_task_finishes_while_newcomers_are_sent_away() {
     assert_eq!(task.join().unwrap().status, 200);
     let (status, stderr) = server.ended();
     assert!(status.success(), "{stderr}");
-    assert_eq!(stderr, "");
+    assert_no_complaint(&stderr);
 }
 
 #[test]
@@ -42,7 +51,7 @@ fn connections_that_do_nothing_do_not_hold_up_the_end() {
     server.ask_to_end();
     let (status, stderr) = server.ended();
     assert!(status.success());
-    assert_eq!(stderr, "");
+    assert_no_complaint(&stderr);
 }
 
 #[test]
