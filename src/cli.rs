@@ -1,7 +1,11 @@
 //! The command line: clap structs only.
 
+mod link;
+mod load;
 mod tasks;
 
+pub use link::LinkArgs;
+pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 
 use crate::cmd::run_agent::options::Given;
@@ -10,6 +14,7 @@ use crate::ui::Color;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hwmeter::learn::LearnerName;
 use hwmeter::marks::PhaseName;
+use hwmeter::offload::link::presets::Network;
 use hwmeter::offload::url::Url;
 use hwmeter::serve::{DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, StressProfile};
 use hwmeter::task::Speed;
@@ -88,8 +93,10 @@ pub enum Command {
     Tasks(TasksCommand),
     /// Give a group access to power nodes, so that measuring needs no root
     Setup(SetupArgs),
-    /// Put a slow network between a device and a server: a TCP proxy with latency and a rate
-    Link(LinkArgs),
+    /// Put a slow network between a device and a server: latency, jitter, rate, loss, outages, changing over time
+    Link(Box<LinkArgs>),
+    /// Traffic of other devices toward a server, such as the MEC behind its link
+    Load(LoadArgs),
 }
 
 #[derive(Debug, Args)]
@@ -284,6 +291,13 @@ pub struct RunAgentArgs {
         hide_possible_values = true
     )]
     pub fallback: FallbackArg,
+    /// The emulated link to the MEC: a preset of `hwmeter link`, or a file with a profile; its time counts from the
+    /// first connection, just before the first task [default: 5 ms each way, 200 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "mec")]
+    pub mec_link: Option<Network>,
+    /// The emulated link to the cloud [default: 25 ms each way, 100 Mbit/s]
+    #[arg(long, value_name = "PRESET|FILE", conflicts_with = "cloud")]
+    pub cloud_link: Option<Network>,
     /// Share of this machine's speed at which local tasks run [default: 0.25, or 1 with --mec and --cloud]
     #[arg(long, value_name = "SHARE", value_parser = values::speed)]
     pub device_speed: Option<Speed>,
@@ -489,27 +503,4 @@ pub struct ServeArgs {
 pub enum RoleArg {
     Mec,
     Cloud,
-}
-
-#[derive(Debug, Args)]
-pub struct LinkArgs {
-    /// Address and port to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub listen: SocketAddr,
-
-    /// The server behind the link
-    #[arg(long, value_name = "HOST:PORT")]
-    pub to: String,
-
-    /// Delay of each direction, such as 5ms; the round trip takes twice that
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = values::latency)]
-    pub latency: Duration,
-
-    /// Bits per second of each direction, such as 200M, shared by all connections
-    #[arg(long, value_name = "RATE", default_value = "1000G", value_parser = values::rate_bps)]
-    pub rate: f64,
-
-    /// End when the process that started this one ends
-    #[arg(long)]
-    pub exit_with_parent: bool,
 }

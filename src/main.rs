@@ -56,7 +56,8 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => cmd::serve::run(args, root).map(|()| ExitCode::SUCCESS),
         Command::Tasks(command) => cmd::tasks::run(command, cli.global.quiet, root, calibration),
         Command::Setup(args) => cmd::setup::run(args, root),
-        Command::Link(args) => cmd::link::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Link(args) => cmd::link::run(args, root).map(|()| ExitCode::SUCCESS),
+        Command::Load(args) => cmd::load::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -293,23 +293,23 @@ fn a_flapping_server_costs_tasks_and_not_the_run() {
     let url = proxy.url();
     let running = std::thread::spawn({
         let out = out.clone();
-        let args = ["--learner", "mec", "--tasks", "8", "--fallback", "local"];
+        let args = ["--learner", "mec", "--tasks", "12", "--fallback", "local"];
         move || agent(&out, &url, &url, &args)
     });
-    let troubles = [Trouble::Closes, Trouble::ClosesMidAnswer, Trouble::Closes];
-    let mut n = 0;
+    // Three tasks well, three not, and so on.
+    let troubles = [
+        Trouble::None,
+        Trouble::Closes,
+        Trouble::None,
+        Trouble::ClosesMidAnswer,
+    ];
     while !running.is_finished() {
-        let trouble = if n % 2 == 0 {
-            Trouble::None
-        } else {
-            troubles[n / 2 % 3]
-        };
-        proxy.make(trouble);
-        n += 1;
-        std::thread::sleep(Duration::from_millis(400));
+        let text = std::fs::read_to_string(out.join("decisions.csv")).unwrap_or_default();
+        proxy.make(troubles[text.lines().count().saturating_sub(1) / 3 % 4]);
+        std::thread::sleep(Duration::from_millis(2));
     }
     let rows = rows(&out, &running.join().unwrap());
-    assert_eq!(rows.len(), 8);
+    assert_eq!(rows.len(), 12);
     let failed = rows.iter().filter(|row| !row["error"].is_empty()).count();
     assert!(
         failed > 0 && rows.iter().any(|row| !row["transmit_s"].is_empty()),

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use hwmeter::learn::compare::{Comparison, Row};
-use hwmeter::learn::{LearnError, LearnerName, Settings, ac};
+use hwmeter::learn::{Engine, LearnError, LearnerName, Settings, ac};
 use std::fmt::Write as _;
 use std::io;
 use std::process::Command;
@@ -102,6 +102,7 @@ fn demands() -> Result<String, LearnError> {
 
 fn compare(learners: &[LearnerName], settings: Settings) -> Result<Vec<Row>, LearnError> {
     let comparison = Comparison {
+        engine: Engine::Native,
         learners: learners.to_vec(),
         settings,
         seed: SEED,

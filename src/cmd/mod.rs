@@ -7,6 +7,7 @@ pub mod frequencies;
 pub mod integrate;
 pub mod learners;
 pub mod link;
+pub mod load;
 pub mod mark;
 pub mod measure;
 pub mod probe;

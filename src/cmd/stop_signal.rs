@@ -1,7 +1,7 @@
 //! SIGTERM and Ctrl-C, as something to wait for.
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::future::Future;
 use tokio::sync::oneshot;
@@ -28,4 +28,30 @@ pub fn catch() -> anyhow::Result<impl Future<Output = ()>> {
             std::future::pending::<()>().await;
         }
     })
+}
+
+/// The signals that ask for an end, for work that must not be left half done: those after the first are ignored.
+pub struct Ending(Signals);
+
+impl Ending {
+    /// From now on none of them ends the process.
+    pub fn watch() -> anyhow::Result<Self> {
+        let watched = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&n| !is_ignored(n));
+        Ok(Self(Signals::new(watched).context("cannot watch for signals")?))
+    }
+
+    /// Waits for the first, which may have come already.
+    pub fn wait(&mut self) {
+        self.0.forever().next();
+    }
+}
+
+/// Whether whoever started us wants this signal ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action changes nothing; `action` has room for the old one, and zeroes are a valid one.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }

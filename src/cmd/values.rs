@@ -1,5 +1,8 @@
 //! Values with units, as users write them.
 
+use clap::ValueEnum as _;
+use hwmeter::offload::link::conditions::{Change, FASTEST_BPS, JitterShape, LONGEST_LATENCY_S, SLOWEST_BPS};
+use hwmeter::offload::link::profile::Outage;
 use hwmeter::task::{Content, InvalidContent, Speed};
 use hwmeter_hw::meter::MAX_RATE_HZ;
 use std::time::Duration;
@@ -122,14 +125,23 @@ pub fn speed(text: &str) -> Result<Speed, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
-/// Nothing on Earth takes longer, and beyond it every client has given up.
-const LONGEST_LATENCY: Duration = Duration::from_secs(60);
+/// A share from 0 to 1, such as `0.01` or `1%`.
+pub fn share_or_percent(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 0.01),
+        None => (text, 1.0),
+    };
+    let value = number.trim().parse::<f64>().ok().map(|number| number * unit);
+    value
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a share such as 0.01 or 1%".to_owned())
+}
 
 /// A link's delay.
 pub fn latency(text: &str) -> Result<Duration, String> {
     let latency = duration(text)?;
-    if latency > LONGEST_LATENCY {
-        Err("expected at most 60s".to_owned())
+    if latency.as_secs_f64() > LONGEST_LATENCY_S {
+        Err(format!("expected at most {LONGEST_LATENCY_S}s"))
     } else {
         Ok(latency)
     }
@@ -144,8 +156,43 @@ pub fn content(text: &str) -> Result<Content, InvalidContent> {
     }
 }
 
-const SLOWEST_BPS: f64 = 1e3;
-const FASTEST_BPS: f64 = 1e12;
+/// What is set for one way of a link, such as `rate=10M,latency=20ms`.
+pub fn link_change(text: &str) -> Result<Change, String> {
+    let mut change = Change::default();
+    for pair in text.split(',') {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("{pair:?} is not KEY=VALUE, such as rate=10M"))?;
+        let of_key = |why: String| format!("{key}: {why}");
+        match key.trim() {
+            "latency" => change.latency_s = Some(latency(value).map_err(of_key)?.as_secs_f64()),
+            "jitter" => change.jitter_s = Some(latency(value).map_err(of_key)?.as_secs_f64()),
+            "jitter-shape" => {
+                change.jitter_shape = Some(JitterShape::from_str(value, false).map_err(of_key)?)
+            }
+            "rate" => change.rate_bps = Some(rate_bps(value).map_err(of_key)?),
+            "loss" => change.loss = Some(share_or_percent(value).map_err(of_key)?),
+            "loss-burst" => change.loss_burst = Some(number(value).map_err(of_key)?),
+            _ => {
+                return Err(format!(
+                    "there is no {key:?}; there are latency, jitter, jitter-shape, rate, loss, loss-burst"
+                ));
+            }
+        }
+    }
+    Ok(change)
+}
+
+/// An outage such as `10s+2s`: when it begins, and how long it lasts.
+pub fn outage(text: &str) -> Result<Outage, String> {
+    let expected = "expected when it begins and how long it lasts, such as 10s+2s";
+    let (begin, length) = text.split_once('+').ok_or(expected)?;
+    Ok(Outage {
+        t_s: duration(begin)?.as_secs_f64(),
+        for_s: duration(length)?.as_secs_f64(),
+        reset: false,
+    })
+}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -168,6 +215,39 @@ mod tests {
         for bad in ["", "ms", "-5ms", "5 parsecs", "infs", "NaNs", "1e30s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn links() {
+        let change = link_change("rate=10M,latency=20ms,loss=1%,jitter-shape=pareto").unwrap();
+        let expected = Change {
+            rate_bps: Some(10e6),
+            latency_s: Some(0.020),
+            loss: Some(0.01),
+            jitter_shape: Some(JitterShape::Pareto),
+            ..Change::default()
+        };
+        assert_eq!(change, expected);
+        for bad in [
+            "",
+            "rate",
+            "speed=1",
+            "rate=fast",
+            "loss=2",
+            "latency=90s",
+            "rate=1M,,",
+        ] {
+            assert!(link_change(bad).is_err(), "{bad}");
+        }
+        let expected = Outage {
+            t_s: 10.0,
+            for_s: 2.0,
+            reset: false,
+        };
+        assert_eq!(outage("10s+2s"), Ok(expected));
+        assert!(outage("10s").is_err() && outage("10s+-1s").is_err());
+        assert_eq!(share_or_percent("2.5%"), Ok(0.025));
+        assert!(share_or_percent("200%").is_err() && share_or_percent("%").is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ mod memory;
 pub mod mlp;
 pub mod network;
 pub mod optimiser;
-mod random;
+pub(crate) mod random;
 pub mod reference;
 mod replay;
 mod settings;

@@ -2,7 +2,11 @@
 //! processes of this program. They end when dropped, and also when this process is killed.
 
 use super::helper::Helper;
+use super::link::conditions::Conditions;
+use super::link::presets::Network;
+use super::link::profile::{Profile, ProfileError};
 use super::url::Url;
+use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +25,7 @@ pub const CLOUD_RATE_BPS: f64 = 100e6;
 pub const CLOUD_SPEED: f64 = 1.0;
 
 /// One server and the link in front of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SiteConfig {
     /// Share of this machine's speed, more than 0 to 1.
     pub speed: f64,
@@ -29,6 +33,53 @@ pub struct SiteConfig {
     pub one_way: Duration,
     /// Bits per second of each direction.
     pub rate_bps: f64,
+    /// The link instead of these two.
+    pub network: Option<Network>,
+    /// Seed of the link's delays and losses.
+    pub seed: u64,
+}
+
+impl SiteConfig {
+    /// How the link is over time.
+    pub fn profile(&self) -> Result<Profile, ProfileError> {
+        if let Some(network) = &self.network {
+            return network.profile();
+        }
+        let conditions = Conditions {
+            latency_s: self.one_way.as_secs_f64(),
+            rate_bps: self.rate_bps,
+            ..Conditions::IDEAL
+        };
+        Profile::constant(conditions).map_err(|why| ProfileError::Value {
+            name: "of the defaults".to_owned(),
+            why,
+        })
+    }
+
+    /// What `run.json` says of it.
+    pub fn describe(&self) -> Result<Value, ProfileError> {
+        Ok(json!({
+            "speed": self.speed,
+            "network": self.network.as_ref().map(Network::to_string),
+            "link": self.profile()?,
+            "link_seed": self.seed,
+        }))
+    }
+
+    /// The options of `hwmeter link`.
+    fn link_options(&self) -> Vec<String> {
+        let of_network = match &self.network {
+            Some(network) => network.option().to_vec(),
+            None => {
+                let latency = format!("{}us", self.one_way.as_micros());
+                ["--latency", &latency, "--rate", &self.rate_bps.to_string()]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
+        };
+        let seed = ["--seed".to_owned(), self.seed.to_string()];
+        of_network.into_iter().chain(seed).collect()
+    }
 }
 
 /// What to start.
@@ -54,11 +105,15 @@ impl LocalConfig {
             speed: MEC_SPEED,
             one_way: MEC_ONE_WAY,
             rate_bps: MEC_RATE_BPS,
+            network: None,
+            seed: 0,
         };
         let cloud = SiteConfig {
             speed: CLOUD_SPEED,
             one_way: CLOUD_ONE_WAY,
             rate_bps: CLOUD_RATE_BPS,
+            network: None,
+            seed: 1,
         };
         Self {
             program: program.into(),
@@ -133,20 +188,16 @@ impl LocalServers {
         };
         let link = |role: &str, site: &SiteConfig, server: &Helper| {
             let to = server.address().to_owned();
-            let latency = format!("{}us", site.one_way.as_micros());
-            let rate = site.rate_bps.to_string();
-            let args = [
+            let options = site.link_options();
+            let mut args = vec![
                 "link",
                 "--listen",
                 "127.0.0.1:0",
                 "--to",
                 &to,
-                "--latency",
-                &latency,
-                "--rate",
-                &rate,
                 "--exit-with-parent",
             ];
+            args.extend(options.iter().map(String::as_str));
             Helper::start(program, &format!("link to the {role}"), &args)
         };
         let mec = server("mec", &config.mec)?;

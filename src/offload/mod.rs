@@ -1,13 +1,14 @@
 //! Offloading: how a task reaches a server, what comes back, and the network in between.
 //!
 //! ```text
-//! Client --TCP or TLS--> Link (delay, rate) --TCP--> the server in `crate::serve`
-//!    |                                                    |
-//!    +----- wire: the query and the JSON both speak ------+
+//! Client --TCP or TLS--> Link (delay, loss, rate) --TCP--> the server in `crate::serve`
+//!    |                                                          |
+//!    +--------- wire: the query and the JSON both speak --------+
 //! ```
 //!
 //! An agent sees each server as a [`Site`]: a [`Client`] for its tasks, a [`circuit`] that opens when the server fails,
-//! and a thread that watches it: the load, the [`Throughput`], and whether it is well again. [`LocalServers`] provides servers and links for a demonstration on one machine.
+//! and a thread that watches it: the load, the [`Throughput`], and whether it is well again. [`ues`] is the traffic of
+//! others on the same link, and [`LocalServers`] provides servers and links for a demonstration on one machine.
 
 pub mod access;
 pub mod circuit;
@@ -25,6 +26,7 @@ pub mod submitted;
 pub(crate) mod task_query;
 pub mod throughput;
 mod tls;
+pub mod ues;
 pub mod url;
 mod watched;
 pub mod wire;

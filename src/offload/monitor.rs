@@ -8,7 +8,7 @@ use super::circuit::Circuit;
 use super::client::Client;
 use super::error::{Blame, OffloadError};
 use super::submitted::Submitted;
-use super::throughput::{STALE, Throughput};
+use super::throughput::{Pace, Throughput};
 use super::wire::Load;
 use crate::task::{self, Kernel, Speed, Work};
 use rand::{Rng as _, SeedableRng};
@@ -98,6 +98,7 @@ pub(super) struct Monitor {
     work: Work,
     small: Probe,
     large: Probe,
+    pace: Pace,
     /// What went wrong is said once, not five times a second.
     was_well: bool,
 }
@@ -122,6 +123,7 @@ impl Monitor {
             work,
             small,
             large,
+            pace: Pace::default(),
             was_well: true,
         }
     }
@@ -218,9 +220,9 @@ impl Monitor {
         is_well
     }
 
-    fn wants_throughput(&self) -> bool {
+    fn wants_throughput(&mut self) -> bool {
         let shared = lock(&self.shared);
-        self.watch == Watch::State && shared.throughput.stale(STALE, Instant::now())
+        self.watch == Watch::State && self.pace.is_due(&shared.throughput, Instant::now())
     }
 
     fn measure_throughput(&mut self) {
@@ -237,6 +239,7 @@ impl Monitor {
             }
             Err(error) => shared.failed(&error, now),
         }
+        self.pace.probed(&shared.throughput, now);
     }
 
     /// Sends a probe, counts what it cost, and checks what came back.

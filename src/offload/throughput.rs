@@ -10,6 +10,11 @@ const WEIGHT: f64 = 0.3;
 /// An estimate older than this says little about a radio link.
 pub const STALE: Duration = Duration::from_secs(5);
 
+/// The shortest pause between two probes, be the doubt ever so great.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two probes of a link that nothing else uses.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
 /// Throughput from the device to one server, smoothed over its transfers (exponentially, in its logarithm).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Throughput {
@@ -81,6 +86,54 @@ impl Throughput {
     }
 }
 
+/// When a probe is due: as soon as the estimate is [`STALE`], but less and less often while nothing but probes uses the
+/// link, because on a mobile link each costs money and joules.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pause: Duration,
+    /// When the last probe ended, whether it showed anything or not ...
+    ended: Option<Instant>,
+    /// ... and what [`Throughput::since`] said then.
+    since: Option<Instant>,
+}
+
+impl Default for Pace {
+    /// Nothing has been probed yet.
+    fn default() -> Self {
+        Self {
+            pause: STALE,
+            ended: None,
+            since: None,
+        }
+    }
+}
+
+impl Pace {
+    /// Is it time for a probe?
+    pub fn is_due(&mut self, throughput: &Throughput, now: Instant) -> bool {
+        if throughput.since() != self.since {
+            self.pause = STALE;
+        }
+        let rest = match throughput.is_doubted {
+            true => SHORTEST_PAUSE,
+            false => self.pause,
+        };
+        let has_rested = self
+            .ended
+            .is_none_or(|ended| now.saturating_duration_since(ended) > rest);
+        has_rested && throughput.stale(self.pause, now)
+    }
+
+    /// A probe has ended, and has been taken in if it showed something.
+    pub fn probed(&mut self, throughput: &Throughput, now: Instant) {
+        if self.ended.is_some() {
+            self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+        }
+        self.ended = Some(now);
+        self.since = throughput.since();
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -128,6 +181,50 @@ mod tests {
         throughput.at_most(0, Duration::from_secs(1), now);
         throughput.at_most(125_000, Duration::ZERO, now);
         assert_eq!(throughput.bps(), Some(1e6));
+    }
+
+    #[test]
+    fn a_link_that_nothing_else_uses_is_probed_less_and_less_often() {
+        let (mut now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::default());
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let begin = now;
+            while !pace.is_due(&throughput, now) {
+                now += Duration::from_secs(1);
+            }
+            pauses.push((now - begin).as_secs());
+            throughput.observe(125_000, 125_000, 0.1, now);
+            pace.probed(&throughput, now);
+        }
+        assert_eq!(
+            pauses,
+            [0, 6, 11, 21, 21],
+            "the first second beyond 5, 10, 20 and 20"
+        );
+
+        throughput.observe(125_000, 125_000, 0.1, now + Duration::from_millis(1));
+        assert!(!pace.is_due(&throughput, now + STALE));
+        assert!(
+            pace.is_due(&throughput, now + STALE + Duration::from_secs(1)),
+            "a task used it"
+        );
+        throughput.doubt();
+        assert!(
+            pace.is_due(&throughput, now + 2 * SHORTEST_PAUSE),
+            "doubt hardly waits"
+        );
+    }
+
+    /// A payload that arrives in one piece shows nothing, and a link that is down even less.
+    #[test]
+    fn probes_that_show_nothing_are_not_repeated_at_once() {
+        let (now, mut throughput, mut pace) = (Instant::now(), Throughput::new(), Pace::default());
+        assert!(pace.is_due(&throughput, now));
+        pace.probed(&throughput, now);
+        assert!(!pace.is_due(&throughput, now + STALE));
+        assert!(pace.is_due(&throughput, now + 2 * STALE));
+        throughput.doubt();
+        assert!(!pace.is_due(&throughput, now + SHORTEST_PAUSE / 2));
     }
 
     #[test]

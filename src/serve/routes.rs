@@ -147,7 +147,7 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     let payload_at = job.payload_at(&body)?;
     let payload_hash = match payload_at {
         0 => received.hash,
-        // A module came first.
+        // What was hashed on the way begins with a module.
         at => payload_hash(&body[at..]),
     };
 

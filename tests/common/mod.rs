@@ -1,6 +1,8 @@
 //! Servers and links inside the test process, and small helpers.
 #![allow(clippy::unwrap_used, dead_code)]
 
+use hwmeter::offload::link::conditions::Conditions;
+use hwmeter::offload::link::profile::Profile;
 use hwmeter::offload::{LinkConfig, Url, link};
 use hwmeter::serve::{self, Role, ServeConfig};
 use hwmeter::task::{Kernel, Work};
@@ -69,11 +71,20 @@ pub fn server(config: ServeConfig) -> Listening {
 }
 
 pub fn link_to(to: SocketAddr, one_way: Duration, rate_bps: f64) -> Listening {
+    let conditions = Conditions {
+        latency_s: one_way.as_secs_f64(),
+        rate_bps,
+        ..Conditions::IDEAL
+    };
+    link_with(to, Profile::constant(conditions).unwrap(), 50)
+}
+
+pub fn link_with(to: SocketAddr, profile: Profile, seed: u64) -> Listening {
     let config = LinkConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         to,
-        one_way,
-        rate_bps,
+        profile,
+        seed,
     };
     Listening::start(move |ready, stop| {
         link::run(config, ready, async {

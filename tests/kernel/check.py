@@ -1,6 +1,8 @@
 """Checks the results that guest.sh wrote. Usage: check.py RESULTS"""
 
 import json
+import re
+import statistics
 import sys
 
 
@@ -92,3 +94,56 @@ near(second["total"]["mean_watts"], 0.0, 1e-9, "the second chip")
 unplugged = documents["unplugged"]
 assert unplugged["total"] is None and unplugged["lost_samples"] > 0 and unplugged["exit_status"] == 0, unplugged
 print("the kernel's ina3221 driver: all as expected")
+
+
+def replies(name):
+    """Sequence numbers and round trips in ms, in the order in which they came."""
+    lines = [re.search(r"seq=(\d+) .*time=([\d.]+) ms", line) for line in results[name].splitlines()]
+    return [(int(line[1]), float(line[2])) for line in lines if line]
+
+
+def fails(name, *words):
+    assert results[name + "-status"].strip() == "1", f"{name}: {results[name]}"
+    for word in words:
+        assert word in results[name + "-stderr"], f"{name}: {results[name + '-stderr']}"
+
+
+def default_queue(name):
+    assert documents[name] == documents["netem-before"], f"{name}: {documents[name]}"
+
+
+documents |= {name: json.loads(text) for name, text in results.items() if text.startswith("[{")}
+for name in ["delay", "packets", "corrupt"]:
+    assert "netem on what leaves near0" in results[f"netem-{name}-start"], results[f"netem-{name}-start"]
+    assert results[f"netem-{name}-stop"].strip() == "status 0", results[f"netem-{name}-stop"]
+    default_queue(f"netem-after-{name}")
+
+# 100 ms ± 10 ms, beside what the emulated processor takes by itself.
+assert "netem 6877: root" in results["netem-delay-queue"], results["netem-delay-queue"]
+delays = [delay for _, delay in replies("netem-delay")]
+assert len(delays) == 300, len(delays)
+without = statistics.mean(delay for _, delay in replies("netem-none"))
+near(statistics.mean(delays) - without, 100, 5, "mean round trip in ms")
+near(statistics.stdev(delays), 10, 2.5, "its deviation in ms")
+
+# Of 400: a tenth lost in bursts of 3, a tenth sent twice, a fifth sent at once.
+came = replies("netem-packets")
+near(len({seq for seq, _ in came}), 360, 35, "packets not lost")
+near(len(came) - len({seq for seq, _ in came}), 36, 25, "packets sent twice")
+near(sum(delay < 20 for _, delay in came), 72, 40, "packets sent at once")
+lost = sorted(set(range(400)) - {seq for seq, _ in came})
+bursts = sum(seq - 1 not in lost for seq in lost)
+assert 1.5 < len(lost) / bursts < 6, f"{len(lost)} lost in {bursts} bursts"
+order = [seq for seq, _ in came]
+assert sum(after < before for before, after in zip(order, order[1:])) > 20, "nothing was overtaken"
+
+# A flipped bit makes a checksum wrong, and nobody answers.
+near(len(replies("netem-corrupt")), 160, 25, "packets not corrupted")
+
+fails("netem-left", "netem 6877:", "killed with -9", "tc qdisc del dev near0 root")
+default_queue("netem-after-killed")
+fails("netem-foreign", "pfifo 1:")
+assert documents["netem-foreign-after"][0]["handle"] == "1:", documents["netem-foreign-after"]
+fails("netem-lo", "--force")
+fails("netem-no-module", "modprobe sch_netem")
+print("the kernel's netem: all as expected")

@@ -63,6 +63,7 @@ run second hwmeter measure --json --sensor "ina3221-hwmon:$bus-0041" -- sleep 0.
 # The driver goes away in the middle of a measurement.
 run unplugged hwmeter measure --json --sensor "ina3221-hwmon:$bus-0040" -- \
     sh -c "sleep 0.5; echo 0x40 >/sys/bus/i2c/devices/i2c-$bus/delete_device; sleep 0.5"
+. /netem.sh
 echo "=== end"
 sleep 0.2 # the serial line still has to send
 poweroff -f

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The INA3221 path against the real kernel driver: boots a Debian kernel under QEMU with chips simulated by i2c-stub,
-# runs `hwmeter probe` and `hwmeter measure` inside, and checks what they say.
+# The INA3221 path against the real kernel driver, and `hwmeter link --netem` against the real netem: boots a Debian kernel
+# under QEMU with chips simulated by i2c-stub and a virtual cable, runs hwmeter inside, and checks what it says and does.
 #
 #     tests/kernel/run.sh PATH/TO/hwmeter
 #
@@ -10,16 +10,18 @@
 set -eu
 
 # Modules to load in the guest, in this order, with their parameters; dependencies are found by themselves.
-# More of them: HWMETER_KERNEL_MODULES="sch_netem".
+# More of them: HWMETER_KERNEL_MODULES="dummy".
 modules='i2c-dev
 i2c-stub chip_addr=0x40,0x41
-ina3221'
-timeout_s=120
+ina3221
+veth
+sch_netem'
+timeout_s=180
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hwmeter/kernel
-install="skipped: needs qemu-system-x86, busybox-static, i2c-tools and a compiler for kernel modules \
-(apt install qemu-system-x86 busybox-static i2c-tools, or all of it: sudo sh tests/kernel/install.sh)"
+install="skipped: needs qemu-system-x86, busybox-static, i2c-tools, iproute2 and a compiler for kernel modules \
+(apt install qemu-system-x86 busybox-static i2c-tools iproute2, or all of it: sudo sh tests/kernel/install.sh)"
 
 skip() {
     echo "$1" >&2
@@ -31,7 +33,7 @@ program=${1:?usage: tests/kernel/run.sh PATH/TO/hwmeter}
 [ -x "$program" ] || { echo "$program is not a program; build it first" >&2; exit 1; }
 PATH=$PATH:/usr/sbin:/sbin
 [ "$(uname -m)" = x86_64 ] || skip "skipped: needs an x86_64 machine, because the guest runs this very program"
-for tool in qemu-system-x86_64 busybox i2cset depmod modprobe cpio xz make strip python3; do
+for tool in qemu-system-x86_64 busybox i2cset ip tc depmod modprobe cpio xz make strip python3; do
     command -v $tool >/dev/null || skip "$install; $tool is missing"
 done
 command -v apt-get >/dev/null || skip "skipped: needs Debian's kernel packages (apt-get download)"
@@ -96,9 +98,15 @@ copy_program() { # FILE NAME: into the guest, with the libraries it is linked to
 copy_program "$(command -v busybox)" busybox
 copy_program "$(command -v i2cset)" i2cset
 copy_program "$(command -v i2cget)" i2cget
+copy_program "$(command -v ip)" ip
+copy_program "$(command -v tc)" tc
+tables=$(find /usr/lib /lib -name normal.dist | head -n 1)
+mkdir -p "$guest/usr/lib/tc"
+cp "$tables" "$guest/usr/lib/tc/" # where $TC_LIB_DIR of guest.sh points to
 copy_program "$program" hwmeter
 strip --strip-debug "$guest/bin/hwmeter" # the initramfs is read in by an emulated processor
 cp "$here/guest.sh" "$guest/init"
+cp "$here/netem.sh" "$guest/"
 chmod +x "$guest/init"
 
 extra=$(echo "${HWMETER_KERNEL_MODULES:-}" | tr ' ' '\n')

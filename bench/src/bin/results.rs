@@ -20,7 +20,7 @@ use std::process::Command;
 const SPANS: u32 = 4000;
 
 /// Benches whose output goes in as it is, with what others claim of the same.
-const BENCHES: [(&str, &str, &str); 5] = [
+const BENCHES: [(&str, &str, &str); 6] = [
     (
         "Cost of a span",
         "spans",
@@ -42,6 +42,11 @@ const BENCHES: [(&str, &str, &str); 5] = [
         "Traces",
         "trace",
         "Alumet's CSV output allocates per row (its issue 297).",
+    ),
+    (
+        "The link emulator with nothing to emulate",
+        "link",
+        "Round trips on loopback, direct and through `hwmeter link --preset ideal` in turns; the emulator runs in the same process.",
     ),
     (
         "Cost of a decision and of an update",

@@ -4,6 +4,7 @@
 //! what is sent to us alone is passed on to it. Signals that would end us do not: we live on to print the result.
 //! One that was ignored when we began (`nohup`, a shell's background job) stays ignored, here and in the command.
 
+use crate::cmd::stop_signal::is_ignored;
 use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -116,15 +117,5 @@ impl State {
         if let (Some(child), Ok(signal)) = (self.child, Signal::try_from(signal)) {
             let _ = kill(Pid::from_raw(child), signal);
         }
-    }
-}
-
-/// Whether whoever started us wants this signal ignored.
-fn is_ignored(signal: i32) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action changes nothing; `action` has room for the old one, and zeroes are a valid one.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }

@@ -174,7 +174,7 @@ impl Setup {
         let tasks = plan.source.tasks.iter().filter(|task| task.id >= plan.first);
         let tasks = tasks.cloned().collect();
         // The servers before the affinity: they are other machines and keep all cores.
-        let servers = Servers::start(args)?;
+        let servers = Servers::start(args, plan.seed)?;
         let pinned = args.cpus.as_deref().map(pin).transpose()?;
         let clock_rate = clock_hz(root);
         let cost = CostModel::calibrate(clock_rate.hz);

@@ -138,6 +138,10 @@ const OLD: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
 
+/// What `ioctl` may ask for: whether a descriptor blocks, and whether it is a terminal.
+#[allow(clippy::unnecessary_cast)] // Not every C library has them as this type.
+const REQUESTS: [u64; 3] = [libc::FIONBIO as u64, libc::TCGETS as u64, libc::TIOCGWINSZ as u64];
+
 /// Calls that do harm with some arguments.
 fn within_limits() -> Result<Rules, seccompiler::BackendError> {
     let own_pid = u64::from(std::process::id());
@@ -170,14 +174,12 @@ fn within_limits() -> Result<Rules, seccompiler::BackendError> {
         ),
         // To ask for limits, not to set them.
         (libc::SYS_prlimit64, vec![is_null(2)?]),
-        // Whether a descriptor blocks, and whether it is a terminal.
         (
             libc::SYS_ioctl,
-            vec![
-                is(1, libc::FIONBIO as u64)?,
-                is(1, libc::TCGETS as u64)?,
-                is(1, libc::TIOCGWINSZ as u64)?,
-            ],
+            REQUESTS
+                .into_iter()
+                .map(|request| is(1, request))
+                .collect::<Result<_, _>>()?,
         ),
     ]))
 }

@@ -107,12 +107,10 @@ pub enum TaskFileError {
         source: io::Error,
     },
     /// It is too large.
-    #[error("{} has {bytes} bytes; a task set may have {LARGEST_FILE}", path.display())]
+    #[error("{} has more than the {LARGEST_FILE} bytes that a task set may have", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
     /// A line is wrong.
     #[error("{}, line {line}: {what}", path.display())]
@@ -138,8 +136,7 @@ impl TaskFile {
         let path = path.to_owned();
         let bytes = match read_limited(&path) {
             Ok(bytes) if bytes.len() as u64 > LARGEST_FILE => {
-                let bytes = bytes.len() as u64;
-                return Err(TaskFileError::TooLarge { path, bytes });
+                return Err(TaskFileError::TooLarge { path });
             }
             Ok(bytes) => bytes,
             Err(source) => return Err(TaskFileError::Io { path, source }),

@@ -78,12 +78,12 @@ impl Controller {
         }
         self.state = match self.state {
             State::Waiting => self.start(),
-            State::Moving { ticks: 1.. } => self.moving_on(),
-            State::Moving { .. } => self.arrive(),
+            State::Moving { ticks: 0 } => self.arrive(),
+            State::Moving { ticks } => State::Moving { ticks: ticks - 1 },
             State::Opening => State::Open { ticks: OPEN },
-            State::Open { ticks: 1.. } if !is_blocked => self.staying_open(),
-            State::Open { ticks: 1.. } => State::Open { ticks: OPEN },
-            State::Open { .. } => State::Closing,
+            State::Open { ticks: 0 } => State::Closing,
+            State::Open { .. } if is_blocked => State::Open { ticks: OPEN },
+            State::Open { ticks } => State::Open { ticks: ticks - 1 },
             State::Closing if is_blocked => State::Opening,
             State::Closing => self.start(),
         };
@@ -104,20 +104,6 @@ impl Controller {
             State::Moving { ticks: TRAVEL - 1 }
         } else {
             State::Waiting
-        }
-    }
-
-    fn moving_on(&self) -> State {
-        match self.state {
-            State::Moving { ticks } => State::Moving { ticks: ticks - 1 },
-            other => other,
-        }
-    }
-
-    fn staying_open(&self) -> State {
-        match self.state {
-            State::Open { ticks } => State::Open { ticks: ticks - 1 },
-            other => other,
         }
     }
 

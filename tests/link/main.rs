@@ -1,14 +1,32 @@
 //! The link emulator: as slow as asked, no slower, and as transparent as a cable.
 #![allow(clippy::unwrap_used)]
 
+mod command;
+#[path = "../common/mod.rs"]
 mod common;
+mod netem;
+mod network;
+#[path = "../../hw/tests/common/program.rs"]
+mod program;
 
 use common::{PLENTY, SMALL, link_to, payload, server};
 use hwmeter::offload::{Client, OffloadError, Throughput};
 use hwmeter::serve::{Role, ServeConfig};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// `hwmeter link` with these arguments.
+fn link(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
+    command.arg("link").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
 
 /// Sends back what comes, and ends when its client does.
 fn echo() -> SocketAddr {
