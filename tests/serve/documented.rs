@@ -148,7 +148,7 @@ fn every_documented_answer_is_given_and_no_other() {
     let _slow = send(
         stopping.address(),
         &post(
-            "/v1/tasks?kernel=sha256&size=300&seed=1",
+            "/v1/tasks?kernel=sha256&size=100&seed=1",
             "content-length: 0\r\n\r\n",
         ),
     );
