@@ -3,17 +3,27 @@
 use super::api_error::{ApiError, Code};
 use crate::offload::wire::{Asked, SentModule};
 use crate::task::wasm::{Engine, Module, ModuleId, WasmError};
-use crate::task::{self, Limits, Program, Speed, TaskError, Work};
+use crate::task::{self, Kernels, Limits, Speed, TaskError};
 use std::sync::Arc;
 
 /// A task as far as it is known before its body has arrived.
 pub(super) enum Job {
-    /// Kernels, on the body.
-    Kernels(Work),
+    /// Kernels and their seed, on the body.
+    Kernels(Kernels, u64),
     /// A compiled module, on the body.
     Module(Arc<Module>),
     /// The module that the body begins with, on what follows it.
     Sent(SentModule, Engine),
+}
+
+/// What a job runs on.
+pub(super) struct Payload<'a> {
+    /// Everything that arrived.
+    pub body: &'a [u8],
+    /// Where in it the payload begins.
+    pub at: usize,
+    /// The hash of the payload.
+    pub hash: u64,
 }
 
 impl Job {
@@ -21,10 +31,7 @@ impl Job {
     pub fn of(asked: Asked, engine: &Result<Engine, WasmError>) -> Result<Self, ApiError> {
         let engine = || engine.clone().map_err(refused);
         match asked {
-            Asked::Kernels(kernels, seed) => {
-                let program = Program::Kernels(kernels);
-                Ok(Self::Kernels(Work { program, seed }))
-            }
+            Asked::Kernels(kernels, seed) => Ok(Self::Kernels(kernels, seed)),
             Asked::Known(id) => engine()?.cached(id).map(Self::Module).ok_or_else(|| unknown(id)),
             Asked::Sent(sent) => Ok(Self::Sent(sent, engine()?)),
         }
@@ -33,7 +40,7 @@ impl Job {
     /// Where in `body` the payload begins.
     pub fn payload_at(&self, body: &[u8]) -> Result<usize, ApiError> {
         match self {
-            Self::Kernels(_) | Self::Module(_) => Ok(0),
+            Self::Kernels(..) | Self::Module(_) => Ok(0),
             Self::Sent(sent, _) => match sent.bytes {
                 None => Ok(body.len()),
                 Some(bytes) if bytes <= body.len() => Ok(bytes),
@@ -48,20 +55,20 @@ impl Job {
     /// The checksum, on the calling thread; `None` once `stop` says yes.
     pub fn run(
         &self,
-        body: &[u8],
-        payload_at: usize,
+        payload: Payload<'_>,
         speed: Speed,
         limits: &Limits,
         stop: &dyn Fn() -> bool,
     ) -> Option<Result<u64, ApiError>> {
-        let (module, payload) = body.split_at(payload_at);
+        let Payload { body, at, hash } = payload;
+        let (module, payload) = body.split_at(at);
         let in_module = |module: &Module| {
             let memory_bytes = limits.memory_bytes.saturating_sub(body.len());
             let done = module.run(payload, memory_bytes, speed, stop)?;
             Ok(done.result.cast_unsigned())
         };
         let outcome = match self {
-            Self::Kernels(work) => task::run(work, payload, speed, stop),
+            Self::Kernels(kernels, seed) => task::run_on_hash(kernels, *seed, hash, speed, stop),
             Self::Module(module) => in_module(module),
             Self::Sent(sent, engine) => {
                 if let Err(error) = check_id(sent, module) {

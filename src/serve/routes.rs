@@ -3,7 +3,7 @@
 use super::answer::{Answer, json, typed};
 use super::api_error::{ApiError, Code};
 use super::executor::{Executor, Refused, Ticket, Unfinished};
-use super::job::Job;
+use super::job::{Job, Payload};
 use super::load::LoadWatch;
 use super::metrics::{Metrics, TEXT_FORMAT};
 use super::receive::{Received, declared_too_large, discard, receive, too_large};
@@ -154,7 +154,12 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     let (speed, limits) = (app.config.speed, app.config.limits);
     let done = ticket
         .run(deadline, move |stop| {
-            job.run(&body, payload_at, speed, &limits, stop)
+            let payload = Payload {
+                body: &body,
+                at: payload_at,
+                hash: payload_hash,
+            };
+            job.run(payload, speed, &limits, stop)
         })
         .await
         .map_err(|why| unfinished(app, why))?;

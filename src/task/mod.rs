@@ -30,7 +30,7 @@ pub use work::{Content, InvalidContent, InvalidKernels, Kernels, MAX_STEPS, Prog
 
 use pacer::Pacer;
 use std::hint::black_box;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Payload bytes hashed between two questions whether to stop: well below 1 ms on any board.
 const HASH_CHUNK: usize = 256 * 1024;
@@ -44,8 +44,9 @@ const HASH_CHUNK: usize = 256 * 1024;
 pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -> Result<u64, TaskError> {
     match &work.program {
         Program::Kernels(kernels) => {
-            let pacer = Pacer::new(speed, stop);
-            run_kernels(kernels, work.seed, payload, pacer).ok_or(TaskError::Stopped)
+            let mut pacer = Pacer::new(speed, stop);
+            let hash = payload_hash(payload, &mut pacer).ok_or(TaskError::Stopped)?;
+            run_kernels(kernels, input_seed(work.seed, hash), pacer).ok_or(TaskError::Stopped)
         }
         Program::Module(binary) => {
             let memory_bytes = Limits::default().memory_bytes.saturating_sub(payload.len());
@@ -55,9 +56,22 @@ pub fn run(work: &Work, payload: &[u8], speed: Speed, stop: &dyn Fn() -> bool) -
     }
 }
 
+/// The same for kernels on a payload whose hash is known already, such as one that was hashed while it arrived: they
+/// need nothing else of it.
+pub fn run_on_hash(
+    kernels: &Kernels,
+    seed: u64,
+    payload_hash: u64,
+    speed: Speed,
+    stop: &dyn Fn() -> bool,
+) -> Result<u64, TaskError> {
+    let pacer = Pacer::new(speed, stop);
+    run_kernels(kernels, input_seed(seed, payload_hash), pacer).ok_or(TaskError::Stopped)
+}
+
 /// One step after the other; each starts from the checksum of the one before. `None` when it is time to stop.
-fn run_kernels(kernels: &Kernels, seed: u64, payload: &[u8], mut pacer: Pacer) -> Option<u64> {
-    let mut checksum = input_seed(seed, payload, &mut pacer)?;
+fn run_kernels(kernels: &Kernels, input_seed: u64, mut pacer: Pacer) -> Option<u64> {
+    let mut checksum = input_seed;
     for step in kernels.steps() {
         let mut rounds = step.kernel.start(black_box(checksum));
         for _ in 0..step.rounds {
@@ -69,14 +83,19 @@ fn run_kernels(kernels: &Kernels, seed: u64, payload: &[u8], mut pacer: Pacer) -
     Some(checksum)
 }
 
-/// The XXH3 hash of the whole payload under the seed of the work.
-fn input_seed(seed: u64, payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
-    let mut hash = Xxh3::with_seed(seed);
+/// The XXH3-64 hash of the whole payload; `None` when it is time to stop.
+fn payload_hash(payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
+    let mut hash = Xxh3::new();
     for chunk in payload.chunks(HASH_CHUNK) {
         pacer.step()?;
         hash.update(chunk);
     }
     Some(hash.digest())
+}
+
+/// What the first kernel starts from: the hash of the payload's hash under the seed of the work.
+fn input_seed(seed: u64, payload_hash: u64) -> u64 {
+    xxh3_64_with_seed(&payload_hash.to_le_bytes(), seed)
 }
 
 #[cfg(test)]
@@ -99,28 +118,37 @@ mod tests {
             .map(|&kernel| (kernel, checksum(kernel, 3, 42, &payload)))
             .collect();
         let known = [
-            (Kernel::Matmul, 0x4530_c756_a0e9_65b4),
-            (Kernel::Sha256, 0x1067_7530_cd5d_2aac),
-            (Kernel::Fft, 0xd7c5_e548_a3cb_60e4),
-            (Kernel::Dijkstra, 0x8b49_c4a6_e53a_798f),
-            (Kernel::InsertionSort, 0xe3f7_347e_134a_718e),
-            (Kernel::QuickSort, 0x3579_3065_7fc9_d881),
-            (Kernel::BitonicSort, 0xdd4f_1237_75e7_08df),
-            (Kernel::BitCount, 0x2f51_ad61_a2a7_15d9),
-            (Kernel::Crc32, 0x4a8d_22a6_7628_15ea),
-            (Kernel::Fir2d, 0x8068_03f6_e9d9_0a01),
-            (Kernel::Iir, 0xddae_738e_de10_a3da),
-            (Kernel::Lms, 0x808f_1e22_96a0_67df),
-            (Kernel::Lu, 0x961c_2905_4e7b_f572),
-            (Kernel::Inverse3, 0x8805_cbad_442a_e3a6),
-            (Kernel::Dct, 0xbfb6_fe69_8eca_0f68),
-            (Kernel::Aes128, 0x2620_885b_278f_bdde),
-            (Kernel::Adpcm, 0xd541_6d6e_3720_733c),
-            (Kernel::Huffman, 0x6169_17af_4546_064a),
-            (Kernel::Lift, 0xf659_56b0_e50d_c620),
-            (Kernel::PowerWindow, 0x54db_e206_b60e_cbe3),
+            (Kernel::Matmul, 0x03e9_7993_27eb_ffe3),
+            (Kernel::Sha256, 0x7d42_4b1f_be8b_6aa9),
+            (Kernel::Fft, 0xbf60_d1db_fda3_7d61),
+            (Kernel::Dijkstra, 0xd48e_26a5_6fac_285c),
+            (Kernel::InsertionSort, 0x9d69_92b1_dba7_e37c),
+            (Kernel::QuickSort, 0xdef3_d875_8c5b_e3ec),
+            (Kernel::BitonicSort, 0xe945_398d_b677_8e0a),
+            (Kernel::BitCount, 0x6d86_8e4a_ca0e_f0ed),
+            (Kernel::Crc32, 0x292b_99e1_0233_bae1),
+            (Kernel::Fir2d, 0xc10f_cb0f_a4b9_49fb),
+            (Kernel::Iir, 0xa7b1_cd5e_5cc8_79f9),
+            (Kernel::Lms, 0x7db2_efc5_5e24_1562),
+            (Kernel::Lu, 0x6cbf_2364_6516_7c98),
+            (Kernel::Inverse3, 0x600d_f17b_bf42_e84b),
+            (Kernel::Dct, 0x6a39_ffb8_7453_d7d7),
+            (Kernel::Aes128, 0x2a93_f377_4206_7358),
+            (Kernel::Adpcm, 0xd63f_5d65_28da_4e69),
+            (Kernel::Huffman, 0x59c8_d22d_9a36_7688),
+            (Kernel::Lift, 0x19f2_5728_d4c2_7e3a),
+            (Kernel::PowerWindow, 0x6157_6d95_18b1_1410),
         ];
         assert_eq!(found, known, "{found:#x?}");
+    }
+
+    #[test]
+    fn the_hash_of_the_payload_is_all_that_kernels_need_of_it() {
+        let payload = vec![5; 3 * HASH_CHUNK / 2];
+        let hash = crate::offload::wire::payload_hash(&payload);
+        let kernels = Kernels::one(Kernel::Fft, 2);
+        let done = run_on_hash(&kernels, 1, hash, Speed::FULL, &|| false);
+        assert_eq!(done.unwrap(), checksum(Kernel::Fft, 2, 1, &payload));
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn a_running_task_finishes_while_newcomers_are_sent_away() {
     // At this speed the task sleeps most of its time, at least half a second.
     let server = Served::start(&["--speed", "0.02"]);
     let base = server.base.clone();
-    let url = format!("{base}/v1/tasks?kernel=sha256&size=300&seed=5");
+    let url = format!("{base}/v1/tasks?kernel=sha256&size=100&seed=5");
     let task = thread::spawn(move || curl(&["-X", "POST"], &url));
     until("the task runs", || running(&base) == 1.0);
     server.ask_to_end();
