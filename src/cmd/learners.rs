@@ -103,7 +103,7 @@ fn compare(
         )
     );
     print_rows(&rows);
-    ui::outln!();
+    ui::outln!("");
     print_costs_beside(&rows);
     if let Some(meter) = &meter
         && let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id)
