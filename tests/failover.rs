@@ -161,7 +161,7 @@ fn a_slow_server_is_left_to_the_learner() {
     until("a task gets through", || submit(&mut site).is_ok());
     assert_eq!(site.report().circuit_opened, 0);
     assert!(
-        site.report().probes.count >= 2,
+        site.report().probes.count >= 1,
         "it was looked at: {:?}",
         site.report()
     );
