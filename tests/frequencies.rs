@@ -3,9 +3,12 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+#[path = "common/signals.rs"]
+mod signals;
 
 use boards::Board;
 use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+use signals::with_default_signals;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,7 +102,8 @@ fn a_signal_puts_them_back_whether_or_not_the_command_catches_it() {
         for end in [SIGINT, SIGTERM] {
             let board = board();
             let before = state(&board);
-            let mut child = hwmeter(&board, args).args(CLOCKED).spawn().unwrap();
+            let mut command = hwmeter(&board, args);
+            let mut child = with_default_signals(command.args(CLOCKED)).spawn().unwrap();
             until("the new frequencies", || state(&board) == clocked());
             signal(&child, end);
             let status = child.wait().unwrap();

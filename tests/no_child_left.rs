@@ -5,10 +5,12 @@
 mod boards;
 #[path = "../hw/tests/common/program.rs"]
 mod program;
+#[path = "common/signals.rs"]
+mod signals;
 
 use boards::Board;
 use program::script;
-use std::os::unix::process::CommandExt;
+use signals::with_default_signals;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -47,14 +49,7 @@ impl Machine {
             .arg(self.board.path())
             .args(args)
             .stdin(Stdio::null());
-        // Who runs these tests in the background may have it ignored.
-        let reset = || {
-            // SAFETY: the default action is no function of ours.
-            unsafe { nix::sys::signal::signal(SIGINT, SigHandler::SigDfl)? };
-            Ok(())
-        };
-        // SAFETY: `signal` may be called between fork and exec.
-        unsafe { command.pre_exec(reset) };
+        with_default_signals(&mut command);
         command
     }
 
@@ -107,8 +102,6 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
     nix::sys::signal::kill(pid, signal).unwrap();
 }
-
-use nix::sys::signal::SigHandler;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 

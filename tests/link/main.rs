@@ -8,6 +8,8 @@ mod netem;
 mod network;
 #[path = "../../hw/tests/common/program.rs"]
 mod program;
+#[path = "../common/signals.rs"]
+mod signals;
 
 use common::{PLENTY, SMALL, link_to, payload, server};
 use hwmeter::offload::{Client, OffloadError, Throughput};

@@ -1,6 +1,7 @@
 //! `hwmeter link --netem` with a `tc` that keeps a record; the real one, on a real kernel, is in tests/kernel/.
 
 use crate::program::script;
+use crate::signals::with_default_signals;
 use crate::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -64,7 +65,7 @@ impl Machine {
     /// Started, and ready.
     fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.link(arguments);
-        let mut child = command
+        let mut child = with_default_signals(&mut command)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

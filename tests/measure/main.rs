@@ -4,6 +4,8 @@
 #[path = "../common/boards.rs"]
 mod boards;
 mod calibration;
+#[path = "../common/signals.rs"]
+mod common_signals;
 mod idle;
 mod phases;
 mod repeat;

@@ -1,8 +1,9 @@
 //! Exit statuses and signals.
 
 use crate::boards::Board;
+use crate::common_signals::with_default_signals;
 use crate::{hwmeter, leftovers, number, output, status, text, until_there};
-use nix::sys::signal::{self, SigHandler, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
@@ -72,19 +73,6 @@ fn start(board: &Board, script: &str) -> Child {
     let measure = with_default_signals(&mut command).spawn().unwrap();
     until_there(&ready);
     measure
-}
-
-/// Who runs these tests in the background may have them ignored.
-fn with_default_signals(command: &mut Command) -> &mut Command {
-    let reset = || {
-        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-            // SAFETY: the default action is no function of ours.
-            unsafe { signal::signal(signal, SigHandler::SigDfl)? };
-        }
-        Ok(())
-    };
-    // SAFETY: `signal` may be called between fork and exec.
-    unsafe { command.pre_exec(reset) }
 }
 
 fn send(child: &Child, signal: Signal) {
