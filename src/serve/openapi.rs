@@ -65,6 +65,11 @@ fn run_task(config: &ServeConfig) -> Value {
     let kernels: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.name()).collect();
     let whole_number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
     let parameter = |name: &str, required: bool, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema });
+    let with_example = |mut parameter: Value, example: Value| {
+        parameter["example"] = example;
+        parameter
+    };
+    // Those with an example are a task together.
     json!({
         "operationId": "runTask",
         "summary": "Run a task and wait for its result",
@@ -72,19 +77,28 @@ fn run_task(config: &ServeConfig) -> Value {
             module: in the body, or sent before and named by `module`. A client that hangs up stops its task. Parameters \
             that are unknown, or mean nothing beside the others, are refused.",
         "parameters": [
-            parameter("kernel", false, "What to compute", json!({ "type": "string", "enum": kernels })),
-            parameter("size", false, "How many rounds of it", whole_number.clone()),
+            with_example(
+                parameter("kernel", false, "What to compute", json!({ "type": "string", "enum": kernels })),
+                json!("sha256"),
+            ),
+            with_example(
+                parameter("size", false, "How many rounds of it", whole_number.clone()),
+                json!(12),
+            ),
             parameter(
                 "kernels",
                 false,
                 "What to compute, in several steps, such as `sha256:12 fft:3`; the checksum of one seeds the next",
                 json!({ "type": "string", "pattern": steps(&kernels) }),
             ),
-            parameter(
-                "seed",
-                false,
-                "What the kernels' input is made from, together with the payload; must be given with them",
-                whole_number.clone(),
+            with_example(
+                parameter(
+                    "seed",
+                    false,
+                    "What the kernels' input is made from, together with the payload; must be given with them",
+                    whole_number.clone(),
+                ),
+                json!(5),
             ),
             parameter(
                 "module",
