@@ -5,7 +5,7 @@
 //! ```
 //!
 //! With arguments only those sections are made anew, and the others are kept as they stand: `coverage`, a bench by its
-//! name (`spans`, `meter_cost`, `sampling`, `trace`, `learner`), `peers` or `learners`.
+//! name (`spans`, `meter_cost`, `sampling`, `trace`, `link`, `serve`, `wasm`, `learner`), `peers`, `engines` or `learners`.
 
 use hwmeter_hw::board::Board;
 use hwmeter_hw::synthetic::coverage::{Row, run_all};
@@ -20,7 +20,7 @@ use std::process::Command;
 const SPANS: u32 = 4000;
 
 /// Benches whose output goes in as it is, with what others claim of the same.
-const BENCHES: [(&str, &str, &str); 6] = [
+const BENCHES: [(&str, &str, &str); 8] = [
     (
         "Cost of a span",
         "spans",
@@ -47,6 +47,17 @@ const BENCHES: [(&str, &str, &str); 6] = [
         "The link emulator with nothing to emulate",
         "link",
         "Round trips on loopback, direct and through `hwmeter link --preset ideal` in turns; the emulator runs in the same process.",
+    ),
+    (
+        "A server on loopback, its clients on the same machine",
+        "serve",
+        "Asked for: 10,000 of the smallest tasks a second, p99 under 5 ms at half of that, 1 MB within 1.5 times a plain copy \
+         through a socket. Everything shares two cores: the server, its clients, and the plain echo beside it.",
+    ),
+    (
+        "WebAssembly beside native code",
+        "wasm",
+        "The same source for both. Asked for: a cached task starts in under 100 µs and runs within 1.5 times of native.",
     ),
     (
         "Cost of a decision and of an update",
