@@ -1,6 +1,7 @@
 //! What a request wants computed, from its query to its checksum.
 
 use super::api_error::{ApiError, Code};
+use super::receive::Keep;
 use crate::offload::wire::{Asked, SentModule};
 use crate::task::wasm::{Engine, Module, ModuleId, WasmError};
 use crate::task::{self, Kernels, Limits, Speed, TaskError};
@@ -34,6 +35,14 @@ impl Job {
             Asked::Kernels(kernels, seed) => Ok(Self::Kernels(kernels, seed)),
             Asked::Known(id) => engine()?.cached(id).map(Self::Module).ok_or_else(|| unknown(id)),
             Asked::Sent(sent) => Ok(Self::Sent(sent, engine()?)),
+        }
+    }
+
+    /// What is to be kept of its body.
+    pub fn keep(&self) -> Keep {
+        match self {
+            Self::Kernels(..) => Keep::Hash,
+            Self::Module(_) | Self::Sent(..) => Keep::Bytes,
         }
     }
 

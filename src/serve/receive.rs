@@ -7,8 +7,18 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use xxhash_rust::xxh3::Xxh3;
 
+/// What is to become of the bytes of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// They are needed.
+    Bytes,
+    /// Their hash is all that is needed: a copy of them would cost more time than the hash.
+    Hash,
+}
+
 /// A payload as it arrived.
 pub(super) struct Received {
+    /// The bytes, or none where only their hash is needed.
     pub payload: Vec<u8>,
     /// As [`crate::offload::wire::payload_hash`] makes it.
     pub hash: u64,
@@ -32,11 +42,15 @@ pub(super) fn declared_too_large(body: &Incoming, limit: usize) -> bool {
 }
 
 /// Reads the whole body.
-pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received, ApiError> {
-    let expected = usize::try_from(body.size_hint().lower())
-        .unwrap_or(limit)
-        .min(limit);
+pub(super) async fn receive(mut body: Incoming, limit: usize, keep: Keep) -> Result<Received, ApiError> {
+    let expected = match keep {
+        Keep::Bytes => usize::try_from(body.size_hint().lower())
+            .unwrap_or(limit)
+            .min(limit),
+        Keep::Hash => 0,
+    };
     let mut payload = Vec::with_capacity(expected);
+    let mut length = 0;
     let mut hash = Xxh3::new();
     let mut first: Option<(Instant, usize)> = None;
     let mut last = None;
@@ -44,19 +58,22 @@ pub(super) async fn receive(mut body: Incoming, limit: usize) -> Result<Received
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if payload.len() + data.len() > limit {
+        if length + data.len() > limit {
             discard(body);
             return Err(too_large(limit));
         }
         // Hashed now, while it is in the cache: a second way through memory would cost as much as the first.
         hash.update(&data);
-        payload.extend_from_slice(&data);
+        length += data.len();
+        if keep == Keep::Bytes {
+            payload.extend_from_slice(&data);
+        }
         let now = Instant::now();
         first.get_or_insert((now, data.len()));
         last = Some(now);
     }
     let (took, later_bytes) = match (first, last) {
-        (Some((first, first_bytes)), Some(last)) => (last - first, (payload.len() - first_bytes) as u64),
+        (Some((first, first_bytes)), Some(last)) => (last - first, (length - first_bytes) as u64),
         _ => (Duration::ZERO, 0),
     };
     Ok(Received {

@@ -6,7 +6,7 @@ use super::executor::{Executor, Refused, Ticket, Unfinished};
 use super::job::{Job, Payload};
 use super::load::LoadWatch;
 use super::metrics::{Metrics, TEXT_FORMAT};
-use super::receive::{Received, declared_too_large, discard, receive, too_large};
+use super::receive::{Keep, Received, declared_too_large, discard, receive, too_large};
 use super::route::Route;
 use super::{ServeConfig, Tokens};
 use crate::offload::wire::{Health, Load, MODULE_TYPE, PAYLOAD_TYPE, TaskQuery, TaskResult, payload_hash};
@@ -142,7 +142,7 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
         }
     };
     let deadline = deadline.map(|left| arrived + left);
-    let received = receive_in_time(app, request, arrived, deadline).await?;
+    let received = receive_in_time(app, request, job.keep(), arrived, deadline).await?;
     let body = received.payload;
     let payload_at = job.payload_at(&body)?;
     let payload_hash = match payload_at {
@@ -226,12 +226,13 @@ fn has_module(headers: &HeaderMap) -> Result<bool, ApiError> {
 async fn receive_in_time(
     app: &App,
     request: Request<Incoming>,
+    keep: Keep,
     arrived: Instant,
     deadline: Option<Instant>,
 ) -> Result<Received, ApiError> {
     let wall = app.config.limits.wall;
     let until = deadline.unwrap_or(arrived + wall).min(arrived + wall);
-    let receiving = receive(request.into_body(), app.config.payload_limit());
+    let receiving = receive(request.into_body(), app.config.payload_limit(), keep);
     match timeout_at(until.into(), receiving).await {
         Ok(outcome) => outcome,
         Err(_) if Some(until) == deadline => Err(deadline_passed("its payload was arriving")),
