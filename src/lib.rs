@@ -18,3 +18,4 @@ pub mod run_dir;
 pub mod serve;
 pub mod task;
 pub mod trace;
+pub mod train;

@@ -1,0 +1,17 @@
+//! Training on the MEC: experiences go up, weights come down, over MQTT 3.1.1.
+//!
+//! ```text
+//! wire      what is said: `proto/train.proto`, made and checked here
+//! topic     where it is said
+//! codec     a learner's weights as bytes
+//! transfer  what is too large for one message, in chunks
+//! link      an MQTT client that stays connected
+//! broker    the embedded broker
+//! queue     a device's experiences on disk until they are stored elsewhere
+//! device    the device's side of the protocol
+//! manager   the trainer's side: which learners there are, whose turn it is, what is stored
+//! store     checkpoints in a folder or an object store
+//! ```
+
+pub mod topic;
+pub mod wire;
