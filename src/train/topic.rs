@@ -133,7 +133,10 @@ mod tests {
 
     #[test]
     fn topics_are_those_of_the_paper_and_are_understood_again() {
-        assert_eq!(Channel::Experience.topic(&pupil()), "client/pi-1/experience/dqn/v1");
+        assert_eq!(
+            Channel::Experience.topic(&pupil()),
+            "client/pi-1/experience/dqn/v1"
+        );
         for channel in Channel::ALL {
             assert_eq!(parse(&channel.topic(&pupil())), Some((channel, pupil())));
         }
