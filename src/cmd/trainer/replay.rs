@@ -26,7 +26,11 @@ fn print(replayed: &Replayed) {
         transitions,
         ..
     } = replayed;
-    ui::outln!("{learner}, from {from}, trained on {transitions} transitions");
+    let begun = match *from {
+        "fresh" => "built afresh".to_owned(),
+        file => format!("from {file}"),
+    };
+    ui::outln!("{learner}, {begun}, has learned from {transitions} transitions");
     ui::outln!("weights_sha256 {}", replayed.weights_sha256);
     match &replayed.run_weights_sha256 {
         None => ui::outln!(

@@ -143,6 +143,33 @@ fn a_checkpoint_without_a_guard_gets_one_that_has_seen_nothing() {
     assert_eq!((guard.counts(), guard.mean_error), (Counts::default(), 0.0));
 }
 
+/// A learner that was trained elsewhere comes home.
+#[test]
+fn decisions_stay_those_of_the_device_when_all_else_comes_from_elsewhere() {
+    let fresh = || Guard::new(build(LearnerName::Ac, 5, &Settings::default()).unwrap());
+    let (mut device, mut trainer, mut undisturbed) = (fresh(), fresh(), fresh());
+    let mut nowhere = tasks(1, 0)[0].state;
+    nowhere.cycles = f64::NAN;
+    device.decide(&nowhere);
+    undisturbed.decide(&nowhere);
+    let states: Vec<State> = tasks(60, 2).iter().map(|task| task.state).collect();
+    for (transition, state) in transitions(30, 1).iter().zip(&states) {
+        // By old weights, but with as many draws: actor-critic makes one for each state.
+        device.decide(state);
+        trainer.learn(transition, &COST).unwrap();
+        undisturbed.decide(state);
+        undisturbed.learn(transition, &COST).unwrap();
+    }
+    let home = trainer.save().with_decisions_of(&device.save());
+    let mut home = Guard::restore(&home, Engine::Native, false).unwrap();
+    assert_eq!(home.counts().rejected_states, 1);
+    assert_eq!(home.save(), undisturbed.save());
+    assert_ne!(home.save(), trainer.save());
+    for state in &states {
+        assert_eq!(home.decide(state).0, undisturbed.decide(state).0);
+    }
+}
+
 #[test]
 fn errors_beyond_all_numbers_are_a_divergence_that_can_be_saved() {
     let mut guard = Guard::new(build(LearnerName::Dqn, 0, &wild()).unwrap());
