@@ -221,7 +221,7 @@ pub struct Link {
     max_queued: usize,
     max_queued_bytes: usize,
     stop_within: watch::Sender<Option<Duration>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<usize>>>,
 }
 
 impl Link {
@@ -305,17 +305,19 @@ impl Link {
     }
 
     /// Sends what is queued, says goodbye and ends the thread; all that within `limit`. The number of messages that the
-    /// broker had not acknowledged by then.
+    /// broker had not acknowledged by then, and may not have got.
     pub fn stop(&self, limit: Duration) -> usize {
+        // It may have ended already.
         let _ = self.command(Command::Disconnect);
-        self.stop_within.send_replace(Some(limit));
-        if let Some(thread) = lock(&self.thread).take() {
-            // It panicked if this fails, and has said so.
-            let _ = thread.join();
-        }
-        // Only now: the thread ends at once when nobody can ask for anything any more.
         lock(&self.commands).take();
-        self.unacknowledged()
+        self.end(limit)
+    }
+
+    fn end(&self, limit: Duration) -> usize {
+        self.stop_within.send_replace(Some(limit));
+        let thread = lock(&self.thread).take();
+        // If joining fails it panicked, and has said so.
+        thread.and_then(|thread| thread.join().ok()).unwrap_or(0)
     }
 
     fn command(&self, command: Command) -> Result<(), NotQueued> {
@@ -327,10 +329,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        lock(&self.commands).take();
-        if let Some(thread) = lock(&self.thread).take() {
-            let _ = thread.join();
-        }
+        self.end(Duration::ZERO);
     }
 }
 

@@ -81,8 +81,7 @@ impl AsRef<[u8]> for OnItsWay {
     }
 }
 
-/// Hands one command after the other to the client library, when that has a connection and takes it. Ends when there is
-/// nobody left who could ask for anything.
+/// Hands one command after the other to the client library, when that has a connection and takes it. Never ends.
 ///
 /// The library's own queue stays empty this way. It loses what is in there when the session is gone after a reconnect,
 /// and, when packet numbers wrap around, also otherwise.
@@ -93,11 +92,10 @@ pub(super) async fn feed(
 ) {
     let window = Arc::new(Semaphore::new(WINDOW));
     while let Some(command) = commands.recv().await {
-        // The event loop lives as long as this future: they are parts of the same one.
-        let Ok(()) = hand_over(command, &client, &window, subscriptions).await else {
-            return;
-        };
+        // It takes everything: the event loop lives as long as this future.
+        let _ = hand_over(command, &client, &window, subscriptions).await;
     }
+    std::future::pending().await
 }
 
 async fn hand_over(

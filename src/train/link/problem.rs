@@ -165,20 +165,21 @@ fn refused(code: ConnectReturnCode, config: &LinkConfig) -> Problem {
     Problem::Refused { broker, why }
 }
 
+const HUNG_UP: &str = "it closed the connection at once; perhaps it wants TLS (mqtts://)";
+
 fn unreachable(error: &ConnectionError) -> String {
     if let Some(error) = io_error(error) {
         return match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 "nothing listens there; start the broker, or correct the address".to_owned()
             }
+            io::ErrorKind::ConnectionReset => HUNG_UP.to_owned(),
             _ => error.to_string(),
         };
     }
     match error {
         ConnectionError::NetworkTimeout => "nobody answers in time".to_owned(),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            "it closed the connection at once; perhaps it wants TLS (mqtts://)".to_owned()
-        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => HUNG_UP.to_owned(),
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             "what listens there does not speak MQTT".to_owned()
         }

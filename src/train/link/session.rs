@@ -7,6 +7,7 @@ use super::subscriptions::Subscriptions;
 use super::{Event, LinkConfig};
 use rumqttc::{AsyncClient, ConnectionError, EventLoop, MqttOptions, Outgoing, Packet, Publish, Request};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
@@ -66,17 +67,19 @@ impl Session {
         }
     }
 
-    /// Until the link is stopped or dropped.
-    pub async fn run(mut self, commands: UnboundedReceiver<Command>) {
+    /// Until the link is stopped or dropped; how many messages were not acknowledged then.
+    pub async fn run(mut self, commands: UnboundedReceiver<Command>) -> usize {
+        let held = Arc::clone(&self.held);
         let subscriptions = Arc::clone(&self.subscriptions);
-        let feed = outbox::feed(commands, self.client.clone(), &subscriptions);
+        let mut feed = pin!(outbox::feed(commands, self.client.clone(), &subscriptions));
         let out_of_time = out_of_time(self.stop_within.clone());
         // Neither the feed nor the event loop can be stopped halfway and go on: they run side by side until the end.
         tokio::select! {
-            () = feed => {}
+            () = feed.as_mut() => {}
             () = out_of_time => {}
             () = self.stay_connected() => {}
         }
+        held.messages()
     }
 
     async fn stay_connected(&mut self) {
@@ -223,12 +226,10 @@ fn renumbered(mut publish: Publish) -> Request {
 }
 
 async fn out_of_time(mut stop_within: watch::Receiver<Option<Duration>>) {
-    match stop_within.wait_for(Option::is_some).await {
-        Ok(limit) => {
-            let limit = limit.unwrap_or_default();
-            time::sleep(limit).await;
-        }
-        // Dropped without a stop: the feed ends then.
-        Err(_) => std::future::pending().await,
-    }
+    // The sender lives as long as the link, and that waits for this thread.
+    let limit = stop_within
+        .wait_for(Option::is_some)
+        .await
+        .map_or(None, |limit| *limit);
+    time::sleep(limit.unwrap_or_default()).await;
 }
