@@ -21,6 +21,9 @@ use std::process::{Child, Command};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+/// The system's own, for which the packages are; another may come first in the path.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Ends with the test.
 struct Running(Child);
 
@@ -41,7 +44,7 @@ fn learner(port: u16, generated: &Path) -> Running {
         .arg("train.proto");
     protoc.arg("--python_out").arg(generated);
     assert!(protoc.status().unwrap().success());
-    let mut python = Command::new("python3");
+    let mut python = Command::new(PYTHON);
     python.arg(root.join("examples/python-learner/learner.py"));
     python
         .args(["127.0.0.1", &port.to_string()])
@@ -51,7 +54,7 @@ fn learner(port: u16, generated: &Path) -> Running {
 
 fn has_python_modules() -> bool {
     let import = "import google.protobuf, numpy, paho.mqtt.client";
-    let output = Command::new("python3").args(["-c", import]).output();
+    let output = Command::new(PYTHON).args(["-c", import]).output();
     if output.is_ok_and(|output| output.status.success()) {
         return true;
     }
