@@ -14,6 +14,9 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod codec;
+pub mod link;
 pub mod topic;
+pub mod transfer;
 pub mod weights;
 pub mod wire;
