@@ -4,6 +4,7 @@
 //! accept: a place (connections), TLS, HTTP
 //!   -> routes: header, token, path, method (route) -> ticket (executor)
 //!        -> body, bounded in size and time (receive) -> worker, bounded in time and CPU (executor) -> TaskResult
+//!        -> where learners are trained (training)
 //!        -> /proc/stat (load) -> Load        counters (metrics) -> /metrics        openapi -> /openapi.json
 //!        -> otherwise an error with code and sentence (api_error)
 //! ```
@@ -51,6 +52,7 @@ pub(crate) mod secret_file;
 mod stress;
 pub(crate) mod tls;
 mod tokens;
+mod training;
 
 pub use config::{
     DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
@@ -61,6 +63,7 @@ pub use secret_file::SecretFileError;
 pub use stress::{InvalidProfile, Profile as StressProfile};
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
+pub use training::Trainer;
 
 use crate::task::wasm::Engine;
 use accept::{Shared, accept};

@@ -90,6 +90,11 @@ impl Gate {
         })
     }
 
+    /// Where it passes connections on to.
+    pub fn inner(&self) -> SocketAddr {
+        self.shared.inner
+    }
+
     /// The open connections, for the hooks.
     pub fn connections(&self) -> Connections {
         Arc::clone(&self.shared.connections)

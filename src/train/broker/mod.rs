@@ -218,6 +218,11 @@ impl Bound {
         self.address
     }
 
+    /// The ports to which this process itself connects: that of the broker, and the one behind its gate.
+    pub fn ports(&self) -> [u16; 2] {
+        [self.address.port(), self.gate.inner().port()]
+    }
+
     /// Begins to serve, on a thread of its own.
     pub fn start(self) -> Result<Broker, BrokerError> {
         let (stop, stopped) = oneshot::channel::<()>();
