@@ -3,7 +3,6 @@
 
 mod access;
 #[path = "../common/certificates.rs"]
-#[allow(dead_code)]
 mod certificates;
 mod garbage;
 mod limits;
