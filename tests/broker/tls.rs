@@ -2,7 +2,7 @@
 
 use crate::access::users;
 use crate::certificates::Authority;
-use crate::peer::{PLENTY, Peer, options_at};
+use crate::peer::{PLENTY, Peer, options_at, with_password};
 use hwmeter::serve::TlsFiles;
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use rumqttc::{TlsConfiguration, Transport};
@@ -69,5 +69,18 @@ async fn devices_elsewhere_are_served_by_tls() {
     // A TLS alert at most, no CONNACK.
     assert_ne!(answer.first(), Some(&0x20));
     assert_eq!(broker.counts().tls, 2, "{}", broker.counts());
+    // The trainer in the same process needs none, on a port where nobody else gets in.
+    let (own, account) = (broker.own_address(), broker.account());
+    assert!(own.ip().is_loopback() && own.port() != port);
+    let mut trainer = Peer::connect(with_password(own, "trainer", &account.name, &account.password))
+        .await
+        .unwrap();
+    trainer.publish("client/pi/weights/dqn/v1", "new", false).await;
+    assert_eq!(pi.message().await.1, "new");
+    assert!(
+        Peer::connect(with_password(own, "pi", "pi", "pi-has-a-secret"))
+            .await
+            .is_err()
+    );
     pi.leave().await;
 }

@@ -37,6 +37,8 @@ pub(super) type Connections = Arc<Mutex<HashMap<u16, Arc<Connection>>>>;
 pub(super) struct Connection {
     /// Where its client is.
     pub peer: SocketAddr,
+    /// It came to the port of the trainer in this process, where nobody else is let in.
+    pub is_own: bool,
     role: OnceLock<Role>,
     /// Given back when its client has shown its password.
     stranger: Mutex<Option<OwnedSemaphorePermit>>,
@@ -53,6 +55,9 @@ impl Connection {
 /// The gate.
 pub(super) struct Gate {
     outer: TcpListener,
+    /// Where the trainer in this process connects if `outer` speaks TLS: it could not check a certificate that names
+    /// this machine as others see it.
+    own: Option<TcpListener>,
     shared: Arc<Shared>,
 }
 
@@ -70,6 +75,7 @@ impl Gate {
     /// Call it inside the runtime on which the gate will run.
     pub fn new(
         outer: std::net::TcpListener,
+        own: Option<std::net::TcpListener>,
         inner: SocketAddr,
         tls: Option<TlsAcceptor>,
         limits: &Limits,
@@ -86,6 +92,7 @@ impl Gate {
         };
         Ok(Self {
             outer: TcpListener::from_std(outer)?,
+            own: own.map(TcpListener::from_std).transpose()?,
             shared: Arc::new(shared),
         })
     }
@@ -107,8 +114,20 @@ impl Gate {
             let Ok(stranger) = Arc::clone(&shared.strangers).acquire_owned().await else {
                 return;
             };
-            match self.outer.accept().await {
-                Ok((stream, peer)) => begin(&shared, stream, peer, stranger),
+            let (accepted, is_own) = tokio::select! {
+                accepted = self.outer.accept() => (accepted, false),
+                accepted = accept_own(self.own.as_ref()) => (accepted, true),
+            };
+            match accepted {
+                Ok((stream, peer)) => begin(
+                    &shared,
+                    stream,
+                    Caller {
+                        peer,
+                        is_own,
+                        stranger,
+                    },
+                ),
                 Err(e) => {
                     tracing::warn!("cannot accept an MQTT connection: {e}");
                     sleep(OUT_OF_FILES).await;
@@ -118,7 +137,22 @@ impl Gate {
     }
 }
 
-fn begin(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, stranger: OwnedSemaphorePermit) {
+async fn accept_own(own: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match own {
+        Some(own) => own.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Who it is that calls, as far as that is known.
+struct Caller {
+    peer: SocketAddr,
+    is_own: bool,
+    stranger: OwnedSemaphorePermit,
+}
+
+fn begin(shared: &Arc<Shared>, stream: TcpStream, caller: Caller) {
+    let peer = caller.peer;
     shared.counters.add(Count::Connections);
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
         shared.counters.add(Count::NoPlace);
@@ -126,25 +160,20 @@ fn begin(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, stranger: Ow
     };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        if let Err(e) = serve(&shared, stream, peer, stranger).await {
+        if let Err(e) = serve(&shared, stream, caller).await {
             tracing::debug!("MQTT connection from {peer}: {e}");
         }
         drop(place);
     });
 }
 
-async fn serve(
-    shared: &Shared,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stranger: OwnedSemaphorePermit,
-) -> io::Result<()> {
+async fn serve(shared: &Shared, stream: TcpStream, caller: Caller) -> io::Result<()> {
     // Nagle's algorithm would hold back small messages for up to 40 ms.
     stream.set_nodelay(true)?;
-    match &shared.tls {
-        None => Box::pin(speak(shared, stream, peer, stranger)).await,
+    match shared.tls.as_ref().filter(|_| !caller.is_own) {
+        None => Box::pin(speak(shared, stream, caller)).await,
         Some(tls) => match timeout(STRANGER_TIME, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Box::pin(speak(shared, stream, peer, stranger)).await,
+            Ok(Ok(stream)) => Box::pin(speak(shared, stream, caller)).await,
             Ok(Err(e)) => refuse(shared, Count::Tls, e.to_string()),
             Err(_) => refuse(shared, Count::TooSlow, "it did not agree on TLS in time"),
         },
@@ -156,12 +185,7 @@ fn refuse(shared: &Shared, count: Count, why: impl Into<String>) -> io::Result<(
     Err(io::Error::other(why.into()))
 }
 
-async fn speak<S>(
-    shared: &Shared,
-    mut client: S,
-    peer: SocketAddr,
-    stranger: OwnedSemaphorePermit,
-) -> io::Result<()>
+async fn speak<S>(shared: &Shared, mut client: S, caller: Caller) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -184,9 +208,10 @@ where
     let mut inner = TcpStream::connect(shared.inner).await?;
     inner.set_nodelay(true)?;
     let connection = Arc::new(Connection {
-        peer,
+        peer: caller.peer,
+        is_own: caller.is_own,
         role: OnceLock::new(),
-        stranger: Mutex::new(Some(stranger)),
+        stranger: Mutex::new(Some(caller.stranger)),
     });
     // Before the first byte: the hooks look for it when they get the CONNECT.
     let _entry = Entry::new(shared, inner.local_addr()?.port(), Arc::clone(&connection));

@@ -121,7 +121,7 @@ impl Shared {
             self.counters.add(Count::Bypass);
             return AuthResult::NotAuthorized;
         };
-        match self.check(client) {
+        match self.check(client, connection.is_own) {
             Ok(role) => {
                 connection.admit(role);
                 AuthResult::Allow(false, None)
@@ -148,12 +148,15 @@ impl Shared {
         lock(&self.connections).get(&port).cloned()
     }
 
-    fn check(&self, client: &ConnectInfo) -> Result<Role, Count> {
+    fn check(&self, client: &ConnectInfo, is_own: bool) -> Result<Role, Count> {
         // The gate lets no other version through.
         let ConnectInfo::V3(_, connect) = client else {
             return Err(Count::OtherVersion);
         };
         let name = connect.username.as_deref();
+        if is_own && !self.access.is_own(name) {
+            return Err(Count::BadPassword);
+        }
         let password = connect.password.as_deref().unwrap_or_default();
         let id = &*connect.client_id;
         let role = self

@@ -171,6 +171,7 @@ pub struct Bound {
     hooks: Hooks,
     limits: Limits,
     address: SocketAddr,
+    own_address: SocketAddr,
     account: Account,
     counters: Arc<Counters>,
 }
@@ -188,6 +189,13 @@ pub fn bind(config: &BrokerConfig) -> Result<Bound, BrokerError> {
     let access = Access::new(users, account.clone());
     let outer = listen(config.listen)?;
     let address = outer.local_addr()?;
+    let own = tls
+        .is_some()
+        .then(|| listen(SocketAddr::from(([127, 0, 0, 1], 0))))
+        .transpose()?;
+    let own_address = own
+        .as_ref()
+        .map_or(Ok(address), std::net::TcpListener::local_addr)?;
 
     // One thread for all of it: most of what happens is one client's message on its way to one other, which would
     // otherwise wait to be passed between threads four times.
@@ -197,7 +205,14 @@ pub fn bind(config: &BrokerConfig) -> Result<Bound, BrokerError> {
     let counters = Arc::new(Counters::default());
     let entered = runtime.enter();
     let (inner, inner_address) = inner_listener(&config.limits).map_err(io::Error::other)?;
-    let gate = Gate::new(outer, inner_address, tls, &config.limits, Arc::clone(&counters))?;
+    let gate = Gate::new(
+        outer,
+        own,
+        inner_address,
+        tls,
+        &config.limits,
+        Arc::clone(&counters),
+    )?;
     drop(entered);
     let hooks = Hooks::new(access, gate.connections(), &config.limits, Arc::clone(&counters));
     Ok(Bound {
@@ -207,6 +222,7 @@ pub fn bind(config: &BrokerConfig) -> Result<Bound, BrokerError> {
         hooks,
         limits: config.limits,
         address,
+        own_address,
         account,
         counters,
     })
@@ -218,9 +234,9 @@ impl Bound {
         self.address
     }
 
-    /// The ports to which this process itself connects: that of the broker, and the one behind its gate.
+    /// The ports to which this process itself connects: that for its trainer, and the one behind the gate.
     pub fn ports(&self) -> [u16; 2] {
-        [self.address.port(), self.gate.inner().port()]
+        [self.own_address.port(), self.gate.inner().port()]
     }
 
     /// Begins to serve, on a thread of its own.
@@ -248,6 +264,7 @@ impl Bound {
             })?;
         Ok(Broker {
             address: self.address,
+            own_address: self.own_address,
             account: self.account,
             counters: self.counters,
             stop: Some(stop),
@@ -260,6 +277,7 @@ impl Bound {
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    own_address: SocketAddr,
     account: Account,
     counters: Arc<Counters>,
     stop: Option<oneshot::Sender<()>>,
@@ -275,6 +293,11 @@ impl Broker {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the trainer in this process connects, without TLS; nobody else is let in there if others use TLS.
+    pub fn own_address(&self) -> SocketAddr {
+        self.own_address
     }
 
     /// Name and password of the trainer in this process. They are made anew by every broker and stand in no file.

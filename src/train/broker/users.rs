@@ -169,7 +169,7 @@ impl Access {
 
     /// Lets somebody in, with this role. Without users everybody is as good as a trainer.
     pub fn admit(&self, name: Option<&str>, password: &[u8], client_id: &str) -> Result<Role, Refusal> {
-        if name == Some(self.own.name.as_str()) {
+        if self.is_own(name) {
             let is_it = bool::from(self.own.password.as_bytes().ct_eq(password));
             return is_it.then_some(Role::Trainer).ok_or(Refusal::Password);
         }
@@ -189,6 +189,11 @@ impl Access {
         } else {
             Err(Refusal::ClientId)
         }
+    }
+
+    /// Is this the name of the trainer in this process?
+    pub fn is_own(&self, name: Option<&str>) -> bool {
+        name == Some(self.own.name.as_str())
     }
 
     /// Is this the name of a device.
