@@ -75,14 +75,14 @@ impl TlsFiles {
     }
 }
 
-/// What makes TLS connections of accepted ones.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+/// What makes TLS connections of accepted ones, for clients that speak one of these protocols (ALPN), or do not say.
+pub(crate) fn acceptor(files: &TlsFiles, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
     let (certs, private_key) = files.read()?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(certs, private_key));
     let mut config = config.map_err(|cause| files.unusable(cause))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
