@@ -13,5 +13,6 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod queue;
 pub mod topic;
 pub mod wire;
