@@ -13,6 +13,8 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod device;
 pub mod queue;
+pub mod remote;
 pub mod topic;
 pub mod wire;

@@ -7,8 +7,8 @@
 //! record  length:u32 crc:u32 sequence:u64 task:u64 experience (prost)     length and crc of what follows crc
 //! ```
 //!
-//! A record is handed to the system before anybody hears of its number, so a killed process loses nothing. [`Queue::sync`]
-//! brings it to the disk; what came after the last call a power cut may take. A last record that was cut short
+//! A record is handed to the system before anybody hears of its number, so a killed process loses nothing. What came after
+//! the last sync ([`Queue::to_sync`], once a second) a power cut may take. A last record that was cut short
 //! is dropped with a note. When much of the file is not needed any more it is written anew beside the old one, which it
 //! then replaces in one step.
 //!
@@ -316,15 +316,15 @@ impl Queue {
         self.rewrite();
     }
 
-    /// Brings everything to the disk.
-    pub fn sync(&mut self) {
+    /// Hands what it has to the system, and gives the file if it should be synced: whoever does it may take as long as
+    /// the disk wants without holding up the queue.
+    pub fn to_sync(&mut self) -> Option<File> {
         self.save();
-        if !self.is_synced {
-            match self.file.sync_data() {
-                Ok(()) => self.is_synced = true,
-                Err(error) => tracing::warn!("cannot sync {}: {error}", self.path.display()),
-            }
+        if self.is_synced {
+            return None;
         }
+        self.is_synced = true;
+        self.file.try_clone().ok()
     }
 
     /// When all places are taken, by experiences that are stored elsewhere, a tenth of them goes.
