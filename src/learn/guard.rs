@@ -4,7 +4,7 @@
 //! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
 //! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
 
-use super::{Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition};
+use super::{Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights};
 
 /// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
 pub const ERROR_LIMIT: f64 = 100.0;
@@ -80,6 +80,16 @@ impl Guard {
     /// The learner.
     pub fn learner(&self) -> &dyn Learner {
         &*self.learner
+    }
+
+    /// What the learner's decisions depend on.
+    pub fn weights(&self) -> Weights {
+        self.learner.weights()
+    }
+
+    /// The learner decides by these weights from here on; after an error nothing has changed.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        self.learner.set_weights(weights)
     }
 
     /// What went wrong so far.
