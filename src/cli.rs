@@ -3,6 +3,7 @@
 mod link;
 mod load;
 mod tasks;
+mod training;
 
 pub use link::LinkArgs;
 pub use load::LoadArgs;
@@ -233,6 +234,8 @@ pub struct RunAgentArgs {
     pub learner: Option<LearnerName>,
     #[command(flatten)]
     pub settings: SettingsArgs,
+    #[command(flatten)]
+    pub training: TrainingArgs,
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,

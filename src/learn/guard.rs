@@ -92,6 +92,12 @@ impl Guard {
         self.learner.set_weights(weights)
     }
 
+    /// Another learner of the same kind goes on in the place of this one; what went wrong so far stays counted.
+    pub fn replace(&mut self, other: Self) {
+        let counts = self.counts;
+        *self = Self { counts, ..other };
+    }
+
     /// What went wrong so far.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -22,6 +22,8 @@ pub struct Dropped {
     pub other_epoch: u64,
     /// Weights of a version that is not newer than what there is: late, or a replay.
     pub old: u64,
+    /// Weights with a wrong hash, of another shape, or with numbers that are not finite.
+    pub bad_weights: u64,
 }
 
 /// Weights that have arrived whole; their numbers have not been looked at.
@@ -221,5 +223,6 @@ impl Device {
         self.learned = self.learned.max(learned);
         self.sent = self.sent.max(self.learned.min(self.queue.last()));
         self.queue.set_durable(durable);
+        self.forget_what_is_safe();
     }
 }

@@ -87,6 +87,8 @@ pub struct Device {
     /// Uploaded when the trainer has not got the learner that the epoch began with; `None`: it can build it.
     base: Option<WholeLearner>,
     is_connected: bool,
+    /// Training is elsewhere: nothing is sent and nobody is asked.
+    rests: bool,
     is_leaving: bool,
     presence_due: bool,
     /// The trainer has said where it is since the device asked last.
@@ -119,6 +121,7 @@ impl Device {
             queue,
             base,
             is_connected: false,
+            rests: false,
             is_leaving: false,
             presence_due: true,
             is_served: false,
@@ -135,6 +138,12 @@ impl Device {
             asked: Duration::ZERO,
             retry: RETRY,
         }
+    }
+
+    /// Training goes on elsewhere, until [`begin_epoch`](Self::begin_epoch). The experiences stay.
+    pub fn rest(&mut self) {
+        self.stop_fetching();
+        self.rests = true;
     }
 
     /// Where the trainer's answers come.
@@ -182,7 +191,7 @@ impl Device {
 
     /// For how long something has been waited for in vain; zero while nothing is.
     pub fn silence(&self, now: Duration) -> Duration {
-        match self.waits() {
+        match self.waits() && !self.rests {
             true => now.saturating_sub(self.heard),
             false => Duration::ZERO,
         }
@@ -228,6 +237,11 @@ impl Device {
         self.fetch_due = true;
     }
 
+    /// Whether a learner is waited for.
+    pub fn is_fetching(&self) -> bool {
+        self.fetch.is_some()
+    }
+
     /// No learner is waited for any more.
     pub fn stop_fetching(&mut self) {
         (self.fetch, self.fetch_due) = (None, false);
@@ -235,6 +249,7 @@ impl Device {
 
     /// The next epoch begins with this learner; there are no experiences yet.
     pub fn begin_epoch(&mut self, epoch: u64, base: WholeLearner, now: Duration) {
+        self.rests = false;
         self.queue.begin_epoch(epoch.max(self.queue.epoch() + 1), base.sequence);
         self.base = Some(base);
         self.start_over(now);
@@ -242,10 +257,16 @@ impl Device {
 
     /// A learner that is at hand here stands for the experiences up to its own, which are forgotten.
     pub fn set_base(&mut self, base: WholeLearner) {
-        if base.sequence <= self.queue.durable() {
-            self.queue.forget(base.sequence);
-        }
         self.base = Some(base);
+        self.forget_what_is_safe();
+    }
+
+    /// Whether the queue fills up with experiences that are stored durably and only a newer learner here could let go.
+    pub fn wants_base(&self) -> bool {
+        let known = self.base.as_ref().map_or(0, |base| base.sequence);
+        self.queue.is_half_full()
+            && self.queue.durable() > known.max(self.queue.before())
+            && self.fetch.is_none()
     }
 
     /// Says that the device leaves; nothing else is sent from now on.
@@ -256,7 +277,7 @@ impl Device {
 
     /// Sends what is due, until `send` says that there is no room.
     pub fn pump(&mut self, now: Duration, send: &mut dyn FnMut(&Outgoing) -> bool) {
-        if !self.is_connected {
+        if !self.is_connected || (self.rests && !self.is_leaving) {
             return;
         }
         self.look_at_the_clock(now);
@@ -340,6 +361,13 @@ impl Device {
         self.arrivals = Arrivals::default();
         (self.heard, self.retry) = (now, RETRY);
         self.ask(now);
+    }
+
+    /// What neither the trainer nor a rebuilt learner here will need.
+    fn forget_what_is_safe(&mut self) {
+        if let Some(base) = &self.base {
+            self.queue.forget(base.sequence.min(self.queue.durable()));
+        }
     }
 
     fn upload(&mut self, content: Content, sequence: u64, bytes: Bytes) {
