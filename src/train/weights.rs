@@ -143,13 +143,14 @@ mod tests {
         weights.insert("a".to_owned(), other);
         // Written out by hand: field 1 of Tensors; then name, shape (packed), type, data of Tensor.
         let a = [
-            b"\x0a\x11\x0a\x01a\x12\x01\x01\x18\x02\x22\x08",
+            b"\x0a\x12\x0a\x01a\x12\x01\x01\x18\x02\x22\x08",
             &3f64.to_le_bytes()[..],
         ]
         .concat();
         let b = b"\x0a\x11\x0a\x01b\x12\x02\x01\x02\x22\x08\x00\x00\x80\x3f\x00\x00\x00\xc0";
         let bytes = [&a[..], b].concat();
-        assert_eq!(hex(&sha256(&weights)), hex(&Sha256::digest(&bytes)));
+        assert_eq!(hex(&tensors(&weights).encode_to_vec()), hex(&bytes));
+        assert_eq!(sha256(&weights)[..], Sha256::digest(&bytes)[..]);
     }
 
     #[test]
