@@ -8,6 +8,7 @@ mod training;
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
+pub use training::{ProtocolArg, TrainArg, TrainingArgs};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;

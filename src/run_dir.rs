@@ -76,6 +76,16 @@ impl RunDir {
         self.path.join("learner.safetensors")
     }
 
+    /// Experiences on their way to the MEC.
+    pub fn queue(&self) -> PathBuf {
+        self.path.join("experiences.queue")
+    }
+
+    /// The learner from which they lead on; not there while that is a fresh one.
+    pub fn base(&self) -> PathBuf {
+        self.path.join("base.safetensors")
+    }
+
     /// Writes `run.json` as a whole, so that a reader never sees half of it.
     pub fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec_pretty(manifest).context("cannot put run.json into words")?;

@@ -175,12 +175,18 @@ impl Agent<'_> {
         })
     }
 
+    /// For its figures, when the run is over.
+    pub fn into_training(self) -> Training {
+        self.training
+    }
+
     fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
         let position = Position {
             next_task,
             next_to_learn,
         };
-        let saved = self.checkpoints.save(&self.learner, position);
+        let training = self.training.whereabouts();
+        let saved = self.checkpoints.save(&self.learner, position, training);
         saved.map_err(|source| AgentError::Save {
             task: next_task,
             source,

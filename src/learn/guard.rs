@@ -141,9 +141,13 @@ impl Guard {
         self.learner.set_weights(weights)
     }
 
-    /// Another learner of the same kind goes on in the place of this one; what went wrong so far stays counted.
+    /// The same learner, trained elsewhere meanwhile, goes on in the place of this one. The states that were refused
+    /// here stay counted.
     pub fn replace(&mut self, other: Self) {
-        let counts = self.counts;
+        let counts = Counts {
+            rejected_states: self.counts.rejected_states,
+            ..other.counts
+        };
         *self = Self { counts, ..other };
     }
 

@@ -47,7 +47,7 @@ mod receive;
 mod route;
 mod routes;
 pub mod sandbox;
-mod secret_file;
+pub(crate) mod secret_file;
 mod stress;
 mod tls;
 mod tokens;

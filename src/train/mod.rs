@@ -14,9 +14,12 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod codec;
 pub mod device;
+pub mod link;
 pub mod queue;
 pub mod remote;
 pub mod topic;
+pub mod transfer;
 pub mod weights;
 pub mod wire;

@@ -7,7 +7,9 @@ use super::link::{Event, Link, LinkConfig, LinkError, Will};
 use super::queue::{Entry, Queue};
 use super::wire::{Codec, Experience};
 use crate::learn::Weights;
+use crate::serve::{SecretFileError, secret_file};
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -320,6 +322,12 @@ fn take(device: &mut Device, event: Event, now: Duration) {
 fn publish(link: &Link, outgoing: &Outgoing) -> bool {
     let Outgoing { topic, payload, retain } = outgoing;
     link.publish(topic.as_str(), payload.clone(), *retain).is_ok()
+}
+
+/// The password in a file, which must not be readable by everybody.
+pub fn read_password(path: &Path) -> Result<String, SecretFileError> {
+    let text = secret_file::read(path)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Nothing that is done under these locks can leave anything half done.

@@ -1,21 +1,21 @@
 //! Training on the MEC: experiences out, weights in, and the whole learner over and back.
 
 use super::{Times, TrainingSite, Update};
+use crate::agent::checkpoints::EXPERIENCES;
 use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Transition};
 use crate::train::codec;
 use crate::train::device::{Counts, WholeLearner};
+use crate::train::queue::Entry;
 use crate::train::remote::{Prepared, Pushed, Remote};
 use crate::train::wire::{Codec, Experience, Weights};
 use bytes::Bytes;
 use hwmeter_hw::meter::Meter;
 use prost::Message as _;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The name under which a checkpoint says how many experiences it has seen.
-const SEQUENCE: &str = "run.experiences";
 /// A row waits for its update for no longer than this.
 const ROW_PATIENCE: Duration = Duration::from_secs(2);
 /// So many rows wait at most.
@@ -248,8 +248,8 @@ impl MecSite {
         let encoded = codec::to_wire(&learner.weights(), self.options.codec);
         let message = Weights {
             codec: self.options.codec as i32,
-            sha256: encoded.sha256.to_vec(),
-            tensors: encoded.bytes.to_vec(),
+            sha256: Bytes::copy_from_slice(&encoded.sha256),
+            tensors: encoded.bytes,
             ..Weights::default()
         };
         message.encode_to_vec().into()
@@ -283,32 +283,17 @@ impl MecSite {
     /// Puts a whole learner in the place of the one at hand, which keeps deciding as it would have, and learns from the
     /// experiences after it.
     fn install(&mut self, learner: &mut Guard, whole: Option<&WholeLearner>) -> Result<(), LearnError> {
-        let own = learner.learner().save();
-        let (checkpoint, from) = match whole {
-            Some(whole) => (
-                Checkpoint::from_bytes(&whole.bytes, "from the trainer".to_owned())?,
-                whole.sequence,
-            ),
-            None => ((self.options.restore)(None)?.learner().save(), 0),
-        };
-        checkpoint.expect(own.header().learner, &own.header().variant)?;
-        let before = self.remote.with(|device, _| device.queue().before());
-        if before > from {
-            return Err(checkpoint.error(format!("experiences {} to {before} are not here any more", from + 1)));
-        }
-        let mut fresh = (self.options.restore)(Some(&checkpoint.with_decisions_of(&own)))?;
+        let from = whole.map_or(0, |whole| whole.sequence);
         self.finish_up_to(from, |_| Times::default());
-        for entry in self.remote.experiences_after(from) {
-            let Ok((transition, cost)) = entry.experience().taken() else {
-                continue;
-            };
-            let begin = Instant::now();
-            // What is refused is counted, as the trainer would have.
-            let _ = fresh.learn(&transition, &cost);
-            let train_s = Some(begin.elapsed().as_secs_f64());
-            self.finish_here(entry.sequence, train_s);
+        let before = self.remote.with(|device, _| device.queue().before());
+        let entries = self.remote.experiences_after(from);
+        let mut learned = Vec::new();
+        rebuilt(learner, &self.options.restore, whole, before, entries.iter(), |sequence, train_s| {
+            learned.push((sequence, train_s));
+        })?;
+        for (sequence, train_s) in learned {
+            self.finish_here(sequence, Some(train_s));
         }
-        learner.replace(fresh);
         Ok(())
     }
 
@@ -348,30 +333,64 @@ impl MecSite {
     }
 
     fn write_base(&self, base: &WholeLearner) {
-        let read = Checkpoint::from_bytes(&base.bytes, "in memory".to_owned());
-        let written = read.and_then(|mut checkpoint| {
-            checkpoint.put_count(SEQUENCE, base.sequence);
-            checkpoint.write(&self.options.base_path)
-        });
-        if let Err(error) = written {
+        if let Err(error) = write_base(base, &self.options.base_path) {
             tracing::warn!("{error}");
         }
     }
 }
 
+/// Keeps the learner from which the experiences in the queue lead on.
+pub fn write_base(base: &WholeLearner, path: &Path) -> Result<(), LearnError> {
+    let mut checkpoint = Checkpoint::from_bytes(&base.bytes, "in memory".to_owned())?;
+    checkpoint.put_count(EXPERIENCES, base.sequence);
+    checkpoint.write(path)
+}
+
+/// Puts a whole learner (`None`: a fresh one) in the place of the one at hand, which keeps deciding as it would have, and
+/// learns from the experiences after it; `before` is the one before the oldest that is still there. Each
+/// update's seconds are told.
+pub fn rebuilt<'a>(
+    learner: &mut Guard,
+    restore: &Restore,
+    whole: Option<&WholeLearner>,
+    before: u64,
+    entries: impl Iterator<Item = &'a Entry>,
+    mut tell: impl FnMut(u64, f64),
+) -> Result<(), LearnError> {
+    let own = learner.save();
+    let (checkpoint, from) = match whole {
+        Some(whole) => (
+            Checkpoint::from_bytes(&whole.bytes, "of the whole learner".to_owned())?,
+            whole.sequence,
+        ),
+        None => (restore(None)?.save(), 0),
+    };
+    checkpoint.expect(own.header().learner, &own.header().variant)?;
+    if before > from {
+        let first = from + 1;
+        return Err(checkpoint.error(format!("experiences {first} to {before} are not here any more")));
+    }
+    let mut fresh = restore(Some(&checkpoint.with_decisions_of(&own)))?;
+    for entry in entries {
+        let begin = Instant::now();
+        if let Ok((transition, cost)) = entry.experience().taken() {
+            // What is refused is counted, as the trainer would have.
+            let _ = fresh.learn(&transition, &cost);
+        }
+        tell(entry.sequence, begin.elapsed().as_secs_f64());
+    }
+    learner.replace(fresh);
+    Ok(())
+}
+
 /// The whole learner, and how many experiences it has seen.
 pub fn whole(learner: &Guard, count: u64) -> Result<WholeLearner, LearnError> {
-    let mut checkpoint = learner.learner().save();
-    checkpoint.put_count(SEQUENCE, count);
+    let mut checkpoint = learner.save();
+    checkpoint.put_count(EXPERIENCES, count);
     Ok(WholeLearner {
         sequence: count,
         bytes: checkpoint.to_bytes()?.into(),
     })
-}
-
-/// How many experiences a checkpoint has seen.
-pub fn experiences_of(checkpoint: &Checkpoint) -> Option<u64> {
-    checkpoint.count(SEQUENCE).ok()
 }
 
 /// Milliseconds since 1970: a number for an epoch.

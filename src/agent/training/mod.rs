@@ -14,6 +14,7 @@ pub mod auto;
 pub mod mec;
 pub mod stats;
 
+use super::checkpoints;
 use crate::learn::guard::Guard;
 use crate::learn::{Cost, Transition};
 use auto::Chooser;
@@ -130,11 +131,17 @@ impl Training {
         self.site
     }
 
-    /// Experiences so far, those on their way included.
-    pub fn count(&self) -> u64 {
+    /// How far training is, and where.
+    pub fn whereabouts(&self) -> checkpoints::Training {
         match (&self.mec, self.site) {
-            (Some(mec), TrainingSite::Mec) => mec.last(),
-            _ => self.count,
+            (Some(mec), TrainingSite::Mec) => checkpoints::Training {
+                experiences: mec.last(),
+                is_on_mec: true,
+            },
+            _ => checkpoints::Training {
+                experiences: self.count,
+                is_on_mec: false,
+            },
         }
     }
 

@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod servers;
 mod task_source;
+mod training;
 
 use super::{context, open_sensor, with_radio};
 use crate::cli::{FallbackArg, RunAgentArgs};
@@ -16,6 +17,7 @@ use hwmeter::agent::checkpoints::Checkpoints;
 use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::reward::{Penalty, RewardRule};
+use hwmeter::agent::training::Training;
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
 use hwmeter::offload::site::{Site, Watch};
@@ -25,6 +27,7 @@ use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter_hw::Root;
+use hwmeter_hw::board::Board;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock, SuspendWatch};
 use hwmeter_hw::clock_rate::clock_hz;
@@ -36,7 +39,7 @@ use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
 use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
-use hwmeter_hw::units::Joules;
+use hwmeter_hw::units::{Joules, Watts};
 use plan::Plan;
 use progress::Progress;
 use report::{Network, SHARE_NOTE, meter_id};
@@ -76,13 +79,22 @@ pub fn run_plan(
     let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
-    let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
+    let training = training::training(
+        &plan,
+        args,
+        &setup.servers,
+        &setup.access,
+        root,
+        &setup.board,
+        &dir,
+    )?;
+    let mut agent = setup.agent(plan.learner, training, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let learned = agent.learner.counts();
     let network = Network::of(&agent);
-    drop(agent);
+    let trained = agent.into_training().into_reports();
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
         meter,
@@ -106,6 +118,7 @@ pub fn run_plan(
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
         "energy_per_update": per_update,
+        "training": trained,
         "learner_faults": learned,
         "fell_back": fell_back,
         "network": network,
@@ -124,6 +137,7 @@ pub fn run_plan(
             faults: learned,
             network,
             fell_back,
+            trained,
         };
         report::print(&summary, &details, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
@@ -151,6 +165,8 @@ struct Setup {
     meter: Meter,
     origin: Moment,
     awake: SuspendWatch,
+    idle: Watts,
+    board: Board,
     reward: RewardRule,
     /// `run.json` as far as it is known.
     manifest: Value,
@@ -216,6 +232,8 @@ impl Setup {
             meter,
             origin,
             awake,
+            idle: envelope.idle_watts,
+            board: context.board.clone(),
             reward,
             manifest,
             _pinned: pinned,
@@ -225,6 +243,7 @@ impl Setup {
     fn agent<'a>(
         &'a self,
         learner: Guard,
+        training: Training,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
@@ -247,6 +266,8 @@ impl Setup {
                 stop,
             },
             learner,
+            training,
+            idle: self.idle,
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,

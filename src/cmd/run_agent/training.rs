@@ -1,12 +1,12 @@
 //! Where the learner of a run is trained, from the command line.
 
-use super::plan::{Plan, Resumed};
+use super::plan::{OnMec, Plan};
 use super::servers::Servers;
 use crate::cli::RunAgentArgs;
 use crate::cli::{ProtocolArg, TrainArg};
 use anyhow::{Context as _, bail};
 use hwmeter::agent::training::auto::Chooser;
-use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole};
+use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole, write_base};
 use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::offload::{Access, Client};
 use hwmeter::run_dir::RunDir;
@@ -17,8 +17,9 @@ use hwmeter::train::queue::{Limits, Queue};
 use hwmeter::train::remote::Remote;
 use hwmeter::train::topic::{MAX_NAME, Name, Pupil};
 use hwmeter::train::wire::Presence;
-use hwmeter_hw::board::Board;
 use hwmeter_hw::Root;
+use hwmeter_hw::board::Board;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the agent waits for an update whose joules are to be told.
@@ -45,9 +46,13 @@ pub fn training(
         return Ok(Training::local(plan.count));
     }
     let url = broker(args, servers, access)?;
-    let device = device(plan, args, root, board)?;
+    let mut device = device(plan, args, root, board)?;
     let (queue, base, site) = experiences(plan, args, dir)?;
-    let mut link = LinkConfig::new(url, format!("hwmeter-{}-{}", device.pupil.device, device.pupil.learner));
+    device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
+    let mut link = LinkConfig::new(
+        url,
+        format!("hwmeter-{}-{}", device.pupil.device, device.pupil.learner),
+    );
     link.max_message = options.max_message as usize;
     link.ca.clone_from(&options.mqtt_ca);
     link.credentials = credentials(args)?;
@@ -89,31 +94,21 @@ fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Re
         }
         return Ok(url.clone());
     }
-    if let Some(url) = servers.broker() {
-        return Ok(url.clone());
-    }
-    let mut client = Client::with_access(servers.mec().clone(), access)?;
-    let told = client.training(ASKING).with_context(|| {
-        format!(
-            "{} does not say where it trains; is it a `hwmeter serve --role mec` with training, or give --broker URL",
-            servers.mec()
-        )
-    })?;
-    Ok(told.broker.parse()?)
+    bail!("give --broker URL")
 }
 
 fn credentials(args: &RunAgentArgs) -> anyhow::Result<Option<Credentials>> {
     let (Some(user), Some(file)) = (&args.training.mqtt_user, &args.training.mqtt_password_file) else {
         return Ok(None);
     };
-    let password = hwmeter::serve::read_secret(file)?;
-    Ok(Some(Credentials::new(user, password.trim_end_matches(['\r', '\n']))))
+    let password = hwmeter::train::remote::read_password(file)?;
+    Ok(Some(Credentials::new(user, password)))
 }
 
 /// What this device says of itself.
 fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyhow::Result<DeviceConfig> {
     let options = &args.training;
-    let saved = plan.learner.learner().save();
+    let saved = plan.learner.save();
     let header = saved.header();
     let device = match &options.device {
         Some(name) => name.clone(),
@@ -123,7 +118,10 @@ fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyho
     Ok(DeviceConfig {
         pupil: Pupil { device, learner },
         presence: Presence {
-            device_type: board.kind.to_string(),
+            device_type: serde_json::to_value(board.kind)?
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings: serde_json::to_string(&header.settings)?,
             seed: header.seed,
@@ -136,6 +134,7 @@ fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyho
         },
         max_message: options.max_message as usize,
         largest: LARGEST_LEARNER,
+        rests: false,
     })
 }
 
@@ -148,21 +147,31 @@ fn name_of_host(root: &Root) -> Option<Name> {
     name.parse().ok()
 }
 
+fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
 /// The queue of this run: a new one, or that of the run which is taken up, whose experiences go on.
 fn experiences(
     plan: &Plan,
     args: &RunAgentArgs,
     dir: &RunDir,
 ) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
-    if let Some(Resumed { base, .. }) = &plan.resumed_on_mec {
+    if let Some(OnMec { dir: earlier, base }) = &plan.resumed_on_mec {
+        take_along(&earlier.queue(), &dir.queue())?;
+        if base.is_some() {
+            take_along(&earlier.base(), &dir.base())?;
+        }
         let queue = Queue::open(&dir.queue(), Limits::default())?;
         return Ok((queue, base.clone(), TrainingSite::Mec));
     }
     let queue = Queue::create(&dir.queue(), now_ms(), plan.count, Limits::default())?;
     let is_fresh = plan.count == 0 && args.resume.is_none();
-    let base = match is_fresh {
-        true => None,
-        false => Some(whole(&plan.learner, plan.count)?),
-    };
-    Ok((queue, base, TrainingSite::Local))
+    if is_fresh {
+        return Ok((queue, None, TrainingSite::Local));
+    }
+    let base = whole(&plan.learner, plan.count)?;
+    write_base(&base, &dir.base())?;
+    Ok((queue, Some(base), TrainingSite::Local))
 }

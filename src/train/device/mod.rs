@@ -41,6 +41,8 @@ pub struct DeviceConfig {
     pub max_message: usize,
     /// No transfer from the trainer is longer than this.
     pub largest: usize,
+    /// Training begins elsewhere: see [`Device::rest`].
+    pub rests: bool,
 }
 
 /// A message to be sent.
@@ -117,11 +119,11 @@ impl Device {
         let learned = queue.before();
         Self {
             assembly: Assembly::new(config.largest),
+            rests: config.rests,
             config,
             queue,
             base,
             is_connected: false,
-            rests: false,
             is_leaving: false,
             presence_due: true,
             is_served: false,
