@@ -53,8 +53,8 @@ pub enum TlsError {
     },
 }
 
-/// What makes TLS connections of accepted ones.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+/// What makes TLS connections of accepted ones, for clients that speak one of these protocols (ALPN), or do not say.
+pub(crate) fn acceptor(files: &TlsFiles, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
     let TlsFiles { cert, key } = files;
     let certs = read_certs(cert)?;
     let private_key =
@@ -70,7 +70,7 @@ pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         key: key.clone(),
         cause,
     })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -14,6 +14,7 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod broker;
 pub mod codec;
 pub mod device;
 pub mod link;

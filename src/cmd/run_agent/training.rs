@@ -94,7 +94,12 @@ fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Re
         }
         return Ok(url.clone());
     }
-    bail!("give --broker URL")
+    let mec = servers.mec();
+    let mut client = Client::with_access(mec.clone(), access)?;
+    match client.training(ASKING)? {
+        Some(url) => Ok(url.parse()?),
+        None => bail!("{mec} trains no learners; name a broker that a trainer uses with --broker URL, or use --train local"),
+    }
 }
 
 fn credentials(args: &RunAgentArgs) -> anyhow::Result<Option<Credentials>> {
