@@ -8,7 +8,7 @@ mod training;
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
-pub use training::{ProtocolArg, TrainArg, TrainingArgs};
+pub use training::{ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
@@ -236,7 +236,7 @@ pub struct RunAgentArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
     #[command(flatten)]
-    pub training: TrainingArgs,
+    pub training: TrainArgs,
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,

@@ -229,7 +229,10 @@ impl Ledger {
 
     /// Whether every task has been learned from, sent or passed over.
     pub fn is_all_learned(&self) -> bool {
-        !self.waiting.iter().any(|task| matches!(task.trained, Trained::NotYet))
+        !self
+            .waiting
+            .iter()
+            .any(|task| matches!(task.trained, Trained::NotYet))
     }
 
     /// What the state was after the newest task.
@@ -315,7 +318,9 @@ impl Ledger {
                     None => break,
                 },
             };
-            let Some(mut oldest) = self.waiting.pop_front() else { break };
+            let Some(mut oldest) = self.waiting.pop_front() else {
+                break;
+            };
             if let Some((site, energy)) = energy {
                 oldest.record.train_j = joules(&energy);
                 note_energy(training, site, &energy, idle);

@@ -198,8 +198,7 @@ impl Agent<'_> {
         for update in self.training.poll(&mut self.learner) {
             ledger.conclude(update);
         }
-        let updates =
-            ledger.learn_resolved(&mut self.training, &mut self.learner, self.meter, &self.reward);
+        let updates = ledger.learn_resolved(&mut self.training, &mut self.learner, self.meter, &self.reward);
         ledger.write_complete(&mut self.training, self.idle, self.meter, sink)?;
         Ok(updates)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Where a learner is trained, and how.
 #[derive(Debug, Args)]
-pub struct TrainingArgs {
+pub struct TrainArgs {
     /// Where learning runs: on the device, on the MEC, or where an update costs fewer joules
     #[arg(
         long,

@@ -85,8 +85,16 @@ impl Remote {
     ) -> Result<Self, LinkError> {
         let largest = device.largest;
         let device = Device::new(device, queue, base);
-        let Outgoing { topic, payload, retain } = device.last_will();
-        link.will = Some(Will { topic, payload, retain });
+        let Outgoing {
+            topic,
+            payload,
+            retain,
+        } = device.last_will();
+        link.will = Some(Will {
+            topic,
+            payload,
+            retain,
+        });
         let answers = device.topic();
         let (link, events) = Link::start(link)?;
         let link = Arc::new(link);
@@ -269,7 +277,11 @@ impl Shared {
     }
 
     fn prepare(&self, arrived: ArrivedWeights) {
-        let ArrivedWeights { sequence, weights, at } = arrived;
+        let ArrivedWeights {
+            sequence,
+            weights,
+            at,
+        } = arrived;
         let begin = Instant::now();
         let codec = Codec::try_from(weights.codec).map_err(|error| error.to_string());
         let prepared = codec.and_then(|codec| {
@@ -320,7 +332,11 @@ fn take(device: &mut Device, event: Event, now: Duration) {
 }
 
 fn publish(link: &Link, outgoing: &Outgoing) -> bool {
-    let Outgoing { topic, payload, retain } = outgoing;
+    let Outgoing {
+        topic,
+        payload,
+        retain,
+    } = outgoing;
     link.publish(topic.as_str(), payload.clone(), *retain).is_ok()
 }
 

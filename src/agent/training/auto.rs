@@ -95,7 +95,11 @@ impl Chooser {
     }
 
     fn settle(&mut self, home: TrainingSite, has_changed: bool) {
-        self.wait = if has_changed { FIRST_LOOK } else { (2 * self.wait).min(LAST_LOOK) };
+        self.wait = if has_changed {
+            FIRST_LOOK
+        } else {
+            (2 * self.wait).min(LAST_LOOK)
+        };
         (self.home, self.since, self.next_look) = (home, 0, self.wait);
     }
 

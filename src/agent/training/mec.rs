@@ -142,7 +142,11 @@ impl MecSite {
             pushed,
             has_row: true,
         });
-        if waits && self.remote.wait_for_weights(sequence, Instant::now() + self.options.wait) {
+        if waits
+            && self
+                .remote
+                .wait_for_weights(sequence, Instant::now() + self.options.wait)
+        {
             self.since_measured = 0;
             self.swap_in(learner);
             let newest = self.finished.last_mut();
@@ -288,9 +292,16 @@ impl MecSite {
         let before = self.remote.with(|device, _| device.queue().before());
         let entries = self.remote.experiences_after(from);
         let mut learned = Vec::new();
-        rebuilt(learner, &self.options.restore, whole, before, entries.iter(), |sequence, train_s| {
-            learned.push((sequence, train_s));
-        })?;
+        rebuilt(
+            learner,
+            &self.options.restore,
+            whole,
+            before,
+            entries.iter(),
+            |sequence, train_s| {
+                learned.push((sequence, train_s));
+            },
+        )?;
         for (sequence, train_s) in learned {
             self.finish_here(sequence, Some(train_s));
         }
@@ -303,7 +314,11 @@ impl MecSite {
     }
 
     fn finish_here(&mut self, sequence: u64, train_s: Option<f64>) {
-        if self.on_its_way.pop_front_if(|o| o.pushed.sequence == sequence).is_some() {
+        if self
+            .on_its_way
+            .pop_front_if(|o| o.pushed.sequence == sequence)
+            .is_some()
+        {
             self.finished.push(Update {
                 sequence,
                 site: TrainingSite::Local,
@@ -401,7 +416,10 @@ pub fn now_ms() -> u64 {
 
 /// What is known of the parts belongs to the version's own experience, not to those before it that it covers too.
 fn times(pushed: &Pushed, prepared: &Prepared, apply_s: f64) -> Times {
-    let until_here = prepared.arrived.saturating_duration_since(pushed.begin).as_secs_f64();
+    let until_here = prepared
+        .arrived
+        .saturating_duration_since(pushed.begin)
+        .as_secs_f64();
     let own = pushed.sequence == prepared.sequence;
     let server_s = prepared.queue_s + prepared.train_s;
     Times {

@@ -58,6 +58,14 @@ impl Servers {
         }
     }
 
+    /// The MQTT broker of servers of ours, if they train.
+    pub fn broker(&self) -> Option<&str> {
+        match self {
+            Self::Here { servers, .. } => servers.broker(),
+            Self::There { .. } => None,
+        }
+    }
+
     /// Whether the servers run on the machine whose energy is read.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Here { .. })

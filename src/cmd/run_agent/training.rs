@@ -94,11 +94,16 @@ fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Re
         }
         return Ok(url.clone());
     }
+    if let Some(url) = servers.broker() {
+        return Ok(url.parse()?);
+    }
     let mec = servers.mec();
     let mut client = Client::with_access(mec.clone(), access)?;
     match client.training(ASKING)? {
         Some(url) => Ok(url.parse()?),
-        None => bail!("{mec} trains no learners; name a broker that a trainer uses with --broker URL, or use --train local"),
+        None => bail!(
+            "{mec} trains no learners; name a broker that a trainer uses with --broker URL, or use --train local"
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Device, RETRY, WholeLearner};
 use crate::train::topic::{self, Channel};
-use crate::train::transfer::Progress;
+use crate::train::transfer::{Assembly, Progress};
 use crate::train::wire::{self, Ack, Body, Chunk, Content, Manifest, Message, Weights};
 use bytes::Bytes;
 use prost::Message as _;
@@ -82,7 +82,7 @@ impl Device {
         match message.body {
             Body::Ack(ack) => self.take_ack(message.sequence, ack, now),
             Body::Weights(weights) => self.take_weights_of(message.sequence, weights, now),
-            Body::Manifest(manifest) => self.take_manifest(message.sequence, &manifest, now),
+            Body::Manifest(manifest) => self.take_manifest(message.sequence, manifest, now),
             Body::Chunk(chunk) => self.take_chunk(message.sequence, chunk, now),
             _ => self.counts.dropped.damaged += 1,
         }
@@ -120,7 +120,11 @@ impl Device {
             );
             self.queue.skip_to(sequence);
         }
-        let next = if ack.resend_from > 0 { ack.resend_from } else { sequence + 1 };
+        let next = if ack.resend_from > 0 {
+            ack.resend_from
+        } else {
+            sequence + 1
+        };
         if next <= self.queue.before() {
             // It lost what it had stored; from a learner that we have it can go on.
             return self.begin_again(self.queue.epoch() + 1, now);
@@ -179,23 +183,31 @@ impl Device {
         });
     }
 
-    fn take_manifest(&mut self, sequence: u64, manifest: &Manifest, now: Duration) {
+    fn take_manifest(&mut self, sequence: u64, manifest: Manifest, now: Duration) {
         self.heard(now);
-        if let Err(why) = self.assembly.manifest(self.queue.epoch(), sequence, manifest) {
-            tracing::debug!("a manifest is dropped: {why}");
-            self.counts.dropped.damaged += 1;
+        match Assembly::new(sequence, manifest, self.config.largest) {
+            Ok(assembly) => self.assembly = Some(assembly),
+            Err(why) => {
+                tracing::debug!("a transfer is dropped: {why}");
+                self.counts.dropped.damaged += 1;
+            }
         }
     }
 
     fn take_chunk(&mut self, sequence: u64, chunk: Chunk, now: Duration) {
         self.heard(now);
-        match self.assembly.chunk(self.queue.epoch(), sequence, chunk) {
-            Progress::More => {}
-            Progress::Whole(content, bytes) => self.take_whole(sequence, content, bytes, now),
-            Progress::Bad(why) => {
-                tracing::debug!("a chunk is dropped: {why}");
-                self.counts.dropped.damaged += 1;
+        let progress = self
+            .assembly
+            .as_mut()
+            .map(|assembly| assembly.chunk(sequence, chunk));
+        match progress {
+            Some(Progress::More) => {}
+            Some(Progress::Whole(content, bytes)) => {
+                self.assembly = None;
+                self.take_whole(sequence, content, bytes, now);
             }
+            // Of a transfer that is over, or whose manifest was lost.
+            Some(Progress::Bad(_)) | None => self.counts.dropped.damaged += 1,
         }
     }
 

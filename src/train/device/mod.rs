@@ -105,7 +105,7 @@ pub struct Device {
     fetch: Option<u64>,
     fetch_due: bool,
     arrivals: Arrivals,
-    assembly: Assembly,
+    assembly: Option<Assembly>,
     counts: Counts,
     /// When the trainer was heard last, and when it was asked since.
     heard: Duration,
@@ -118,7 +118,7 @@ impl Device {
     pub fn new(config: DeviceConfig, queue: Queue, base: Option<WholeLearner>) -> Self {
         let learned = queue.before();
         Self {
-            assembly: Assembly::new(config.largest),
+            assembly: None,
             rests: config.rests,
             config,
             queue,
@@ -252,7 +252,8 @@ impl Device {
     /// The next epoch begins with this learner; there are no experiences yet.
     pub fn begin_epoch(&mut self, epoch: u64, base: WholeLearner, now: Duration) {
         self.rests = false;
-        self.queue.begin_epoch(epoch.max(self.queue.epoch() + 1), base.sequence);
+        self.queue
+            .begin_epoch(epoch.max(self.queue.epoch() + 1), base.sequence);
         self.base = Some(base);
         self.start_over(now);
     }
@@ -359,7 +360,7 @@ impl Device {
         (self.sent, self.learned) = (self.queue.before(), self.queue.before());
         self.uploads.clear();
         self.weights_before = None;
-        self.assembly = Assembly::new(self.config.largest);
+        self.assembly = None;
         self.arrivals = Arrivals::default();
         (self.heard, self.retry) = (now, RETRY);
         self.ask(now);

@@ -75,13 +75,11 @@ impl Trainer {
             Body::Experience(experience) => self.learn(sequence, &experience, &message.pupil, out),
             Body::Fetch(fetch) => self.fetch = Some(fetch.after),
             Body::Manifest(manifest) => {
-                let mut uploads = Assembly::new(1 << 20);
-                uploads.manifest(self.epoch, sequence, &manifest).unwrap();
-                self.uploads = Some(uploads);
+                self.uploads = Some(Assembly::new(sequence, manifest, 1 << 20).unwrap());
             }
             Body::Chunk(chunk) => {
                 let Some(uploads) = &mut self.uploads else { return };
-                match uploads.chunk(self.epoch, sequence, chunk) {
+                match uploads.chunk(sequence, chunk) {
                     Progress::Whole(Content::Checkpoint, _) => {
                         self.lacks_model = false;
                         self.say(&message.pupil, self.ack(0), out);
@@ -203,7 +201,8 @@ impl World {
         for outgoing in std::mem::take(&mut self.down) {
             self.device.receive(&outgoing.topic, outgoing.payload, self.now);
         }
-        self.versions.extend(self.device.take_weights().map(|w| w.sequence));
+        self.versions
+            .extend(self.device.take_weights().map(|w| w.sequence));
     }
 
     fn steps_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {

@@ -105,7 +105,10 @@ fn a_new_epoch_begins_empty_or_keeps_what_there_is() {
     assert_eq!((found.epoch(), found.base(), tasks(&found)), (9, 101, vec![1, 2]));
     queue.begin_epoch(11, 103);
     let found = reopened(&queue);
-    assert_eq!((found.epoch(), found.base(), found.len(), found.last()), (11, 103, 0, 103));
+    assert_eq!(
+        (found.epoch(), found.base(), found.len(), found.last()),
+        (11, 103, 0, 103)
+    );
     queue.skip_to(110);
     assert_eq!(queue.push(0, &experience(0)), Some(111));
 }
@@ -114,9 +117,15 @@ fn a_new_epoch_begins_empty_or_keeps_what_there_is() {
 fn another_file_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("queue");
-    for content in [&b""[..], b"a letter to somebody, which is long enough to be a header"] {
+    for content in [
+        &b""[..],
+        b"a letter to somebody, which is long enough to be a header",
+    ] {
         std::fs::write(&path, content).unwrap();
-        assert!(matches!(Queue::open(&path, SMALL), Err(QueueError::Damaged { .. })));
+        assert!(matches!(
+            Queue::open(&path, SMALL),
+            Err(QueueError::Damaged { .. })
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), content);
     }
 }
