@@ -46,7 +46,11 @@ fn replayed(out: &Path) -> String {
         .arg(out)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said = String::from_utf8(output.stdout).unwrap();
     let is_hash = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     said.split_whitespace().find(is_hash).unwrap().to_owned()
@@ -67,14 +71,24 @@ struct Trainer {
 impl Trainer {
     fn start(state: &Path, listen: &str) -> Self {
         let mut child = Command::new(HWMETER)
-            .args(["serve", "--role", "trainer", "--mqtt-listen", listen, "--no-sandbox", "--state"])
+            .args([
+                "serve",
+                "--role",
+                "trainer",
+                "--mqtt-listen",
+                listen,
+                "--no-sandbox",
+                "--state",
+            ])
             .arg(state)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let url = line.split_whitespace().last().unwrap_or_default().to_owned();
         assert!(url.starts_with("mqtt://"), "{line:?}");
         Self { child, url }
@@ -97,7 +111,8 @@ impl Drop for Trainer {
 }
 
 fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv")).map_or(0, |text| text.lines().count().saturating_sub(1))
+    std::fs::read_to_string(out.join("decisions.csv"))
+        .map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
 #[track_caller]
@@ -113,13 +128,27 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 fn a_run_trains_on_the_mec_without_any_broker_installed() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let more = ["--train", "mec", "--tasks", "12", "--train-measure-every", "4", "--record-transitions"];
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "12",
+        "--train-measure-every",
+        "4",
+        "--record-transitions",
+    ];
     let result = run(&out, &more);
     let [site] = result["training"].as_array().unwrap().as_slice() else {
         panic!("{:#}", result["training"])
     };
-    assert_eq!((&site["site"], &site["updates"]), (&Value::from("mec"), &Value::from(12)));
-    assert_eq!((&site["lost"], &site["codec"]), (&Value::from(0), &Value::from("f32")));
+    assert_eq!(
+        (&site["site"], &site["updates"]),
+        (&Value::from("mec"), &Value::from(12))
+    );
+    assert_eq!(
+        (&site["lost"], &site["codec"]),
+        (&Value::from(0), &Value::from("f32"))
+    );
     assert!(site["update_p50_s"].as_f64().unwrap() > 0.0, "{site:#}");
     assert!(site["bytes_up"].as_u64().unwrap() > 12 * 100, "{site:#}");
     assert!(site["bytes_down"].as_u64().unwrap() > 12 * 1000, "{site:#}");
@@ -139,7 +168,10 @@ fn the_papers_way_waits_for_each_update() {
     let out = dir.path().join("run");
     let result = run(&out, &["--train", "mec", "--protocol", "paper", "--tasks", "5"]);
     let site = &result["training"][0];
-    assert_eq!((&site["updates"], &site["updates_with_energy"]), (&Value::from(5), &Value::from(5)));
+    assert_eq!(
+        (&site["updates"], &site["updates_with_energy"]),
+        (&Value::from(5), &Value::from(5))
+    );
     let weights_alone = 5 * 4 * (5 * 16 + 16 * 16 + 16 * 3);
     assert!(site["bytes_up"].as_u64().unwrap() > weights_alone, "{site:#}");
 }
@@ -150,15 +182,31 @@ fn a_killed_trainer_loses_nothing() {
     let (out, state) = (dir.path().join("run"), dir.path().join("state"));
     let mut trainer = Trainer::start(&state, "127.0.0.1:0");
     let (url, address) = (trainer.url.clone(), trainer.address().to_owned());
-    let more = ["--train", "mec", "--tasks", "16", "--record-transitions", "--broker", &url];
-    let running = agent(&out, &more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "16",
+        "--record-transitions",
+        "--broker",
+        &url,
+    ];
+    let running = agent(&out, &more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     eventually("some rows", || finished_rows(&out) >= 5);
     trainer.kill();
     std::thread::sleep(Duration::from_millis(300));
     let _again = Trainer::start(&state, &address);
     let result = done(&running.wait_with_output().unwrap());
     let site = &result["training"][0];
-    assert_eq!((&site["lost"], &site["updates"]), (&Value::from(0), &Value::from(16)), "{site:#}");
+    assert_eq!(
+        (&site["lost"], &site["updates"]),
+        (&Value::from(0), &Value::from(16)),
+        "{site:#}"
+    );
     assert_parity(&out);
 }
 
@@ -166,7 +214,15 @@ fn a_killed_trainer_loses_nothing() {
 fn without_a_trainer_the_run_goes_on_and_learns_at_the_end_what_it_has_queued() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let more = ["--train", "mec", "--tasks", "6", "--record-transitions", "--broker", "mqtt://127.0.0.1:9"];
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "6",
+        "--record-transitions",
+        "--broker",
+        "mqtt://127.0.0.1:9",
+    ];
     let result = run(&out, &more);
     assert_eq!(result["summary"]["tasks"], 6);
     assert_eq!(rows(&out).len(), 6);
@@ -180,9 +236,21 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
     let mut trainer = Trainer::start(&state, "127.0.0.1:0");
     let url = trainer.url.clone();
     let more = [
-        "--train", "auto", "--tasks", "45", "--record-transitions", "--train-latency", "300ms", "--broker", &url,
+        "--train",
+        "auto",
+        "--tasks",
+        "45",
+        "--record-transitions",
+        "--train-latency",
+        "300ms",
+        "--broker",
+        &url,
     ];
-    let running = agent(&out, &more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let running = agent(&out, &more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // The first look at the MEC is after 20 updates.
     eventually("some rows trained on the MEC", || {
         std::fs::read_to_string(out.join("decisions.csv")).is_ok_and(|text| text.contains(",mec,0."))
@@ -200,9 +268,22 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
 #[test]
 fn a_run_that_was_killed_is_taken_up_with_its_queue() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, second, state) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("state"));
+    let (first, second, state) = (
+        dir.path().join("a"),
+        dir.path().join("b"),
+        dir.path().join("state"),
+    );
     let trainer = Trainer::start(&state, "127.0.0.1:0");
-    let more = ["--train", "mec", "--tasks", "20", "--checkpoint-every", "5", "--broker", &trainer.url];
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "20",
+        "--checkpoint-every",
+        "5",
+        "--broker",
+        &trainer.url,
+    ];
     let mut running = agent(&first, &more).stdout(Stdio::null()).spawn().unwrap();
     eventually("some rows", || finished_rows(&first) >= 8);
     kill(Pid::from_raw(running.id() as i32), Signal::SIGKILL).unwrap();
@@ -229,5 +310,8 @@ fn a_password_on_the_command_line_is_refused() {
     let more = ["--train", "mec", "--broker", "mqtt://me:secret@127.0.0.1:9"];
     let output = agent(&dir.path().join("run"), &more).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("--mqtt-password-file"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("--mqtt-password-file"),
+        "{said}"
+    );
 }

@@ -6,6 +6,7 @@
 use super::AgentError;
 use super::executor::Outcome;
 use super::observer::Observation;
+use super::recorder::Recorder;
 use super::reward::RewardRule;
 use super::summary::Tally;
 use super::training::{Learned, Training, TrainingSite, Update};
@@ -146,7 +147,13 @@ impl Waiting {
     }
 
     /// One update, here or on the MEC. What the learner refuses is noted in the row and not learned from.
-    fn learn(&mut self, training: &mut Training, learner: &mut Guard, meter: &Meter) {
+    fn learn(
+        &mut self,
+        training: &mut Training,
+        learner: &mut Guard,
+        meter: &Meter,
+        recorder: &mut Recorder,
+    ) {
         let (Some(reward), Some(energy_j)) = (self.record.reward, self.record.energy_j) else {
             self.trained = Trained::Done(None);
             return;
@@ -163,8 +170,10 @@ impl Waiting {
             Learned::Not(why) => {
                 self.record.error.get_or_insert(why);
                 self.trained = Trained::Done(None);
+                return;
             }
         }
+        recorder.learned(&self.transition, &cost);
     }
 
     /// The update is in use.
@@ -259,6 +268,7 @@ impl Ledger {
         learner: &mut Guard,
         meter: &Meter,
         reward: &RewardRule,
+        recorder: &mut Recorder,
     ) -> Updates {
         let learns = learner.learns();
         let mut updates = Updates::default();
@@ -269,7 +279,7 @@ impl Ledger {
                 break;
             }
             if learns {
-                task.learn(training, learner, meter);
+                task.learn(training, learner, meter, recorder);
                 let is_update = task.record.train_s.is_some() || matches!(task.trained, Trained::Sent(_));
                 updates.count += u64::from(is_update);
             } else {

@@ -9,6 +9,7 @@
 //! summary.rs    what the run was like
 //! per_update.rs energy of an update, by regression over the run
 //! checkpoints.rs   the learner on disk while the run goes on
+//! recorder.rs   what the learner has learned from, on disk; replay.rs: the same once more
 //! audit.rs      recomputes a share of the results afterwards
 //! ```
 
@@ -18,6 +19,8 @@ pub mod executor;
 pub mod ledger;
 pub mod observer;
 pub mod per_update;
+pub mod recorder;
+pub mod replay;
 pub mod reward;
 pub mod summary;
 pub mod training;
@@ -37,6 +40,7 @@ use hwmeter_hw::units::Watts;
 use ledger::{Ledger, Sink, Updates, Waiting};
 use observer::Observer;
 use per_update::{PerUpdate, Regression};
+use recorder::Recorder;
 use reward::RewardRule;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -55,6 +59,8 @@ pub struct Agent<'a> {
     pub idle: Watts,
     /// Where it is kept meanwhile.
     pub checkpoints: Checkpoints,
+    /// Keeps what it learns from, if it is asked to.
+    pub recorder: Recorder,
     /// What runs the tasks.
     pub executor: Executor<'a>,
     /// The device's energy.
@@ -78,6 +84,12 @@ pub enum AgentError {
         task: u64,
         /// What went wrong.
         source: LearnError,
+    },
+    /// An experience could not be recorded.
+    #[error("cannot record what the learner has learned from; free some space and use --resume")]
+    Record {
+        /// What went wrong.
+        source: anyhow::Error,
     },
     /// A finished row could not be written.
     #[error("cannot write the row of task {task}; free some space and use --resume")]
@@ -198,7 +210,15 @@ impl Agent<'_> {
         for update in self.training.poll(&mut self.learner) {
             ledger.conclude(update);
         }
-        let updates = ledger.learn_resolved(&mut self.training, &mut self.learner, self.meter, &self.reward);
+        let updates = ledger.learn_resolved(
+            &mut self.training,
+            &mut self.learner,
+            self.meter,
+            &self.reward,
+            &mut self.recorder,
+        );
+        let recorded = self.recorder.check();
+        recorded.map_err(|source| AgentError::Record { source })?;
         ledger.write_complete(&mut self.training, self.idle, self.meter, sink)?;
         Ok(updates)
     }

@@ -4,6 +4,7 @@
 //! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
 //! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
 
+use super::checkpoint::REJECTED_STATES;
 use super::{
     Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
 };
@@ -54,7 +55,7 @@ impl Counts {
     /// All of them with their names in a checkpoint.
     fn by_name(&mut self) -> [(&'static str, &mut u64); 4] {
         [
-            ("guard.rejected_states", &mut self.rejected_states),
+            (REJECTED_STATES, &mut self.rejected_states),
             ("guard.rejected_transitions", &mut self.rejected_transitions),
             ("guard.divergences", &mut self.divergences),
             ("guard.resets", &mut self.resets),
@@ -139,16 +140,6 @@ impl Guard {
     /// The learner decides by these weights from here on; after an error nothing has changed.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
         self.learner.set_weights(weights)
-    }
-
-    /// The same learner, trained elsewhere meanwhile, goes on in the place of this one. The states that were refused
-    /// here stay counted.
-    pub fn replace(&mut self, other: Self) {
-        let counts = Counts {
-            rejected_states: self.counts.rejected_states,
-            ..other.counts
-        };
-        *self = Self { counts, ..other };
     }
 
     /// What went wrong so far.

@@ -394,7 +394,7 @@ pub fn rebuilt<'a>(
         }
         tell(entry.sequence, begin.elapsed().as_secs_f64());
     }
-    learner.replace(fresh);
+    *learner = fresh;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use hwmeter::agent::audit::audit;
 use hwmeter::agent::checkpoints::Checkpoints;
 use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
+use hwmeter::agent::recorder::Recorder;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::training::Training;
 use hwmeter::agent::{Agent, AgentError};
@@ -26,6 +27,7 @@ use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
+use hwmeter::train::weights::{hex, sha256};
 use hwmeter_hw::Root;
 use hwmeter_hw::board::Board;
 use hwmeter_hw::calibration::Calibration;
@@ -88,11 +90,12 @@ pub fn run_plan(
         &setup.board,
         &dir,
     )?;
-    let mut agent = setup.agent(plan.learner, training, args, root, &stop, &dir)?;
+    let recorder = recorder(&plan, args, &dir)?;
+    let mut agent = setup.agent(plan.learner, training, recorder, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
-    let learned = agent.learner.counts();
+    let (learned, weights) = (agent.learner.counts(), agent.learner.weights());
     let network = Network::of(&agent);
     let trained = agent.into_training().into_reports();
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
@@ -117,6 +120,7 @@ pub fn run_plan(
     let result = json!({
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
+        "weights_sha256": hex(&sha256(&weights)),
         "energy_per_update": per_update,
         "training": trained,
         "learner_faults": learned,
@@ -216,6 +220,8 @@ impl Setup {
             "taskset": plan.source.describe(),
             "first_task": plan.first,
             "resumed": args.resume,
+            "reset_on_divergence": args.reset_on_divergence,
+            "starts_from": starts_from(plan, args),
             "cost_model": cost,
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
@@ -244,6 +250,7 @@ impl Setup {
         &'a self,
         learner: Guard,
         training: Training,
+        recorder: Recorder,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
@@ -268,6 +275,7 @@ impl Setup {
             learner,
             training,
             idle: self.idle,
+            recorder,
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
@@ -278,6 +286,23 @@ impl Setup {
             stop,
         })
     }
+}
+
+/// Keeps what is learned from where that is asked for, and the learner before that, unless it can be built again.
+fn recorder(plan: &Plan, args: &RunAgentArgs, dir: &RunDir) -> anyhow::Result<Recorder> {
+    if !args.record_transitions {
+        return Ok(Recorder::off());
+    }
+    let start = plan.start(args)?;
+    if starts_from(plan, args).is_some() {
+        start.write(&dir.start())?;
+    }
+    Recorder::create(&dir.transitions(), start.header().updates)
+}
+
+/// The file that the recorded transitions go on from.
+fn starts_from(plan: &Plan, args: &RunAgentArgs) -> Option<&'static str> {
+    (args.record_transitions && !plan.is_fresh).then_some("start.safetensors")
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.

@@ -22,6 +22,8 @@ const SEED: u64 = 50;
 pub struct Plan {
     pub name: LearnerName,
     pub learner: Guard,
+    /// Whether the learner has just been built from `seed` and settings.
+    pub is_fresh: bool,
     pub seed: u64,
     /// The whole set.
     pub source: TaskSource,
@@ -71,6 +73,7 @@ impl Plan {
         Ok(Self {
             name: checkpoint.header().learner,
             learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
+            is_fresh: false,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -94,6 +97,7 @@ impl Plan {
                 true => learner.reset_on_divergence(engine, settings, seed),
                 false => learner,
             },
+            is_fresh: true,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -141,6 +145,7 @@ impl Plan {
         let mut plan = Self {
             name: checkpoint.header().learner,
             learner,
+            is_fresh: false,
             seed,
             source,
             first: position.next_task,
@@ -157,22 +162,23 @@ impl Plan {
 
     /// The run that is taken up was training on the MEC, this one trains here.
     fn bring_back(&mut self, args: &RunAgentArgs) -> anyhow::Result<()> {
-        let Some(OnMec { dir, base }) = self.resumed_on_mec.take() else {
-            return Ok(());
-        };
-        let queue = Queue::open(&dir.queue(), Limits::default())?;
-        let entries = queue.after(base.as_ref().map_or(0, |base| base.sequence));
-        self.count = queue.last();
-        let restore = self.restore(args);
-        mec::rebuilt(
-            &mut self.learner,
-            &restore,
-            base.as_ref(),
-            queue.before(),
-            entries,
-            |_, _| {},
-        )?;
+        if let Some(on_mec) = self.resumed_on_mec.take() {
+            let restore = self.restore(args);
+            self.count = on_mec.rebuild(&mut self.learner, &restore)?;
+        }
         Ok(())
+    }
+
+    /// The learner as it is after all experiences so far, wherever it learned from them.
+    pub fn start(&self, args: &RunAgentArgs) -> anyhow::Result<Checkpoint> {
+        let saved = self.learner.save();
+        let Some(on_mec) = &self.resumed_on_mec else {
+            return Ok(saved);
+        };
+        let restore = self.restore(args);
+        let mut learner = restore(Some(&saved))?;
+        on_mec.rebuild(&mut learner, &restore)?;
+        Ok(learner.save())
     }
 
     /// Makes a learner like that of this run, of a checkpoint or afresh.
@@ -199,6 +205,15 @@ impl Plan {
 }
 
 impl OnMec {
+    /// Learns here what was learned there; returns how many experiences there have been.
+    fn rebuild(&self, learner: &mut Guard, restore: &Restore) -> anyhow::Result<u64> {
+        let queue = Queue::open(&self.dir.queue(), Limits::default())?;
+        let base = self.base.as_ref();
+        let entries = queue.after(base.map_or(0, |base| base.sequence));
+        mec::rebuilt(learner, restore, base, queue.before(), entries, |_, _| {})?;
+        Ok(queue.last())
+    }
+
     fn read(dir: &RunDir) -> anyhow::Result<Self> {
         let base = match dir.base().exists() {
             true => {

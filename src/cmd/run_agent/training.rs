@@ -47,7 +47,7 @@ pub fn training(
     }
     let url = broker(args, servers, access)?;
     let mut device = device(plan, args, root, board)?;
-    let (queue, base, site) = experiences(plan, args, dir)?;
+    let (queue, base, site) = experiences(plan, dir)?;
     device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
     let mut link = LinkConfig::new(
         url,
@@ -163,11 +163,7 @@ fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The queue of this run: a new one, or that of the run which is taken up, whose experiences go on.
-fn experiences(
-    plan: &Plan,
-    args: &RunAgentArgs,
-    dir: &RunDir,
-) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
+fn experiences(plan: &Plan, dir: &RunDir) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
     if let Some(OnMec { dir: earlier, base }) = &plan.resumed_on_mec {
         take_along(&earlier.queue(), &dir.queue())?;
         if base.is_some() {
@@ -177,8 +173,7 @@ fn experiences(
         return Ok((queue, base.clone(), TrainingSite::Mec));
     }
     let queue = Queue::create(&dir.queue(), now_ms(), plan.count, Limits::default())?;
-    let is_fresh = plan.count == 0 && args.resume.is_none();
-    if is_fresh {
+    if plan.is_fresh {
         return Ok((queue, None, TrainingSite::Local));
     }
     let base = whole(&plan.learner, plan.count)?;
