@@ -172,7 +172,7 @@ impl MecSite {
     /// Whether the row of this experience should wait for its update.
     pub fn awaits(&self, sequence: u64) -> bool {
         let awaited = self.on_its_way.iter().find(|o| o.pushed.sequence == sequence);
-        awaited.is_some_and(|o| o.has_row) || self.finished.iter().any(|u| u.sequence == sequence)
+        awaited.is_some_and(|o| o.has_row)
     }
 
     /// Training goes over to the MEC, with the whole learner after `count` experiences.

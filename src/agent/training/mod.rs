@@ -147,7 +147,8 @@ impl Training {
 
     /// Whether the row of this experience should wait for its update.
     pub fn awaits(&self, sequence: u64) -> bool {
-        self.mec.as_ref().is_some_and(|mec| mec.awaits(sequence))
+        let is_on_its_way = self.mec.as_ref().is_some_and(|mec| mec.awaits(sequence));
+        is_on_its_way || self.finished.iter().any(|update| update.sequence == sequence)
     }
 
     /// Learns from an experience, here or there.

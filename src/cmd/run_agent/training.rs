@@ -49,10 +49,7 @@ pub fn training(
     let mut device = device(plan, args, root, board)?;
     let (queue, base, site) = experiences(plan, dir)?;
     device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
-    let mut link = LinkConfig::new(
-        url,
-        format!("hwmeter-{}-{}", device.pupil.device, device.pupil.learner),
-    );
+    let mut link = LinkConfig::new(url, format!("{}/{}", device.pupil.device, device.pupil.learner));
     link.max_message = options.max_message as usize;
     link.ca.clone_from(&options.mqtt_ca);
     link.credentials = credentials(args)?;
