@@ -215,6 +215,11 @@ impl Checkpoint {
         self.put_f64(name, &[1], vec![count as f64]);
     }
 
+    /// Whether it holds something of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// The single-precision numbers of that name, which must have that shape and be finite.
     pub fn f32s(&self, name: &str, shape: &[usize]) -> Result<&[f32], LearnError> {
         let found = self.tensor(name)?.f32s(name, shape);

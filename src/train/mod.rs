@@ -3,7 +3,8 @@
 //! ```text
 //! wire      what is said: `proto/train.proto`, made and checked here
 //! topic     where it is said
-//! codec     a learner's weights as bytes
+//! weights   a learner's weights as a message, and their SHA-256
+//! codec     the same in fewer bytes
 //! transfer  what is too large for one message, in chunks
 //! link      an MQTT client that stays connected
 //! broker    the embedded broker
@@ -17,4 +18,5 @@
 pub mod manager;
 pub mod store;
 pub mod topic;
+pub mod weights;
 pub mod wire;

@@ -102,10 +102,7 @@ impl Plan {
         let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
         let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
         let header = checkpoint.header();
-        let mut learner = Guard::new(engine.restore(&checkpoint)?);
-        if args.reset_on_divergence {
-            learner = learner.reset_on_divergence(engine, header.settings.clone(), header.seed);
-        }
+        let mut learner = Guard::restore(&checkpoint, engine, args.reset_on_divergence)?;
         if learner.learns() {
             for (transition, cost) in unlearned(&dir.decisions(), position)? {
                 // What is refused is counted.

@@ -94,3 +94,61 @@ fn evaluating_explores_nothing() {
         assert_eq!(guard.decide(&task.state).0, decision);
     }
 }
+
+/// Goes through all transitions; before each `every`th it is stopped and restored from the bytes of its checkpoint.
+fn stopped(mut guard: Guard, every: usize) -> Guard {
+    for (i, transition) in transitions(150, 1).iter().enumerate() {
+        if i % every == every - 1 {
+            let bytes = guard.save().to_bytes().unwrap();
+            let checkpoint = Checkpoint::from_bytes(&bytes, "it".to_owned()).unwrap();
+            guard = Guard::restore(&checkpoint, Engine::Native, guard.rebuild.is_some()).unwrap();
+        }
+        guard.learn(transition, &COST).unwrap();
+    }
+    guard
+}
+
+#[test]
+fn stopped_and_restored_at_any_point_it_goes_on_as_if_it_never_was() {
+    let mut settings = wild();
+    settings.dqn.replay = 20;
+    for name in <LearnerName as clap::ValueEnum>::value_variants() {
+        for resets in [false, true] {
+            let mut settings = settings.clone();
+            if !resets {
+                settings.dqn.rate = 1e-3;
+            }
+            let fresh = || {
+                let guard = Guard::new(build(*name, 3, &settings).unwrap());
+                match resets {
+                    true => guard.reset_on_divergence(Engine::Native, settings.clone(), 3),
+                    false => guard,
+                }
+            };
+            let whole = stopped(fresh(), usize::MAX);
+            for every in [1, 7] {
+                let restored = stopped(fresh(), every);
+                assert_eq!(restored.save(), whole.save(), "{name} {every}");
+            }
+            if resets && *name == LearnerName::Dqn {
+                assert!(whole.counts().resets > 2, "{:?}", whole.counts());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_without_a_guard_gets_one_that_has_seen_nothing() {
+    let checkpoint = build(LearnerName::Ac, 0, &Settings::default()).unwrap().save();
+    let guard = Guard::restore(&checkpoint, Engine::Native, true).unwrap();
+    assert_eq!((guard.counts(), guard.mean_error), (Counts::default(), 0.0));
+}
+
+#[test]
+fn errors_beyond_all_numbers_are_a_divergence_that_can_be_saved() {
+    let mut guard = Guard::new(build(LearnerName::Dqn, 0, &wild()).unwrap());
+    for transition in transitions(1500, 1) {
+        guard.learn(&transition, &COST).unwrap();
+    }
+    assert!(guard.is_diverged() && guard.mean_error.is_finite());
+}
