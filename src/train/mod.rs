@@ -15,8 +15,10 @@
 //! trainer   a manager, its threads and a link
 //! ```
 
+pub mod codec;
 pub mod manager;
 pub mod store;
 pub mod topic;
+pub mod transfer;
 pub mod weights;
 pub mod wire;

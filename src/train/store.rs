@@ -102,11 +102,10 @@ impl Store {
     /// Writes a learner in place of the one that is there, durably.
     pub fn put(&self, pupil: &Pupil, record: &Record) -> Result<(), StoreError> {
         let bytes = record::encode(record);
-        let put = self.objects.put(&key(pupil, LEARNER), bytes.into());
-        self.runtime
-            .block_on(put)
-            .map(drop)
-            .map_err(failed("write", pupil))
+        let key = key(pupil, LEARNER);
+        let put = self.objects.put(&key, bytes.into());
+        let put = self.runtime.block_on(put);
+        put.map(drop).map_err(failed("write", pupil))
     }
 
     /// Reads a learner; `None`: there is none.
@@ -129,10 +128,10 @@ impl Store {
     pub fn set_aside(&self, pupil: &Pupil) -> Result<String, StoreError> {
         let stamp = jiff::Timestamp::now().as_millisecond();
         let aside = key(pupil, &format!("damaged-{stamp}"));
-        let moved = self.objects.rename(&key(pupil, LEARNER), &aside);
-        self.runtime
-            .block_on(moved)
-            .map_err(failed("set aside", pupil))?;
+        let from = key(pupil, LEARNER);
+        let moved = self.objects.rename(&from, &aside);
+        let moved = self.runtime.block_on(moved);
+        moved.map_err(failed("set aside", pupil))?;
         Ok(aside.to_string())
     }
 }

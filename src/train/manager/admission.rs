@@ -7,6 +7,8 @@ use clap::ValueEnum;
 
 /// Settings are a few hundred bytes of JSON.
 const MAX_SETTINGS: usize = 64 << 10;
+/// Nobody has had so many experiences.
+const MAX_BASE: u64 = 1 << 53;
 /// Weights that one update may go through, repeated ones included: beyond, one device would hold a thread for seconds.
 const MAX_UPDATE: f64 = 1e9;
 /// Bytes of a parameter: itself and two moments, or itself and its trace, and a copy for the target.
@@ -35,6 +37,9 @@ impl Recipe {
             .map_err(|_| format!("this trainer knows no learner {learner}"))?;
         if !engine.has(name) {
             return Err(format!("this trainer's engine has no learner {name}"));
+        }
+        if presence.base_sequence > MAX_BASE {
+            return Err(format!("{} is no number of an experience", presence.base_sequence));
         }
         if presence.settings.len() > MAX_SETTINGS {
             let bytes = presence.settings.len();

@@ -87,6 +87,8 @@ pub(super) struct Taught {
     pub snapshot: Option<Checkpoint>,
     /// The whole learner, ready to be sent.
     pub whole: Option<Result<Vec<Bytes>, String>>,
+    /// As it was asked.
+    pub whole_after: Option<u64>,
     /// The device sends weights that cannot be used, and why.
     pub refused: Option<String>,
 }
@@ -129,6 +131,7 @@ impl Lesson {
         Taught {
             since_sync: if weights.is_some() { 0 } else { self.sync.since },
             whole,
+            whole_after: self.whole_after,
             snapshot: saved.filter(|_| self.snapshot),
             pupil: self.pupil,
             epoch: self.epoch,

@@ -41,6 +41,7 @@ mod tests;
 pub use membership::{InvalidShard, Membership, Shard};
 pub use output::{Outgoing, Output};
 pub use task::{Done, Lane, Task};
+pub use timers::TICK;
 
 use crate::learn::Engine;
 use crate::train::topic::{Channel, Name, Pupil};

@@ -58,7 +58,7 @@ impl Manager {
             }
             (Channel::Model, body) => {
                 let largest = self.config.max_learner_bytes;
-                self.of_life(&pupil, epoch, |seat, _| seat.model(sequence, body, largest));
+                self.of_life(&pupil, epoch, |seat, _| seat.model(sequence, body, largest, now));
                 self.after(&pupil, now);
             }
             _ => self.drop_of(&pupil, format_args!("it does not belong on this topic")),
@@ -269,15 +269,27 @@ impl Seat {
         Ok(())
     }
 
-    fn model(&mut self, sequence: u64, body: Body, largest: usize) -> Result<(), &'static str> {
+    fn model(
+        &mut self,
+        sequence: u64,
+        body: Body,
+        largest: usize,
+        now: Instant,
+    ) -> Result<(), &'static str> {
         match body {
             Body::Fetch(fetch) => {
                 self.wanted.whole_after = Some(fetch.after);
                 Ok(())
             }
             Body::Weights(weights) => self.upload(sequence, weights),
-            Body::Manifest(manifest) => self.announced(sequence, manifest, largest),
-            Body::Chunk(chunk) => self.piece(sequence, chunk),
+            Body::Manifest(manifest) => {
+                self.progressed(now);
+                self.announced(sequence, manifest, largest)
+            }
+            Body::Chunk(chunk) => {
+                self.progressed(now);
+                self.piece(sequence, chunk)
+            }
             _ => Err("it does not belong on this topic"),
         }
     }

@@ -62,7 +62,10 @@ pub(super) struct Times {
     pub not_before: Option<Instant>,
     /// Of the first update that is not stored.
     pub unstored: Option<Instant>,
+    /// Its last turn since it came into memory.
     pub used: Option<Instant>,
+    /// Something that was missing came.
+    pub progressed: Option<Instant>,
 }
 
 /// What somebody waits for.
@@ -74,6 +77,8 @@ pub(super) struct Wanted {
     pub weights: bool,
     /// The store, a checkpoint.
     pub snapshot: bool,
+    /// The learner is to come into memory although nothing waits for it.
+    pub open: bool,
     /// The device, the whole learner, once it has learned from this experience.
     pub whole_after: Option<u64>,
 }
@@ -88,6 +93,12 @@ pub(super) struct Seat {
     pub busy: bool,
     /// It waits for its turn.
     pub queued: bool,
+    /// It is on its way out of memory.
+    pub leaving: bool,
+    /// It has been in memory in this life.
+    pub opened: bool,
+    /// Times in a row that missing experiences were asked for in vain.
+    pub asked: u32,
     pub online: bool,
     /// The last experience learned from.
     pub applied: u64,
@@ -114,14 +125,14 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Begins a life: nothing of the one before counts any more, except what was counted.
-    pub fn begin(&mut self, life: Life, recipe: Recipe) {
+    pub fn begin(&mut self, life: Life, recipe: Option<Recipe>) {
         let base = life.presence.base_sequence;
         let place = match base {
             0 => Place::Fresh,
             _ => Place::OnDevice,
         };
         *self = Self {
-            recipe: Some(recipe),
+            recipe,
             place,
             applied: base,
             received: base,
