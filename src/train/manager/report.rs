@@ -15,6 +15,9 @@ pub(super) struct Told {
 impl Seat {
     /// What there is to say now; `None`: what was said last is still true.
     pub fn report(&mut self, trainer: &Name, pupil: &Pupil, now: Instant) -> Option<Message> {
+        if matches!(self.place, Place::Unknown) {
+            return None;
+        }
         let rate = self.updates_per_s(now);
         let message = self.status(trainer, pupil, rate);
         if self.told.said.as_ref() == Some(&message) {
@@ -50,7 +53,7 @@ impl Seat {
         } = self.counters;
         let status = LearnerStatus {
             trainer: trainer.to_string(),
-            updates: self.applied - self.life.presence.base_sequence,
+            updates: self.applied.saturating_sub(self.life.presence.base_sequence),
             updates_per_s,
             lag: self.head.saturating_sub(self.applied),
             bytes_up,

@@ -20,8 +20,8 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Learn, Self::Open, Self::Write];
+    /// All of them; an opening may need that another learner is stored first.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Learn, Self::Write];
 }
 
 /// Something to do. It goes on by itself: the manager is not needed meanwhile.

@@ -43,6 +43,15 @@ impl Manager {
         .map(Task)
     }
 
+    /// Whether a thread of this lane should ask for something to do.
+    pub fn has_task(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Learn => !self.turns.is_empty(),
+            Lane::Open => !self.openings.is_empty(),
+            Lane::Write => !self.writings.is_empty(),
+        }
+    }
+
     fn next_lesson(&mut self, now: Instant) -> Option<Lesson> {
         // Weights that nobody takes would fill the memory.
         if self.outbox.is_full() {

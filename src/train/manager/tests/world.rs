@@ -43,6 +43,8 @@ pub struct Device {
     pub pupil: Pupil,
     pub epoch: u64,
     pub base: u64,
+    /// As its presence says.
+    pub head: u64,
     pub seed: u64,
     pub settings: String,
     pub uploads: bool,
@@ -58,6 +60,7 @@ impl Device {
             pupil: pupil(device, learner),
             epoch: 1000,
             base: 0,
+            head: 0,
             seed: 7,
             settings: settings.to_owned(),
             uploads: false,
@@ -84,8 +87,7 @@ impl Device {
             max_message: self.max_message,
             ..presence()
         };
-        let head = self.experiences.len() as u64;
-        self.message(if self.base == 0 { head.min(2) } else { self.base }, Body::Presence(presence))
+        self.message(self.head.max(self.base), Body::Presence(presence))
     }
 
     pub fn experience(&self, n: u64) -> Message {
