@@ -12,14 +12,17 @@
 //! device    the device's side of the protocol
 //! manager   the trainer's side: which learners there are, whose turn it is, what is stored
 //! store     checkpoints in a folder or an object store
+//! trainer   a manager, its threads and a link
 //! ```
 
 pub mod broker;
 pub mod codec;
 pub mod device;
 pub mod link;
+pub mod manager;
 pub mod queue;
 pub mod remote;
+pub mod store;
 pub mod topic;
 pub mod transfer;
 pub mod weights;

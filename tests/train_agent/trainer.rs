@@ -7,8 +7,8 @@ use hwmeter::learn::{Checkpoint, Engine, LearnerName, Settings, build};
 use hwmeter::train::codec::to_wire;
 use hwmeter::train::link::{Event, Link, LinkConfig};
 use hwmeter::train::topic::{self, Channel, Pupil};
-use hwmeter::train::transfer::{Assembly, Progress, split};
-use hwmeter::train::wire::{Ack, Body, Content, Message, Presence, Weights};
+use hwmeter::train::transfer::{Assembly, Progress, Version, split};
+use hwmeter::train::wire::{Ack, Body, Chunk, Content, Message, Presence, Weights};
 use prost::Message as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,7 +75,7 @@ struct Lessons {
     presence: Presence,
     sequence: u64,
     learner: Option<Guard>,
-    upload: Option<Assembly>,
+    upload: Assembly,
     fetch: Option<u64>,
     duplicates: u64,
     updates: Arc<AtomicU64>,
@@ -95,7 +95,7 @@ impl Lessons {
             sequence: stored.sequence,
             stored,
             learner,
-            upload: None,
+            upload: Assembly::new(1 << 26),
             fetch: None,
             duplicates: 0,
             updates,
@@ -140,8 +140,11 @@ impl Lessons {
                 }
                 self.send_weights(&pupil, begin.elapsed());
             }
-            Body::Manifest(manifest) => self.upload = Assembly::new(sequence, manifest, 1 << 26).ok(),
-            Body::Chunk(chunk) => self.take_chunk(&pupil, sequence, chunk),
+            Body::Manifest(manifest) => {
+                let progress = self.upload.manifest(Version { epoch, sequence }, manifest);
+                assert_eq!(progress, Progress::More);
+            }
+            Body::Chunk(chunk) => self.take_chunk(&pupil, sequence, &chunk),
             Body::Fetch(fetch) => self.fetch = Some(fetch.after),
             _ => {}
         }
@@ -164,9 +167,12 @@ impl Lessons {
         self.ack(pupil, 0);
     }
 
-    fn take_chunk(&mut self, pupil: &Pupil, sequence: u64, chunk: hwmeter::train::wire::Chunk) {
-        let Some(upload) = &mut self.upload else { return };
-        if let Progress::Whole(Content::Checkpoint, bytes) = upload.chunk(sequence, chunk) {
+    fn take_chunk(&mut self, pupil: &Pupil, sequence: u64, chunk: &Chunk) {
+        let version = Version {
+            epoch: self.epoch,
+            sequence,
+        };
+        if let Progress::Whole(Content::Checkpoint, bytes) = self.upload.chunk(version, chunk) {
             self.learner = Some(restored(&bytes));
             self.store();
             self.ack(pupil, 0);

@@ -2,7 +2,7 @@
 
 use super::{Device, RETRY, WholeLearner};
 use crate::train::topic::{self, Channel};
-use crate::train::transfer::{Assembly, Progress};
+use crate::train::transfer::{Progress, Version};
 use crate::train::wire::{self, Ack, Body, Chunk, Content, Manifest, Message, Weights};
 use bytes::Bytes;
 use prost::Message as _;
@@ -83,7 +83,7 @@ impl Device {
             Body::Ack(ack) => self.take_ack(message.sequence, ack, now),
             Body::Weights(weights) => self.take_weights_of(message.sequence, weights, now),
             Body::Manifest(manifest) => self.take_manifest(message.sequence, manifest, now),
-            Body::Chunk(chunk) => self.take_chunk(message.sequence, chunk, now),
+            Body::Chunk(chunk) => self.take_chunk(message.sequence, &chunk, now),
             _ => self.counts.dropped.damaged += 1,
         }
     }
@@ -184,30 +184,31 @@ impl Device {
     }
 
     fn take_manifest(&mut self, sequence: u64, manifest: Manifest, now: Duration) {
+        let progress = self.assembly.manifest(self.version(sequence), manifest);
+        self.take_progress(sequence, progress, now);
+    }
+
+    fn take_chunk(&mut self, sequence: u64, chunk: &Chunk, now: Duration) {
+        let progress = self.assembly.chunk(self.version(sequence), chunk);
+        self.take_progress(sequence, progress, now);
+    }
+
+    fn take_progress(&mut self, sequence: u64, progress: Progress, now: Duration) {
         self.heard(now);
-        match Assembly::new(sequence, manifest, self.config.largest) {
-            Ok(assembly) => self.assembly = Some(assembly),
-            Err(why) => {
-                tracing::debug!("a transfer is dropped: {why}");
+        match progress {
+            Progress::More => {}
+            Progress::Whole(content, bytes) => self.take_whole(sequence, content, bytes, now),
+            Progress::Bad(why) => {
+                tracing::debug!("part of a transfer is dropped: {why}");
                 self.counts.dropped.damaged += 1;
             }
         }
     }
 
-    fn take_chunk(&mut self, sequence: u64, chunk: Chunk, now: Duration) {
-        self.heard(now);
-        let progress = self
-            .assembly
-            .as_mut()
-            .map(|assembly| assembly.chunk(sequence, chunk));
-        match progress {
-            Some(Progress::More) => {}
-            Some(Progress::Whole(content, bytes)) => {
-                self.assembly = None;
-                self.take_whole(sequence, content, bytes, now);
-            }
-            // Of a transfer that is over, or whose manifest was lost.
-            Some(Progress::Bad(_)) | None => self.counts.dropped.damaged += 1,
+    fn version(&self, sequence: u64) -> Version {
+        Version {
+            epoch: self.queue.epoch(),
+            sequence,
         }
     }
 

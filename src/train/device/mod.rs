@@ -105,7 +105,7 @@ pub struct Device {
     fetch: Option<u64>,
     fetch_due: bool,
     arrivals: Arrivals,
-    assembly: Option<Assembly>,
+    assembly: Assembly,
     counts: Counts,
     /// When the trainer was heard last, and when it was asked since.
     heard: Duration,
@@ -118,7 +118,7 @@ impl Device {
     pub fn new(config: DeviceConfig, queue: Queue, base: Option<WholeLearner>) -> Self {
         let learned = queue.before();
         Self {
-            assembly: None,
+            assembly: Assembly::new(config.largest),
             rests: config.rests,
             config,
             queue,
@@ -360,7 +360,7 @@ impl Device {
         (self.sent, self.learned) = (self.queue.before(), self.queue.before());
         self.uploads.clear();
         self.weights_before = None;
-        self.assembly = None;
+        self.assembly = Assembly::new(self.config.largest);
         self.arrivals = Arrivals::default();
         (self.heard, self.retry) = (now, RETRY);
         self.ask(now);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::train::queue::Limits;
 use crate::train::topic;
-use crate::train::transfer::Progress;
+use crate::train::transfer::{Progress, Version};
 use crate::train::wire::{Ack, Weights};
 use proptest::prelude::*;
 use std::path::Path;
@@ -75,11 +75,13 @@ impl Trainer {
             Body::Experience(experience) => self.learn(sequence, &experience, &message.pupil, out),
             Body::Fetch(fetch) => self.fetch = Some(fetch.after),
             Body::Manifest(manifest) => {
-                self.uploads = Some(Assembly::new(sequence, manifest, 1 << 20).unwrap());
+                let uploads = self.uploads.insert(Assembly::new(1 << 20));
+                let progress = uploads.manifest(version(self.epoch, sequence), manifest);
+                assert_eq!(progress, Progress::More);
             }
             Body::Chunk(chunk) => {
                 let Some(uploads) = &mut self.uploads else { return };
-                match uploads.chunk(sequence, chunk) {
+                match uploads.chunk(version(self.epoch, sequence), &chunk) {
                     Progress::Whole(Content::Checkpoint, _) => {
                         self.lacks_model = false;
                         self.say(&message.pupil, self.ack(0), out);
@@ -131,6 +133,10 @@ impl Trainer {
         };
         out.push(outgoing(Channel::Weights, &message));
     }
+}
+
+fn version(epoch: u64, sequence: u64) -> Version {
+    Version { epoch, sequence }
 }
 
 fn config() -> DeviceConfig {
