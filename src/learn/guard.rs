@@ -4,6 +4,7 @@
 //! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
 //! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
 
+use super::checkpoint::REJECTED_STATES;
 use super::{
     Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
 };
@@ -54,7 +55,7 @@ impl Counts {
     /// All of them with their names in a checkpoint.
     fn by_name(&mut self) -> [(&'static str, &mut u64); 4] {
         [
-            ("guard.rejected_states", &mut self.rejected_states),
+            (REJECTED_STATES, &mut self.rejected_states),
             ("guard.rejected_transitions", &mut self.rejected_transitions),
             ("guard.divergences", &mut self.divergences),
             ("guard.resets", &mut self.resets),

@@ -41,7 +41,7 @@ impl Tensor {
     pub(super) fn f32s(&self, name: &str, shape: &[usize]) -> Result<&[f32], String> {
         self.expect(name, shape)?;
         match &self.values {
-            Values::F32(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
+            Values::F32(values) if all(values, |v| v.is_finite()) => Ok(values),
             Values::F32(_) => Err(format!("{name} holds a number that is not finite")),
             Values::F64(_) => Err(format!("{name} is of type F64, expected F32")),
         }
@@ -51,7 +51,7 @@ impl Tensor {
     pub(super) fn f64s(&self, name: &str, shape: &[usize]) -> Result<&[f64], String> {
         self.expect(name, shape)?;
         match &self.values {
-            Values::F64(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
+            Values::F64(values) if all(values, |v| v.is_finite()) => Ok(values),
             Values::F64(_) => Err(format!("{name} holds a number that is not finite")),
             Values::F32(_) => Err(format!("{name} is of type F32, expected F64")),
         }
@@ -77,6 +77,21 @@ pub(super) fn as_count(value: f64) -> Option<u64> {
     is_count.then_some(value as u64)
 }
 
+/// Whether it holds for every number. Blocks are looked at as a whole, without a branch per number.
+fn all<T: Copy>(values: &[T], holds: impl Fn(T) -> bool) -> bool {
+    let block = |block: &[T]| block.iter().fold(true, |all, v| all & holds(*v));
+    values.chunks(1024).all(block)
+}
+
+/// The numbers' bytes, one after the other.
+fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; N * values.len()];
+    for (place, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *place = of(*value);
+    }
+    bytes
+}
+
 impl Values {
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -94,8 +109,8 @@ impl Values {
     /// Little-endian, one after the other.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::F64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F32(values) => bytes(values, |v| v.to_le_bytes()),
+            Self::F64(values) => bytes(values, |v| v.to_le_bytes()),
         }
     }
 

@@ -16,9 +16,11 @@
 //! ```
 
 pub mod codec;
+pub mod link;
 pub mod manager;
 pub mod store;
 pub mod topic;
+pub mod trainer;
 pub mod transfer;
 pub mod weights;
 pub mod wire;
