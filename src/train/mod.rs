@@ -24,6 +24,7 @@ pub mod queue;
 pub mod remote;
 pub mod store;
 pub mod topic;
+pub mod trainer;
 pub mod transfer;
 pub mod weights;
 pub mod wire;

@@ -7,7 +7,7 @@ use super::output::Output;
 use super::seat::{Life, Place, Seat};
 use super::timers::PATIENCE;
 use crate::train::topic::{self, Channel, Pupil};
-use crate::train::transfer::{Assembly, Progress};
+use crate::train::transfer::{Assembly, Progress, Version};
 use crate::train::wire::{Body, Chunk, Content, Experience, Manifest, Message, Presence, Weights};
 use bytes::Bytes;
 use prost::Message as _;
@@ -288,7 +288,7 @@ impl Seat {
             }
             Body::Chunk(chunk) => {
                 self.progressed(now);
-                self.piece(sequence, chunk)
+                self.piece(sequence, &chunk)
             }
             _ => Err("it does not belong on this topic"),
         }
@@ -319,20 +319,34 @@ impl Seat {
         if !is_wanted {
             return Err("nobody asked for this transfer");
         }
-        let assembly = Assembly::new(sequence, manifest, largest);
-        self.assembly = Some(assembly.map_err(|_| "such a transfer cannot be")?);
-        Ok(())
+        let version = self.version(sequence);
+        let assembly = self.assembly.get_or_insert_with(|| Assembly::new(largest));
+        let progress = assembly.manifest(version, manifest);
+        self.came(sequence, progress)
     }
 
-    fn piece(&mut self, sequence: u64, chunk: Chunk) -> Result<(), &'static str> {
+    fn piece(&mut self, sequence: u64, chunk: &Chunk) -> Result<(), &'static str> {
+        let version = self.version(sequence);
         let assembly = self.assembly.as_mut().ok_or("a piece of no transfer")?;
-        match assembly.chunk(sequence, chunk) {
+        let progress = assembly.chunk(version, chunk);
+        self.came(sequence, progress)
+    }
+
+    fn came(&mut self, sequence: u64, progress: Progress) -> Result<(), &'static str> {
+        match progress {
             Progress::More => Ok(()),
-            Progress::Whole(content, bytes) => {
-                self.assembly = None;
-                self.whole(sequence, content, bytes)
+            Progress::Whole(content, bytes) => self.whole(sequence, content, bytes),
+            Progress::Bad(why) => {
+                tracing::debug!("part of a transfer was not used: {why}");
+                Err("part of a transfer cannot be used")
             }
-            Progress::Bad(_) => Err("a damaged piece of a transfer"),
+        }
+    }
+
+    fn version(&self, sequence: u64) -> Version {
+        Version {
+            epoch: self.life.epoch,
+            sequence,
         }
     }
 
@@ -343,6 +357,7 @@ impl Seat {
                 self.upload(sequence, weights)
             }
             Content::Checkpoint => {
+                self.assembly = None;
                 self.place = Place::Uploaded(bytes);
                 self.wanted.open = true;
                 Ok(())

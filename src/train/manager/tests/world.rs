@@ -296,20 +296,19 @@ impl World {
 
 /// The checkpoint of some messages, if it is among them.
 pub fn assemble(pupil: &Pupil, said: &[Message]) -> Option<Checkpoint> {
-    let mut assembly = None;
+    let mut assembly = transfer::Assembly::new(1 << 20);
     for message in said.iter().filter(|m| m.pupil == *pupil) {
-        match &message.body {
-            Body::Manifest(manifest) if manifest.content() == Content::Checkpoint => {
-                let new = transfer::Assembly::new(message.sequence, manifest.clone(), 1 << 20);
-                assembly = Some(new.unwrap());
-            }
-            Body::Chunk(chunk) => {
-                let progress = assembly.as_mut()?.chunk(message.sequence, chunk.clone());
-                if let transfer::Progress::Whole(_, bytes) = progress {
-                    return Some(Checkpoint::from_bytes(&bytes, "in memory".to_owned()).unwrap());
-                }
-            }
-            _ => {}
+        let version = transfer::Version {
+            epoch: message.epoch,
+            sequence: message.sequence,
+        };
+        let progress = match &message.body {
+            Body::Manifest(manifest) => assembly.manifest(version, manifest.clone()),
+            Body::Chunk(chunk) => assembly.chunk(version, chunk),
+            _ => continue,
+        };
+        if let transfer::Progress::Whole(Content::Checkpoint, bytes) = progress {
+            return Some(Checkpoint::from_bytes(&bytes, "in memory".to_owned()).unwrap());
         }
     }
     None
