@@ -142,6 +142,12 @@ pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
 }
 
 impl Server {
+    /// The same server with a trainer beside it.
+    pub fn with_trainer(mut self, trainer: Option<Trainer>) -> Self {
+        self.config.trainer = trainer;
+        self
+    }
+
     /// Serves on the calling thread until `stop` completes, and then until its running tasks are done, at most
     /// [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
     pub fn run(

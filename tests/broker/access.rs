@@ -1,7 +1,7 @@
 //! Passwords, client ids, topics, TLS.
 
 use crate::open;
-use crate::peer::{Peer, options, with_password};
+use crate::peer::{Peer, options, options_at, with_password};
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use rumqttc::{ConnectReturnCode, ConnectionError, LastWill, QoS};
 use std::fs::{self, Permissions};
@@ -144,6 +144,50 @@ fn others_are_let_in_only_with_tls_and_passwords() {
     config.users = Some(users(&dir));
     let error = Broker::start(&config).unwrap_err().to_string();
     assert!(error.contains("--tls-cert FILE"), "{error}");
+}
+
+#[tokio::test]
+async fn the_port_behind_the_gate_lets_nobody_in() {
+    let broker = open();
+    // rmqtt's own port is the other one of this process that listens on loopback: found as a stranger would.
+    let ours = listening_ports();
+    let gate = broker.address().port();
+    let mut tried = 0;
+    for port in ours.into_iter().filter(|&port| port != gate) {
+        let there = options_at("127.0.0.1", port, "pi");
+        let before = broker.counts().bypass;
+        let outcome = tokio::time::timeout(crate::peer::QUIET, Peer::connect(there)).await;
+        if broker.counts().bypass > before {
+            tried += 1;
+            assert!(matches!(
+                outcome,
+                Ok(Err(ConnectionError::ConnectionRefused(
+                    ConnectReturnCode::NotAuthorized
+                )))
+            ));
+        }
+    }
+    assert_eq!(tried, 1);
+}
+
+/// TCP ports of 127.0.0.1 on which this process listens.
+fn listening_ports() -> Vec<u16> {
+    let inodes: Vec<String> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|fd| {
+            let link = fs::read_link(fd.ok()?.path()).ok()?;
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let ports = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let port = fields[1].strip_prefix("0100007F:")?;
+        (fields[3] == "0A" && inodes.iter().any(|inode| inode == fields[9]))
+            .then(|| u16::from_str_radix(port, 16).unwrap())
+    });
+    ports.collect()
 }
 
 #[tokio::test]

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+#[path = "../common/certificates.rs"]
+mod certificates;
 mod garbage;
 mod limits;
 mod peer;
 mod round_trip;
 mod sessions;
+mod tls;
 
 use hwmeter::train::broker::{Broker, BrokerConfig, Limits};
 

@@ -24,7 +24,12 @@ pub struct Peer {
 
 /// The options of a client of a broker on this machine.
 pub fn options(broker: SocketAddr, id: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
+    options_at(&broker.ip().to_string(), broker.port(), id)
+}
+
+/// The same by a name of this machine.
+pub fn options_at(host: &str, port: u16, id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(id, host, port);
     options.set_max_packet_size(64 << 20, 64 << 20);
     options
 }

@@ -38,7 +38,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
 }
 
 fn serve(args: &ServeArgs, role: Role, root: &Root) -> anyhow::Result<()> {
-    let mut config = ServeConfig {
+    let config = ServeConfig {
         role,
         listen: args.listen,
         token_file: args.token_file.clone(),
@@ -59,10 +59,11 @@ fn serve(args: &ServeArgs, role: Role, root: &Root) -> anyhow::Result<()> {
         trainer: None,
         root: root.clone(),
     };
-    let training = Training::start(args, &config)?;
-    config.trainer = training.as_ref().map(Training::describe);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let is_local = config.is_local();
     let server = hwmeter::serve::bind(config)?;
+    let training = Training::start(args, is_local)?;
+    let server = server.with_trainer(training.as_ref().map(Training::describe));
     lock_in(args, root, &Rights::default());
     // Catching signals takes a thread, and the sandbox holds for those that are started inside.
     let stop = stop_signal::catch()?;

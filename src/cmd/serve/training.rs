@@ -3,7 +3,7 @@
 use super::trainer::READY;
 use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
-use hwmeter::serve::{ServeConfig, Trainer};
+use hwmeter::serve::Trainer;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct Training {
 impl Training {
     /// Starts one and waits until devices can connect, if there is to be one. Call it before the sandbox, and from a
     /// thread that lives as long as the server.
-    pub fn start(args: &ServeArgs, config: &ServeConfig) -> anyhow::Result<Option<Self>> {
+    pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
         let training = &args.training;
         let is_asked_for =
             training.mqtt_listen.is_some() || training.mqtt_users.is_some() || training.state.is_some();
@@ -34,7 +34,7 @@ impl Training {
             }
             return Ok(None);
         }
-        if training.mqtt_listen.is_none() && !config.is_local() {
+        if training.mqtt_listen.is_none() && !is_local {
             if is_asked_for {
                 bail!(
                     "--state and --mqtt-users need --mqtt-listen ADDR: devices elsewhere could not reach the trainer"

@@ -168,7 +168,9 @@ where
     let mut first = Vec::with_capacity(HELLO_BYTES);
     match timeout(STRANGER_TIME, read_hello(&mut client, &mut first)).await {
         Err(_) => return refuse(shared, Count::TooSlow, "it did not say in time what it is"),
-        Ok(Err(e)) => return Err(e),
+        // With TLS 1.3 a client says only here that it does not trust the certificate.
+        Ok(Err(e)) if shared.tls.is_some() => return refuse(shared, Count::Tls, e.to_string()),
+        Ok(Err(e)) => return refuse(shared, Count::Foreign, e.to_string()),
         Ok(Ok(Hello::Mqtt311)) => {}
         Ok(Ok(Hello::OtherVersion)) => {
             client.write_all(&WRONG_VERSION).await?;
