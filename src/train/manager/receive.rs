@@ -269,13 +269,7 @@ impl Seat {
         Ok(())
     }
 
-    fn model(
-        &mut self,
-        sequence: u64,
-        body: Body,
-        largest: usize,
-        now: Instant,
-    ) -> Result<(), &'static str> {
+    fn model(&mut self, sequence: u64, body: Body, largest: usize, now: Instant) -> Result<(), &'static str> {
         match body {
             Body::Fetch(fetch) => {
                 self.wanted.whole_after = Some(fetch.after);

@@ -53,7 +53,10 @@ impl Sender {
             self.durable = self.durable.max(ack.durable);
             self.uploads |= ack.need_model;
             if ack.resend_from > 0 {
-                assert!(ack.resend_from > self.durable, "asked for what was said to be stored");
+                assert!(
+                    ack.resend_from > self.durable,
+                    "asked for what was said to be stored"
+                );
                 self.next = ack.resend_from;
             }
         }
@@ -121,7 +124,12 @@ impl Chaos {
     }
 
     /// Over a bad network: lost, once, or twice, after a while.
-    fn send(rng: &mut ChaCha12Rng, now: Instant, wire: &mut Vec<Later<(String, Bytes)>>, what: (String, Bytes)) {
+    fn send(
+        rng: &mut ChaCha12Rng,
+        now: Instant,
+        wire: &mut Vec<Later<(String, Bytes)>>,
+        what: (String, Bytes),
+    ) {
         let times = [0, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.random_range(0..10)];
         for _ in 0..times {
             let late = rng.random_bool(0.05);
