@@ -130,6 +130,21 @@ fn a_run_trains_on_the_mec_and_ends_with_the_weights_of_a_local_one() {
 }
 
 #[test]
+fn a_machine_without_a_broker_trains_on_the_servers_that_the_run_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let result = run(&out, &["--train", "mec", "--tasks", "8", "--record-transitions"]);
+    let sites = result["training"].as_array().unwrap();
+    assert_eq!(sites.len(), 1, "{sites:#?}");
+    assert_eq!(
+        (&sites[0]["site"], &sites[0]["updates"]),
+        (&Value::from("mec"), &Value::from(8))
+    );
+    assert_eq!(sites[0]["duplicates"], 0);
+    assert_parity(&out);
+}
+
+#[test]
 fn weights_come_in_chunks_where_the_broker_takes_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");

@@ -18,7 +18,7 @@ use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::recorder::Recorder;
 use hwmeter::agent::reward::{Penalty, RewardRule};
-use hwmeter::agent::training::Training;
+use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
 use hwmeter::offload::site::{Site, Watch};
@@ -109,7 +109,10 @@ pub fn run_plan(
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
     let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
-    let (answers, per_update, fell_back) = (finished.answers, finished.per_update, finished.fell_back);
+    let (answers, fell_back) = (finished.answers, finished.fell_back);
+    // Updates of two kinds, or some that were waited for, are not told apart by it.
+    let is_local = trained.iter().all(|site| site.site == TrainingSite::Local);
+    let per_update = finished.per_update.filter(|_| is_local);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
