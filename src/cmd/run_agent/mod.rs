@@ -91,7 +91,12 @@ pub fn run_plan(
         &dir,
     )?;
     let recorder = recorder(&plan, args, &dir)?;
-    let mut agent = setup.agent(plan.learner, training, recorder, args, root, &stop, &dir)?;
+    let learning = Learning {
+        learner: plan.learner,
+        training,
+        recorder,
+    };
+    let mut agent = setup.agent(learning, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
@@ -160,6 +165,13 @@ pub fn run_plan(
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who learns, where, and what is kept of it.
+struct Learning {
+    learner: Guard,
+    training: Training,
+    recorder: Recorder,
 }
 
 /// What a run is made of, before the first task.
@@ -251,9 +263,7 @@ impl Setup {
 
     fn agent<'a>(
         &'a self,
-        learner: Guard,
-        training: Training,
-        recorder: Recorder,
+        learning: Learning,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
@@ -275,10 +285,10 @@ impl Setup {
                 },
                 stop,
             },
-            learner,
-            training,
+            learner: learning.learner,
+            training: learning.training,
             idle: self.idle,
-            recorder,
+            recorder: learning.recorder,
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
