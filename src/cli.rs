@@ -4,11 +4,13 @@ mod link;
 mod load;
 mod tasks;
 mod trainer;
+mod training;
 
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 pub use trainer::{ReplayArgs, TrainerCommand};
+pub use training::{ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
@@ -238,6 +240,8 @@ pub struct RunAgentArgs {
     pub learner: Option<LearnerName>,
     #[command(flatten)]
     pub settings: SettingsArgs,
+    #[command(flatten)]
+    pub training: TrainArgs,
     /// Build a learner anew when it diverges, instead of only saying so
     #[arg(long)]
     pub reset_on_divergence: bool,

@@ -77,6 +77,16 @@ impl RunDir {
         self.path.join("learner.safetensors")
     }
 
+    /// Experiences on their way to the MEC.
+    pub fn queue(&self) -> PathBuf {
+        self.path.join("experiences.queue")
+    }
+
+    /// The learner from which they lead on; not there while that is a fresh one.
+    pub fn base(&self) -> PathBuf {
+        self.path.join("base.safetensors")
+    }
+
     /// What the learner has learned from, if it is recorded.
     pub fn transitions(&self) -> PathBuf {
         self.path.join("transitions.csv")

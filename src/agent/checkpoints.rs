@@ -38,6 +38,36 @@ impl Position {
     }
 }
 
+/// How far training is, and where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Training {
+    /// Experiences learned from, or sent to be learned from.
+    pub experiences: u64,
+    /// The learner here has only the weights of one that is trained on the MEC.
+    pub is_on_mec: bool,
+}
+
+impl Training {
+    /// Of a checkpoint that a run has written, this one or one before there was training elsewhere.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
+        if !checkpoint.has(EXPERIENCES) {
+            return Ok(Self {
+                experiences: checkpoint.header().updates,
+                is_on_mec: false,
+            });
+        }
+        Ok(Self {
+            experiences: checkpoint.count(EXPERIENCES)?,
+            is_on_mec: checkpoint.has(ON_MEC) && checkpoint.count(ON_MEC)? == 1,
+        })
+    }
+}
+
+/// The count of experiences in a checkpoint.
+pub const EXPERIENCES: &str = "run.experiences";
+/// 1 in a checkpoint that has only the weights of a learner that is trained on the MEC.
+const ON_MEC: &str = "run.on_mec";
+
 impl Checkpoints {
     /// Whether a checkpoint is due before this task.
     pub fn is_due(&self, task: u64) -> bool {
@@ -45,7 +75,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint. A diverged learner is not worth keeping: the last good checkpoint stays.
-    pub fn save(&self, learner: &Guard, position: Position) -> Result<(), LearnError> {
+    pub fn save(&self, learner: &Guard, position: Position, training: Training) -> Result<(), LearnError> {
         if learner.is_diverged() {
             tracing::warn!(
                 "{} is kept as it was: the learner has diverged",
@@ -56,6 +86,8 @@ impl Checkpoints {
         let mut checkpoint = learner.save();
         checkpoint.put_count("run.next_task", position.next_task);
         checkpoint.put_count("run.next_to_learn", position.next_to_learn);
+        checkpoint.put_count(EXPERIENCES, training.experiences);
+        checkpoint.put_count(ON_MEC, u64::from(training.is_on_mec));
         checkpoint.write(&self.path)
     }
 }
@@ -151,7 +183,7 @@ mod tests {
                 next_to_learn: i as u64,
             };
             if checkpoints.is_due(i as u64) {
-                checkpoints.save(guard, position).unwrap();
+                checkpoints.save(guard, position, Training::default()).unwrap();
             }
             let placement = guard.decide(&task.state).0.placement;
             let transition = Transition {

@@ -9,12 +9,14 @@ use super::observer::Observation;
 use super::recorder::Recorder;
 use super::reward::RewardRule;
 use super::summary::Tally;
+use super::training::{Learned, Training, TrainingSite, Update};
 use crate::learn::guard::Guard;
 use crate::learn::{Cost, Decision, State, Transition};
 use crate::record::DecisionRecord;
 use crate::task::Task;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::span::{PendingSpan, Resolution, SpanEnergy};
+use hwmeter_hw::units::Watts;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -30,8 +32,18 @@ pub struct Waiting {
     transition: Transition,
     has_next_state: bool,
     spans: Option<Spans>,
-    /// `Some(None)`: the learner has passed over it.
-    trained: Option<Option<PendingSpan>>,
+    trained: Trained,
+}
+
+/// What the learner has done with a task.
+#[derive(Default)]
+enum Trained {
+    #[default]
+    NotYet,
+    /// It is on its way to the MEC under this number.
+    Sent(u64),
+    /// It was learned from, in this span if that can be told, or passed over.
+    Done(Option<(TrainingSite, PendingSpan)>),
 }
 
 struct Spans {
@@ -95,7 +107,7 @@ impl Waiting {
             transition,
             has_next_state: false,
             spans: None,
-            trained: None,
+            trained: Trained::NotYet,
         }
     }
 
@@ -134,10 +146,16 @@ impl Waiting {
         true
     }
 
-    /// One update, in its own span. What the learner refuses is noted in the row and not learned from.
-    fn learn(&mut self, learner: &mut Guard, meter: &Meter, recorder: &mut Recorder) {
+    /// One update, here or on the MEC. What the learner refuses is noted in the row and not learned from.
+    fn learn(
+        &mut self,
+        training: &mut Training,
+        learner: &mut Guard,
+        meter: &Meter,
+        recorder: &mut Recorder,
+    ) {
         let (Some(reward), Some(energy_j)) = (self.record.reward, self.record.energy_j) else {
-            self.trained = Some(None);
+            self.trained = Trained::Done(None);
             return;
         };
         let cost = Cost {
@@ -146,22 +164,28 @@ impl Waiting {
             in_time: self.record.success,
         };
         self.transition.reward = reward;
-        let training = meter.span("train");
-        let begin = Instant::now();
-        let learned = learner.learn(&self.transition, &cost);
-        let train_s = begin.elapsed().as_secs_f64();
-        let training = training.end();
-        if let Err(error) = learned {
-            self.record
-                .error
-                .get_or_insert(format!("not learned from: {error}"));
-            self.trained = Some(None);
-            return;
+        match training.learn(self.record.task, learner, &self.transition, &cost, meter) {
+            Learned::Done(update) => self.trained_by(update),
+            Learned::Sent(sequence) => self.trained = Trained::Sent(sequence),
+            Learned::Not(why) => {
+                self.record.error.get_or_insert(why);
+                self.trained = Trained::Done(None);
+                return;
+            }
         }
         recorder.learned(&self.transition, &cost);
-        self.record.train_s = Some(train_s);
-        self.record.training_site = Some("local");
-        self.trained = Some(Some(training));
+    }
+
+    /// The update is in use.
+    fn trained_by(&mut self, update: Update) {
+        let record = &mut self.record;
+        record.training_site = Some(update.site.as_str());
+        record.train_s = update.times.train_s;
+        record.train_send_s = update.times.send_s;
+        record.train_server_s = update.times.server_s;
+        record.train_receive_s = update.times.receive_s;
+        record.train_apply_s = update.times.apply_s;
+        self.trained = Trained::Done(update.span.map(|span| (update.site, span)));
     }
 }
 
@@ -175,6 +199,14 @@ fn settled(span: &PendingSpan) -> Option<SpanEnergy> {
 
 fn joules(span: &SpanEnergy) -> Option<f64> {
     span.total.map(|total| total.joules.0)
+}
+
+/// For the comparison of sites: the idle board would have drawn its part of a span anyway.
+fn note_energy(training: &mut Training, site: TrainingSite, energy: &SpanEnergy, idle: Watts) {
+    if let Some(joules) = joules(energy) {
+        let above_idle_j = joules - idle.0 * energy.duration().0;
+        training.note_energy(site, above_idle_j, joules, energy.kind.as_str());
+    }
 }
 
 /// How much was learned at once.
@@ -204,6 +236,14 @@ impl Ledger {
         self.waiting.is_empty()
     }
 
+    /// Whether every task has been learned from, sent or passed over.
+    pub fn is_all_learned(&self) -> bool {
+        !self
+            .waiting
+            .iter()
+            .any(|task| matches!(task.trained, Trained::NotYet))
+    }
+
     /// What the state was after the newest task.
     pub fn next_state(&mut self, state: State) {
         if let Some(newest) = self.waiting.back_mut()
@@ -224,6 +264,7 @@ impl Ledger {
     /// Learns from the tasks whose energy is known, in order, up to the first whose is not.
     pub fn learn_resolved(
         &mut self,
+        training: &mut Training,
         learner: &mut Guard,
         meter: &Meter,
         reward: &RewardRule,
@@ -231,34 +272,68 @@ impl Ledger {
     ) -> Updates {
         let learns = learner.learns();
         let mut updates = Updates::default();
-        for task in self.waiting.iter_mut().filter(|task| task.trained.is_none()) {
+        let begin = Instant::now();
+        let mut waiting = self.waiting.iter_mut();
+        while let Some(task) = waiting.find(|task| matches!(task.trained, Trained::NotYet)) {
             if !task.has_next_state || !task.resolve(reward) {
                 break;
             }
             if learns {
-                task.learn(learner, meter, recorder);
-                updates.count += u64::from(task.record.train_s.is_some());
-                updates.seconds += task.record.train_s.unwrap_or(0.0);
+                task.learn(training, learner, meter, recorder);
+                let is_update = task.record.train_s.is_some() || matches!(task.trained, Trained::Sent(_));
+                updates.count += u64::from(is_update);
             } else {
-                task.trained = Some(None);
+                task.trained = Trained::Done(None);
             }
+        }
+        if updates.count > 0 {
+            updates.seconds = begin.elapsed().as_secs_f64();
         }
         updates
     }
 
-    /// The first task that has not been learned from, where `next` is the first that has not run.
+    /// The update of a task that was on its way is in use.
+    pub fn conclude(&mut self, update: Update) {
+        let is_meant = |task: &&mut Waiting| matches!(task.trained, Trained::Sent(n) if n == update.sequence);
+        // A row that could wait no longer has been written without.
+        if let Some(task) = self.waiting.iter_mut().find(is_meant) {
+            task.trained_by(update);
+        }
+    }
+
+    /// The first task that has not been learned from or sent, where `next` is the first that has not run.
     pub fn next_to_learn(&self, next: u64) -> u64 {
-        let unlearned = self.waiting.iter().find(|task| task.trained.is_none());
+        let unlearned = self
+            .waiting
+            .iter()
+            .find(|task| matches!(task.trained, Trained::NotYet));
         unlearned.map_or(next, |task| task.record.task)
     }
 
     /// Writes the rows that are complete, in order.
-    pub fn write_complete(&mut self, meter: &Meter, sink: &mut dyn Sink) -> Result<(), AgentError> {
-        while let Some(oldest) = self.waiting.front_mut() {
-            let Some(training) = &oldest.trained else { break };
-            if let Some(training) = training {
-                let Some(energy) = settled(training) else { break };
+    pub fn write_complete(
+        &mut self,
+        training: &mut Training,
+        idle: Watts,
+        meter: &Meter,
+        sink: &mut dyn Sink,
+    ) -> Result<(), AgentError> {
+        while let Some(oldest) = self.waiting.front() {
+            let energy = match &oldest.trained {
+                Trained::NotYet => break,
+                Trained::Sent(sequence) if training.awaits(*sequence) => break,
+                Trained::Sent(_) | Trained::Done(None) => None,
+                Trained::Done(Some((site, span))) => match settled(span) {
+                    Some(energy) => Some((*site, energy)),
+                    None => break,
+                },
+            };
+            let Some(mut oldest) = self.waiting.pop_front() else {
+                break;
+            };
+            if let Some((site, energy)) = energy {
                 oldest.record.train_j = joules(&energy);
+                note_energy(training, site, &energy, idle);
             }
             oldest.record.sensor.clone_from(&meter.info().id);
             self.tally.add(&oldest.record);
@@ -267,7 +342,6 @@ impl Ledger {
                 task: oldest.record.task,
                 source,
             })?;
-            self.waiting.pop_front();
         }
         Ok(())
     }

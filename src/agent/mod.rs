@@ -5,6 +5,7 @@
 //! executor.rs   runs a task where the decision says
 //! reward.rs     joules and deadlines become a reward
 //! ledger.rs     tasks whose energy is not known yet; learning and writing happen in task order
+//! training/     learning on the device or on the MEC
 //! summary.rs    what the run was like
 //! per_update.rs energy of an update, by regression over the run
 //! checkpoints.rs   the learner on disk while the run goes on
@@ -22,6 +23,7 @@ pub mod recorder;
 pub mod replay;
 pub mod reward;
 pub mod summary;
+pub mod training;
 
 use crate::learn::LearnError;
 use crate::learn::Placement;
@@ -34,6 +36,7 @@ use executor::Executor;
 use hwmeter_hw::clock::Moment;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::span::Span;
+use hwmeter_hw::units::Watts;
 use ledger::{Ledger, Sink, Updates, Waiting};
 use observer::Observer;
 use per_update::{PerUpdate, Regression};
@@ -42,6 +45,7 @@ use reward::RewardRule;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use summary::Tally;
+use training::Training;
 
 /// Everything a run needs, set up by whoever starts it.
 pub struct Agent<'a> {
@@ -49,6 +53,10 @@ pub struct Agent<'a> {
     pub observer: Observer,
     /// Who decides.
     pub learner: Guard,
+    /// Where it learns.
+    pub training: Training,
+    /// Power of the idle board, which an update is not charged when sites are compared.
+    pub idle: Watts,
     /// Where it is kept meanwhile.
     pub checkpoints: Checkpoints,
     /// Keeps what it learns from, if it is asked to.
@@ -179,12 +187,18 @@ impl Agent<'_> {
         })
     }
 
+    /// For its figures, when the run is over.
+    pub fn into_training(self) -> Training {
+        self.training
+    }
+
     fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
         let position = Position {
             next_task,
             next_to_learn,
         };
-        let saved = self.checkpoints.save(&self.learner, position);
+        let training = self.training.whereabouts();
+        let saved = self.checkpoints.save(&self.learner, position, training);
         saved.map_err(|source| AgentError::Save {
             task: next_task,
             source,
@@ -193,18 +207,34 @@ impl Agent<'_> {
 
     /// Learns from what has been resolved and writes what is complete.
     fn settle(&mut self, ledger: &mut Ledger, sink: &mut dyn Sink) -> Result<Updates, AgentError> {
-        let (learner, recorder) = (&mut self.learner, &mut self.recorder);
-        let updates = ledger.learn_resolved(learner, self.meter, &self.reward, recorder);
-        recorder.check().map_err(|source| AgentError::Record { source })?;
-        ledger.write_complete(self.meter, sink)?;
+        for update in self.training.poll(&mut self.learner) {
+            ledger.conclude(update);
+        }
+        let updates = ledger.learn_resolved(
+            &mut self.training,
+            &mut self.learner,
+            self.meter,
+            &self.reward,
+            &mut self.recorder,
+        );
+        let recorded = self.recorder.check();
+        recorded.map_err(|source| AgentError::Record { source })?;
+        ledger.write_complete(&mut self.training, self.idle, self.meter, sink)?;
         Ok(updates)
     }
 
     /// Waits for the energy of the last tasks; a sensor that is gone ends the wait.
     fn finish(&mut self, mut ledger: Ledger, sink: &mut dyn Sink) -> Result<Tally, AgentError> {
         ledger.last_state_stays();
-        while !ledger.is_empty() {
+        let mut is_finished = false;
+        while !ledger.is_empty() || !is_finished {
             self.settle(&mut ledger, sink)?;
+            if !is_finished && ledger.is_all_learned() {
+                for update in self.training.finish(&mut self.learner) {
+                    ledger.conclude(update);
+                }
+                is_finished = true;
+            }
             let soon = self
                 .executor
                 .clock

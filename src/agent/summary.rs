@@ -164,7 +164,7 @@ pub struct Summary {
 }
 
 /// The value below which a share `q` of the values lies (nearest rank).
-fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
+pub(super) fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let rank = (q * values.len() as f64).ceil() as usize;
     values.get(rank.max(1) - 1).copied()

@@ -1,6 +1,7 @@
-//! A MEC and a cloud for a demonstration on one machine: two servers and a link in front of each, as child
-//! processes of this program. They end when dropped, and also when this process is killed.
+//! A MEC and a cloud for a demonstration on one machine: two servers and a link in front of each, and one more in front
+//! of the MEC's MQTT broker if it trains, as child processes of this program. They end when dropped, and also when this process is killed.
 
+use super::client::Client;
 use super::helper::Helper;
 use super::link::conditions::Conditions;
 use super::link::presets::Network;
@@ -11,6 +12,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// How long a MEC may take to say where its broker is.
+const ASKING: Duration = Duration::from_secs(5);
 
 /// One way to the MEC.
 pub const MEC_ONE_WAY: Duration = Duration::from_millis(5);
@@ -172,7 +176,8 @@ fn shown(stderr: &str) -> String {
 pub struct LocalServers {
     mec: Url,
     cloud: Url,
-    helpers: [Helper; 4],
+    broker: Option<String>,
+    helpers: Vec<Helper>,
     /// The trainer's. Removed after the helpers have ended.
     _state: Option<TempDir>,
 }
@@ -207,15 +212,14 @@ impl LocalServers {
             ];
             Helper::start(program, &format!("{role} server"), &[&args, more].concat())
         };
-        let link = |role: &str, site: &SiteConfig, server: &Helper| {
-            let to = server.address().to_owned();
+        let link = |role: &str, site: &SiteConfig, to: &str| {
             let options = site.link_options();
             let mut args = vec![
                 "link",
                 "--listen",
                 "127.0.0.1:0",
                 "--to",
-                &to,
+                to,
                 "--exit-with-parent",
             ];
             args.extend(options.iter().map(String::as_str));
@@ -223,12 +227,23 @@ impl LocalServers {
         };
         let mec = server("mec", &config.mec, &training)?;
         let cloud = server("cloud", &config.cloud, &[])?;
-        let mec_link = link("mec", &config.mec, &mec)?;
-        let cloud_link = link("cloud", &config.cloud, &cloud)?;
+        let mec_link = link("mec", &config.mec, mec.address())?;
+        let cloud_link = link("cloud", &config.cloud, cloud.address())?;
+        let broker_link = match config.training {
+            true => Some(link("broker", &config.mec, &broker_of(&mec)?)?),
+            false => None,
+        };
         Ok(Self {
             mec: mec_link.url()?,
             cloud: cloud_link.url()?,
-            helpers: [mec_link, cloud_link, mec, cloud],
+            broker: broker_link
+                .as_ref()
+                .map(|link| format!("mqtt://{}", link.address())),
+            helpers: [mec_link, cloud_link]
+                .into_iter()
+                .chain(broker_link)
+                .chain([mec, cloud])
+                .collect(),
             _state: state,
         })
     }
@@ -243,10 +258,33 @@ impl LocalServers {
         &self.cloud
     }
 
-    /// The process ids of servers and links, whose CPU time is not the device's.
-    pub fn pids(&self) -> [u32; 4] {
-        self.helpers.each_ref().map(Helper::pid)
+    /// Where the MEC's MQTT broker is reached, through a link like the MEC's, if it trains.
+    pub fn broker(&self) -> Option<&str> {
+        self.broker.as_deref()
     }
+
+    /// The process ids of servers and links, whose CPU time is not the device's.
+    pub fn pids(&self) -> Vec<u32> {
+        self.helpers.iter().map(Helper::pid).collect()
+    }
+}
+
+/// `HOST:PORT` of the broker beside a MEC.
+fn broker_of(mec: &Helper) -> Result<String, LocalError> {
+    let asked = Client::new(mec.url()?).and_then(|mut client| client.training(ASKING));
+    let why = match asked {
+        Ok(Some(url)) => match url.strip_prefix("mqtt://") {
+            Some(address) => return Ok(address.to_owned()),
+            None => format!("{url} is not its address on this machine"),
+        },
+        Ok(None) => "the MEC does not train".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(LocalError::NotReady {
+        child: "broker".to_owned(),
+        why,
+        stderr: String::new(),
+    })
 }
 
 impl Drop for LocalServers {

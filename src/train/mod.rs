@@ -10,14 +10,22 @@
 //! broker    the embedded broker
 //! queue     a device's experiences on disk until they are stored elsewhere
 //! device    the device's side of the protocol
+//! remote    the same with a link and a thread: a device's connection to its trainer
 //! manager   the trainer's side: which learners there are, whose turn it is, what is stored
 //! store     checkpoints in a folder or an object store
+//! trainer   a manager, its threads and a link
 //! ```
 
 pub mod broker;
 pub mod codec;
+pub mod device;
 pub mod link;
+pub mod manager;
+pub mod queue;
+pub mod remote;
+pub mod store;
 pub mod topic;
+pub mod trainer;
 pub mod transfer;
 pub mod weights;
 pub mod wire;

@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod servers;
 mod task_source;
+mod training;
 
 use super::{context, open_sensor, with_radio};
 use crate::cli::{FallbackArg, RunAgentArgs};
@@ -17,6 +18,7 @@ use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
 use hwmeter::agent::recorder::Recorder;
 use hwmeter::agent::reward::{Penalty, RewardRule};
+use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
 use hwmeter::offload::site::{Site, Watch};
@@ -27,6 +29,7 @@ use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
 use hwmeter::train::weights::{hex, sha256};
 use hwmeter_hw::Root;
+use hwmeter_hw::board::Board;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock, SuspendWatch};
 use hwmeter_hw::clock_rate::clock_hz;
@@ -38,7 +41,7 @@ use hwmeter_hw::meter::{Meter, MeterOptions, MeterStats};
 use hwmeter_hw::sensor::Sensor;
 use hwmeter_hw::sensors::Context;
 use hwmeter_hw::sensors::process_share::ProcessShare;
-use hwmeter_hw::units::Joules;
+use hwmeter_hw::units::{Joules, Watts};
 use plan::Plan;
 use progress::Progress;
 use report::{Network, SHARE_NOTE, meter_id};
@@ -78,14 +81,28 @@ pub fn run_plan(
     let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
+    let training = training::training(
+        &plan,
+        args,
+        &setup.servers,
+        &setup.access,
+        root,
+        &setup.board,
+        &dir,
+    )?;
     let recorder = recorder(&plan, args, &dir)?;
-    let mut agent = setup.agent(plan.learner, recorder, args, root, &stop, &dir)?;
+    let learning = Learning {
+        learner: plan.learner,
+        training,
+        recorder,
+    };
+    let mut agent = setup.agent(learning, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let (learned, weights) = (agent.learner.counts(), agent.learner.weights());
     let network = Network::of(&agent);
-    drop(agent);
+    let trained = agent.into_training().into_reports();
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
         meter,
@@ -97,7 +114,10 @@ pub fn run_plan(
     let stats = meter.stop();
     let suspended = awake.elapsed(&MonotonicClock);
     let finished = outcome.map_err(|error| failed(error, &dir, &manifest))?;
-    let (answers, per_update, fell_back) = (finished.answers, finished.per_update, finished.fell_back);
+    let (answers, fell_back) = (finished.answers, finished.fell_back);
+    // Updates of two kinds, or some that were waited for, are not told apart by it.
+    let is_local = trained.iter().all(|site| site.site == TrainingSite::Local);
+    let per_update = finished.per_update.filter(|_| is_local);
 
     let was_stopped = stop.load(Ordering::Relaxed);
     let share = if was_stopped { 0.0 } else { args.audit };
@@ -110,6 +130,7 @@ pub fn run_plan(
         "summary": summary,
         "weights_sha256": hex(&sha256(&weights)),
         "energy_per_update": per_update,
+        "training": trained,
         "learner_faults": learned,
         "fell_back": fell_back,
         "network": network,
@@ -128,6 +149,7 @@ pub fn run_plan(
             faults: learned,
             network,
             fell_back,
+            trained,
         };
         report::print(&summary, &details, &found, &stats, &manifest, &dir, was_stopped);
         if let Some(sentence) = ui::suspended_sentence(suspended) {
@@ -145,6 +167,13 @@ pub fn run_plan(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Who learns, where, and what is kept of it.
+struct Learning {
+    learner: Guard,
+    training: Training,
+    recorder: Recorder,
+}
+
 /// What a run is made of, before the first task.
 struct Setup {
     seed: u64,
@@ -155,6 +184,8 @@ struct Setup {
     meter: Meter,
     origin: Moment,
     awake: SuspendWatch,
+    idle: Watts,
+    board: Board,
     reward: RewardRule,
     /// `run.json` as far as it is known.
     manifest: Value,
@@ -222,6 +253,8 @@ impl Setup {
             meter,
             origin,
             awake,
+            idle: envelope.idle_watts,
+            board: context.board.clone(),
             reward,
             manifest,
             _pinned: pinned,
@@ -230,8 +263,7 @@ impl Setup {
 
     fn agent<'a>(
         &'a self,
-        learner: Guard,
-        recorder: Recorder,
+        learning: Learning,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
@@ -253,8 +285,10 @@ impl Setup {
                 },
                 stop,
             },
-            learner,
-            recorder,
+            learner: learning.learner,
+            training: learning.training,
+            idle: self.idle,
+            recorder: learning.recorder,
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
@@ -272,7 +306,7 @@ fn recorder(plan: &Plan, args: &RunAgentArgs, dir: &RunDir) -> anyhow::Result<Re
     if !args.record_transitions {
         return Ok(Recorder::off());
     }
-    let start = plan.learner.save();
+    let start = plan.start(args)?;
     if starts_from(plan, args).is_some() {
         start.write(&dir.start())?;
     }

@@ -1,13 +1,17 @@
 //! Who decides over which tasks: a fresh learner from the first task on, or one taken up from an earlier run.
 
 use super::task_source::TaskSource;
-use crate::cli::RunAgentArgs;
+use crate::cli::{RunAgentArgs, TrainArg};
 use anyhow::{Context as _, bail};
-use hwmeter::agent::checkpoints::{Position, unlearned};
+use hwmeter::agent::checkpoints::{self, EXPERIENCES, Position, unlearned};
 use hwmeter::agent::reward::RewardRule;
+use hwmeter::agent::training::mec::{self, Restore};
+use hwmeter::learn::checkpoint::Header;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
+use hwmeter::train::device::WholeLearner;
+use hwmeter::train::queue::{Limits, Queue};
 use serde_json::Value;
 use std::path::Path;
 
@@ -27,6 +31,19 @@ pub struct Plan {
     pub first: u64,
     /// What results were worth in the run that is taken up.
     pub reward: Option<RewardRule>,
+    /// Experiences that the learner has learned from.
+    pub count: u64,
+    /// The run that is taken up was training on the MEC.
+    pub resumed_on_mec: Option<OnMec>,
+    engine: Engine,
+}
+
+/// What a run leaves that was training on the MEC.
+pub struct OnMec {
+    /// Its folder.
+    pub dir: RunDir,
+    /// The learner from which the experiences in its queue lead on; `None`: a fresh one.
+    pub base: Option<WholeLearner>,
 }
 
 impl Plan {
@@ -61,6 +78,9 @@ impl Plan {
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
             reward: None,
+            count: 0,
+            resumed_on_mec: None,
+            engine,
         })
     }
 
@@ -82,6 +102,9 @@ impl Plan {
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
             reward: None,
+            count: 0,
+            resumed_on_mec: None,
+            engine,
         })
     }
 
@@ -105,23 +128,105 @@ impl Plan {
         };
         let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
         let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
-        let header = checkpoint.header();
         let mut learner = Guard::restore(&checkpoint, engine, args.reset_on_divergence)?;
-        if learner.learns() {
+        let mut training = checkpoints::Training::of(&checkpoint)?;
+        let on_mec = match training.is_on_mec {
+            true => Some(OnMec::read(&dir)?),
+            false => None,
+        };
+        // What is on the MEC's account is in the queue.
+        if learner.learns() && on_mec.is_none() {
             for (transition, cost) in unlearned(&dir.decisions(), position)? {
                 // What is refused is counted.
                 let _ = learner.learn(&transition, &cost);
+                training.experiences += 1;
             }
         }
-        Ok(Self {
-            name: header.learner,
+        let mut plan = Self {
+            name: checkpoint.header().learner,
             learner,
             is_fresh: false,
             seed,
             source,
             first: position.next_task,
             reward: Some(reward),
+            count: training.experiences,
+            resumed_on_mec: on_mec,
+            engine,
+        };
+        if args.training.train == TrainArg::Local {
+            plan.bring_back(args)?;
+        }
+        Ok(plan)
+    }
+
+    /// The run that is taken up was training on the MEC, this one trains here.
+    fn bring_back(&mut self, args: &RunAgentArgs) -> anyhow::Result<()> {
+        if let Some(on_mec) = self.resumed_on_mec.take() {
+            let restore = self.restore(args);
+            self.count = on_mec.rebuild(&mut self.learner, &restore)?;
+        }
+        Ok(())
+    }
+
+    /// The learner as it is after all experiences so far, wherever it learned from them.
+    pub fn start(&self, args: &RunAgentArgs) -> anyhow::Result<Checkpoint> {
+        let saved = self.learner.save();
+        let Some(on_mec) = &self.resumed_on_mec else {
+            return Ok(saved);
+        };
+        let restore = self.restore(args);
+        let mut learner = restore(Some(&saved))?;
+        on_mec.rebuild(&mut learner, &restore)?;
+        Ok(learner.save())
+    }
+
+    /// Makes a learner like that of this run, of a checkpoint or afresh.
+    pub fn restore(&self, args: &RunAgentArgs) -> Restore {
+        let (engine, reset) = (self.engine, args.reset_on_divergence);
+        let saved = self.learner.save();
+        Box::new(move |checkpoint| match checkpoint {
+            Some(checkpoint) => Guard::restore(checkpoint, engine, reset),
+            None => {
+                let Header {
+                    learner,
+                    seed,
+                    settings,
+                    ..
+                } = saved.header();
+                let fresh = Guard::new(engine.build(*learner, *seed, settings)?);
+                Ok(match reset {
+                    true => fresh.reset_on_divergence(engine, settings.clone(), *seed),
+                    false => fresh,
+                })
+            }
         })
+    }
+}
+
+impl OnMec {
+    /// Learns here what was learned there; returns how many experiences there have been.
+    fn rebuild(&self, learner: &mut Guard, restore: &Restore) -> anyhow::Result<u64> {
+        let queue = Queue::open(&self.dir.queue(), Limits::default())?;
+        let base = self.base.as_ref();
+        let entries = queue.after(base.map_or(0, |base| base.sequence));
+        mec::rebuilt(learner, restore, base, queue.before(), entries, |_, _| {})?;
+        Ok(queue.last())
+    }
+
+    fn read(dir: &RunDir) -> anyhow::Result<Self> {
+        let base = match dir.base().exists() {
+            true => {
+                let checkpoint = Checkpoint::read(&dir.base())?;
+                Some(WholeLearner {
+                    sequence: checkpoint.count(EXPERIENCES)?,
+                    bytes: checkpoint.to_bytes()?.into(),
+                })
+            }
+            false => None,
+        };
+        let dir = dir.clone();
+        Ok(Self { dir, base })
     }
 }
 

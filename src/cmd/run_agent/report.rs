@@ -6,6 +6,7 @@ use hwmeter::agent::audit::Audit;
 use hwmeter::agent::observer::Ages;
 use hwmeter::agent::per_update::PerUpdate;
 use hwmeter::agent::summary::Summary;
+use hwmeter::agent::training::stats;
 use hwmeter::learn::guard::Counts;
 use hwmeter::offload::site::SiteReport;
 use hwmeter::run_dir::RunDir;
@@ -24,6 +25,8 @@ pub struct Details {
     pub network: Network,
     /// Tasks that ran on the device because their server failed.
     pub fell_back: u64,
+    /// The sites of training that were used.
+    pub trained: Vec<stats::SiteReport>,
 }
 
 /// How the servers were.
@@ -113,6 +116,9 @@ pub fn print(
             time(summary.train_p99_s)
         ),
     ]);
+    for site in &details.trained {
+        rows.add_row([&format!("  {}", site.site.as_str()), &training_line(site)]);
+    }
     rows.add_row([
         "latency",
         &format!(
@@ -176,6 +182,31 @@ pub fn print(
     {
         ui::outln!("{sentence}");
     }
+}
+
+/// What the updates of one site took.
+fn training_line(site: &stats::SiteReport) -> String {
+    let time = |value: Option<f64>| value.map_or("-".to_owned(), ui::seconds);
+    let energy = match site.update_j {
+        Some(joules) => format!("{:.3} mJ each above idle", 1e3 * joules),
+        None => "energy unknown".to_owned(),
+    };
+    let mut line = format!(
+        "{} updates, p50 {}, p99 {}, {energy}",
+        site.updates,
+        time(site.update_p50_s),
+        time(site.update_p99_s)
+    );
+    if site.messages.is_some() && site.updates > 0 {
+        let [up, down] = [site.bytes_up, site.bytes_down].map(|bytes| bytes / site.updates);
+        line += &format!(", {up} B up and {down} B down each");
+    }
+    for (count, what) in [(site.lost, "lost"), (site.duplicates, "came twice")] {
+        if count > 0 {
+            line += &format!(", {count} {what}");
+        }
+    }
+    line
 }
 
 fn learner_name(manifest: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Where tasks can be sent: servers of ours on this machine, or real ones.
 
-use crate::cli::RunAgentArgs;
+use crate::cli::{RunAgentArgs, TrainArg};
 use anyhow::Context as _;
 use hwmeter::offload::local_servers::{LocalConfig, LocalServers};
 use hwmeter::offload::url::Url;
@@ -30,6 +30,7 @@ impl Servers {
                 let mut config = LocalConfig::new().context("cannot tell where this program is")?;
                 config.mec.network = args.mec_link.clone();
                 config.cloud.network = args.cloud_link.clone();
+                config.training = args.training.train != TrainArg::Local && args.training.broker.is_none();
                 config.mec.seed = seed;
                 // Not the same draws on both links.
                 config.cloud.seed = seed.wrapping_add(1);
@@ -54,6 +55,14 @@ impl Servers {
         match self {
             Self::Here { servers, .. } => servers.cloud(),
             Self::There { cloud, .. } => cloud,
+        }
+    }
+
+    /// The MQTT broker of servers of ours, if they train.
+    pub fn broker(&self) -> Option<&str> {
+        match self {
+            Self::Here { servers, .. } => servers.broker(),
+            Self::There { .. } => None,
         }
     }
 

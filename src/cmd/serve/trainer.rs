@@ -5,15 +5,22 @@ use crate::cli::ServeArgs;
 use crate::cmd::stop_signal;
 use anyhow::{Context, bail};
 use hwmeter::serve::sandbox::Rights;
-use hwmeter::train::broker::{self, Bound, BrokerConfig, BrokerError, Limits};
+use hwmeter::train::broker::{self, Bound, Broker, BrokerConfig, BrokerError, Limits};
+use hwmeter::train::link::{Credentials, Link, LinkConfig};
+use hwmeter::train::manager::Config;
+use hwmeter::train::store::Store;
+use hwmeter::train::trainer::Trainer;
 use hwmeter_hw::Root;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How the line begins by which the trainer says that devices can connect.
 pub const READY: &str = "hwmeter serve: trainer on ";
+/// How long storing may take at the end.
+const LAST_STORING: Duration = Duration::from_secs(10);
 /// Where the broker listens unless told otherwise.
 const DEFAULT_PORT: u16 = 1883;
 
@@ -27,19 +34,39 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         names: false,
     };
     lock_in(args, root, &rights);
+    let store = Store::folder(&state.path.join("learners")).context("cannot keep learners")?;
+    let learners = std::thread::available_parallelism().map_or(1, |n| n.get());
     let stop = stop_signal::catch()?;
     let broker = bound.start()?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
-    // The learners' manager belongs here: it connects to `broker.address()` as `broker.account()`, keeps what it learns
-    // below `state.path`, and ends before the broker does.
+    let trainer = train(&broker, store, learners)?;
     announce(&format!("{READY}{scheme}://{}", broker.address()));
     tokio::runtime::Builder::new_current_thread()
         .build()
         .context("cannot wait for signals")?
         .block_on(stop);
+    let totals = trainer.stop();
+    tracing::info!(
+        "trainer: {} updates of {} learners",
+        totals.updates,
+        totals.learners
+    );
     tracing::info!("broker: {}", broker.counts());
     broker.stop();
     Ok(())
+}
+
+/// The learners' manager, connected to the broker of this process.
+fn train(broker: &Broker, store: Store, learners: usize) -> anyhow::Result<Trainer> {
+    let url = format!("mqtt://{}", broker.address()).parse()?;
+    let account = broker.account();
+    let mut link = LinkConfig::new(url, account.name.clone());
+    link.credentials = Some(Credentials::new(&account.name, &account.password));
+    link.clean = true;
+    link.max_message = Limits::default().message_bytes as usize;
+    let (link, events) = Link::start(link)?;
+    let config = Config::new("mec".parse()?);
+    Trainer::start(config, store, link, events, learners, LAST_STORING).context("cannot start the trainer")
 }
 
 /// Takes the port that was asked for, or the default one, or any if that is taken.

@@ -1,0 +1,179 @@
+//! Where the learner of a run is trained, from the command line.
+
+use super::plan::{OnMec, Plan};
+use super::servers::Servers;
+use crate::cli::RunAgentArgs;
+use crate::cli::{ProtocolArg, TrainArg};
+use anyhow::{Context as _, bail};
+use hwmeter::agent::training::auto::Chooser;
+use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole, write_base};
+use hwmeter::agent::training::{Training, TrainingSite};
+use hwmeter::offload::{Access, Client};
+use hwmeter::run_dir::RunDir;
+use hwmeter::serve::TlsFiles;
+use hwmeter::train::device::{DeviceConfig, WholeLearner};
+use hwmeter::train::link::{BrokerUrl, Credentials, LinkConfig};
+use hwmeter::train::queue::{Limits, Queue};
+use hwmeter::train::remote::Remote;
+use hwmeter::train::topic::{MAX_NAME, Name, Pupil};
+use hwmeter::train::wire::Presence;
+use hwmeter_hw::Root;
+use hwmeter_hw::board::Board;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the agent waits for an update whose joules are to be told.
+const MEASURED_WAIT: Duration = Duration::from_secs(1);
+/// How long it waits for each update in the paper's way, which knows no other.
+const PAPER_WAIT: Duration = Duration::from_secs(10);
+/// No learner is larger than this.
+const LARGEST_LEARNER: usize = 256 << 20;
+/// How long the MEC may take to say where its broker is.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// Where this run learns.
+pub fn training(
+    plan: &Plan,
+    args: &RunAgentArgs,
+    servers: &Servers,
+    access: &Access,
+    root: &Root,
+    board: &Board,
+    dir: &RunDir,
+) -> anyhow::Result<Training> {
+    let options = &args.training;
+    if options.train == TrainArg::Local || !plan.learner.learns() {
+        return Ok(Training::local(plan.count));
+    }
+    let url = broker(args, servers, access)?;
+    let mut device = device(plan, args, root, board)?;
+    let (queue, base, site) = experiences(plan, dir)?;
+    device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
+    let mut link = LinkConfig::new(url, format!("{}/{}", device.pupil.device, device.pupil.learner));
+    link.max_message = options.max_message as usize;
+    link.ca.clone_from(&options.mqtt_ca);
+    link.credentials = credentials(args)?;
+    link.identity = match (&options.mqtt_cert, &options.mqtt_key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        }),
+        _ => None,
+    };
+    let is_paper = options.protocol == ProtocolArg::Paper;
+    let mec_options = MecOptions {
+        uploads_weights: is_paper,
+        measure_every: options.train_measure_every,
+        wait: if is_paper { PAPER_WAIT } else { MEASURED_WAIT },
+        codec: options.codec.codec(),
+        sync_every: u64::from(options.sync_every),
+        base_path: dir.base(),
+        restore: plan.restore(args),
+    };
+    let remote = Remote::start(link, device, queue, base).context("cannot train on the MEC")?;
+    let mec = MecSite::new(remote, mec_options);
+    Ok(match options.train {
+        TrainArg::Auto => {
+            let chooser = Chooser::new(options.train_latency);
+            Training::auto(site, mec, chooser, plan.count)
+        }
+        _ => Training::mec(mec),
+    })
+}
+
+/// The broker that was named, or the one that the MEC names.
+fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Result<BrokerUrl> {
+    if let Some(url) = &args.training.broker {
+        if url.credentials().is_some() {
+            bail!(
+                "every user of this machine sees a password on the command line: use --mqtt-user and --mqtt-password-file"
+            );
+        }
+        return Ok(url.clone());
+    }
+    if let Some(url) = servers.broker() {
+        return Ok(url.parse()?);
+    }
+    let mec = servers.mec();
+    let mut client = Client::with_access(mec.clone(), access)?;
+    match client.training(ASKING)? {
+        Some(url) => Ok(url.parse()?),
+        None => bail!(
+            "{mec} trains no learners; name a broker that a trainer uses with --broker URL, or use --train local"
+        ),
+    }
+}
+
+fn credentials(args: &RunAgentArgs) -> anyhow::Result<Option<Credentials>> {
+    let (Some(user), Some(file)) = (&args.training.mqtt_user, &args.training.mqtt_password_file) else {
+        return Ok(None);
+    };
+    let password = hwmeter::train::remote::read_password(file)?;
+    Ok(Some(Credentials::new(user, password)))
+}
+
+/// What this device says of itself.
+fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyhow::Result<DeviceConfig> {
+    let options = &args.training;
+    let saved = plan.learner.save();
+    let header = saved.header();
+    let device = match &options.device {
+        Some(name) => name.clone(),
+        None => name_of_host(root).context("this host has no name that can be used; give --device NAME")?,
+    };
+    let learner = header.learner.to_string().parse()?;
+    Ok(DeviceConfig {
+        pupil: Pupil { device, learner },
+        presence: Presence {
+            device_type: serde_json::to_value(board.kind)?
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: serde_json::to_string(&header.settings)?,
+            seed: header.seed,
+            reset_on_divergence: args.reset_on_divergence,
+            codec: options.codec.codec() as i32,
+            sync_every: options.sync_every,
+            max_message: options.max_message,
+            uploads_weights: options.protocol == ProtocolArg::Paper,
+            ..Presence::default()
+        },
+        max_message: options.max_message as usize,
+        largest: LARGEST_LEARNER,
+        rests: false,
+    })
+}
+
+/// The host's name, with `-` for what cannot stand in a topic.
+fn name_of_host(root: &Root) -> Option<Name> {
+    let text = root.read_text("/proc/sys/kernel/hostname").ok()?;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let name = text.trim().chars().take(MAX_NAME);
+    let name: String = name.map(|c| if is_allowed(c) { c } else { '-' }).collect();
+    name.parse().ok()
+}
+
+fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// The queue of this run: a new one, or that of the run which is taken up, whose experiences go on.
+fn experiences(plan: &Plan, dir: &RunDir) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
+    if let Some(OnMec { dir: earlier, base }) = &plan.resumed_on_mec {
+        take_along(&earlier.queue(), &dir.queue())?;
+        if base.is_some() {
+            take_along(&earlier.base(), &dir.base())?;
+        }
+        let queue = Queue::open(&dir.queue(), Limits::default())?;
+        return Ok((queue, base.clone(), TrainingSite::Mec));
+    }
+    let queue = Queue::create(&dir.queue(), now_ms(), plan.count, Limits::default())?;
+    if plan.is_fresh {
+        return Ok((queue, None, TrainingSite::Local));
+    }
+    let base = whole(&plan.learner, plan.count)?;
+    write_base(&base, &dir.base())?;
+    Ok((queue, Some(base), TrainingSite::Local))
+}

@@ -1,0 +1,194 @@
+//! What a manager has others do, on threads of their own: to learn, to open a learner, to store one.
+
+use super::admission::Recipe;
+use super::lesson::{self, Lesson, Taught};
+use crate::learn::guard::Guard;
+use crate::learn::{Checkpoint, Engine};
+use crate::train::store::{Store, StoreError};
+use crate::train::topic::Pupil;
+use crate::train::wire::proto::Record;
+
+/// Who does it. Those who write do not keep those who learn waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Updates: as many threads as there are cores.
+    Learn,
+    /// Learners made, read or understood.
+    Open,
+    /// Learners written.
+    Write,
+}
+
+impl Lane {
+    /// All of them; an opening may need that another learner is stored first.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Learn, Self::Write];
+}
+
+/// Something to do. It goes on by itself: the manager is not needed meanwhile.
+pub struct Task(pub(super) Kind);
+
+/// What came of it, for the manager.
+pub struct Done(pub(super) Outcome);
+
+pub(super) enum Kind {
+    Learn(Lesson),
+    Open(Opening),
+    Write(Writing),
+}
+
+/// A learner that shall come into memory.
+pub(super) struct Opening {
+    pub pupil: Pupil,
+    pub epoch: u64,
+    pub from: Source,
+    pub engine: Engine,
+    pub max_bytes: usize,
+}
+
+/// From where.
+pub(super) enum Source {
+    Recipe(Recipe),
+    Upload(Recipe, bytes::Bytes),
+    Store,
+}
+
+/// A learner that shall be stored.
+pub(super) struct Writing {
+    pub pupil: Pupil,
+    pub record: Record,
+    pub checkpoint: Checkpoint,
+}
+
+pub(super) enum Outcome {
+    Taught(Taught),
+    Opened(Opened),
+    Written {
+        pupil: Pupil,
+        epoch: u64,
+        applied: u64,
+        result: Result<(), StoreError>,
+    },
+}
+
+/// What was found.
+pub(super) struct Opened {
+    pub pupil: Pupil,
+    pub epoch: u64,
+    pub result: Found,
+}
+
+pub(super) enum Found {
+    /// Made as asked.
+    Made(Box<Guard>),
+    /// It cannot be made, and why.
+    Impossible(String),
+    /// In the store.
+    Stored(Box<Record>, Recipe, Box<Guard>),
+    /// Not in the store, or moved aside there.
+    Nothing,
+    /// The store does not answer.
+    Later(StoreError),
+}
+
+impl Task {
+    /// Who does it.
+    pub fn lane(&self) -> Lane {
+        match self.0 {
+            Kind::Learn(_) => Lane::Learn,
+            Kind::Open(_) => Lane::Open,
+            Kind::Write(_) => Lane::Write,
+        }
+    }
+
+    /// Does it.
+    pub fn run(self, store: &Store) -> Done {
+        Done(match self.0 {
+            Kind::Learn(lesson) => Outcome::Taught(lesson.run()),
+            Kind::Open(opening) => Outcome::Opened(opening.run(store)),
+            Kind::Write(writing) => writing.run(store),
+        })
+    }
+}
+
+impl Opening {
+    fn run(self, store: &Store) -> Opened {
+        let made = |result: Result<Guard, String>| match result {
+            Ok(guard) => Found::Made(Box::new(guard)),
+            Err(why) => Found::Impossible(why),
+        };
+        let result = match &self.from {
+            Source::Recipe(recipe) => made(recipe.build(self.engine)),
+            Source::Upload(recipe, bytes) => made(recipe.restore(bytes, self.engine, self.max_bytes)),
+            Source::Store => self.recall(store),
+        };
+        Opened {
+            pupil: self.pupil,
+            epoch: self.epoch,
+            result,
+        }
+    }
+
+    fn recall(&self, store: &Store) -> Found {
+        let pupil = &self.pupil;
+        let record = match store.get(pupil) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Found::Nothing,
+            Err(StoreError::Damaged { what, .. }) => return self.set_aside(store, &what),
+            Err(error) => return Found::Later(error),
+        };
+        match self.understood(&record) {
+            Ok((recipe, guard)) => Found::Stored(Box::new(record), recipe, Box::new(guard)),
+            Err(why) => self.set_aside(store, &why),
+        }
+    }
+
+    fn understood(&self, record: &Record) -> Result<(Recipe, Guard), String> {
+        let presence = record.presence.as_ref().ok_or("it lacks how it was made")?;
+        if record.applied < presence.base_sequence {
+            return Err("it is of before it began".to_owned());
+        }
+        let recipe = Recipe::of(&self.pupil.learner, presence, self.engine, self.max_bytes)?;
+        let guard = recipe.restore(&record.checkpoint, self.engine, self.max_bytes)?;
+        Ok((recipe, guard))
+    }
+
+    fn set_aside(&self, store: &Store, why: &str) -> Found {
+        match store.set_aside(&self.pupil) {
+            Ok(aside) => {
+                tracing::error!(
+                    "the stored learner {} cannot be used ({why}); it is kept as {aside}, and the device is asked for \
+                     what it has",
+                    self.pupil
+                );
+                Found::Nothing
+            }
+            Err(error) => Found::Later(error),
+        }
+    }
+}
+
+impl Writing {
+    fn run(self, store: &Store) -> Outcome {
+        let Self {
+            pupil,
+            mut record,
+            checkpoint,
+        } = self;
+        let result = match lesson::bytes_of(&checkpoint) {
+            Ok(bytes) => {
+                record.checkpoint = bytes;
+                store.put(&pupil, &record)
+            }
+            Err(what) => Err(StoreError::Damaged {
+                pupil: pupil.clone(),
+                what,
+            }),
+        };
+        Outcome::Written {
+            pupil,
+            epoch: record.epoch,
+            applied: record.applied,
+            result,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! A device's connection to its trainer: the state machine of [`device`](super::device), the MQTT client, and a thread that
+//! takes what comes and prepares weights, so that whoever decides has only to swap them in.
+
+use super::codec;
+use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, Outgoing, WholeLearner};
+use super::link::{Event, Link, LinkConfig, LinkError, Will};
+use super::queue::{Entry, Queue};
+use super::wire::{Codec, Experience};
+use crate::learn::Weights;
+use crate::serve::{SecretFileError, secret_file};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the clock is looked at when nothing comes.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the queue is brought to the disk.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long the last word may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Weights whose hash and numbers are right.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The last experience learned from: the version.
+    pub sequence: u64,
+    /// For `Guard::set_weights`.
+    pub weights: Weights,
+    /// When they had come.
+    pub arrived: Instant,
+    /// Seconds of unpacking and checking.
+    pub prepare_s: f64,
+    /// By the trainer: seconds that the experience waited, and of its update.
+    pub queue_s: f64,
+    /// By the trainer: seconds of the update.
+    pub train_s: f64,
+    /// By the trainer: joules of the update, and their kind.
+    pub server_j: Option<(f64, String)>,
+}
+
+/// An experience that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pushed {
+    /// Its number.
+    pub sequence: u64,
+    /// When it was begun to be sent.
+    pub begin: Instant,
+    /// Seconds until the MQTT client had it.
+    pub send_s: f64,
+}
+
+/// A device's connection to its trainer.
+pub struct Remote {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    origin: Instant,
+    largest: usize,
+    device: Mutex<Device>,
+    ready: Mutex<Ready>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Ready {
+    weights: Option<Prepared>,
+    learner: Option<WholeLearner>,
+    /// Weights that could not be used.
+    bad_weights: u64,
+}
+
+impl Remote {
+    /// Begins to connect; nothing waits for the connection.
+    pub fn start(
+        mut link: LinkConfig,
+        device: DeviceConfig,
+        queue: Queue,
+        base: Option<WholeLearner>,
+    ) -> Result<Self, LinkError> {
+        let largest = device.largest;
+        let device = Device::new(device, queue, base);
+        let Outgoing {
+            topic,
+            payload,
+            retain,
+        } = device.last_will();
+        link.will = Some(Will {
+            topic,
+            payload,
+            retain,
+        });
+        let answers = device.topic();
+        let (link, events) = Link::start(link)?;
+        let link = Arc::new(link);
+        // Before the connection there is room for it.
+        if let Err(error) = link.subscribe(&answers) {
+            tracing::warn!("cannot read {answers}: {error}");
+        }
+        let shared = Arc::new(Shared {
+            origin: Instant::now(),
+            largest,
+            device: Mutex::new(device),
+            ready: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new().name("training".to_owned()).spawn({
+            let (link, shared) = (Arc::clone(&link), Arc::clone(&shared));
+            move || shared.listen(&link, &events)
+        });
+        Ok(Self {
+            link,
+            shared,
+            thread: Some(thread?),
+        })
+    }
+
+    /// Sends an experience, or keeps it until it can be sent. `weights` are uploaded before it (the paper's way). `None`:
+    /// the queue is full, it is lost.
+    pub fn push(&self, task: u64, experience: &Experience, weights: Option<Bytes>) -> Option<Pushed> {
+        let begin = Instant::now();
+        let mut device = lock(&self.shared.device);
+        let now = self.shared.now();
+        let sequence = device.push(task, experience, weights, now);
+        device.pump(now, &mut |outgoing| publish(&self.link, outgoing));
+        drop(device);
+        Some(Pushed {
+            sequence: sequence?,
+            begin,
+            send_s: begin.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The newest weights, once.
+    pub fn take_weights(&self) -> Option<Prepared> {
+        lock(&self.shared.ready).weights.take()
+    }
+
+    /// Waits until there are weights of this version or a newer one.
+    pub fn wait_for_weights(&self, sequence: u64, until: Instant) -> bool {
+        self.wait(until, |ready| {
+            ready.weights.as_ref().is_some_and(|w| w.sequence >= sequence)
+        })
+    }
+
+    /// Asks for the whole learner as it is after experience `after`.
+    pub fn fetch(&self, after: u64) {
+        self.with(|device, now| device.fetch(after, now));
+    }
+
+    /// Waits for the learner that was asked for.
+    pub fn wait_for_learner(&self, until: Instant) -> bool {
+        self.wait(until, |ready| ready.learner.is_some())
+    }
+
+    /// The learner that was asked for, once.
+    pub fn take_learner(&self) -> Option<WholeLearner> {
+        lock(&self.shared.ready).learner.take()
+    }
+
+    /// Something is asked of the state machine, and what comes of it is sent.
+    pub fn with<T>(&self, ask: impl FnOnce(&mut Device, Duration) -> T) -> T {
+        let mut device = lock(&self.shared.device);
+        let now = self.shared.now();
+        let answer = ask(&mut device, now);
+        device.pump(now, &mut |outgoing| publish(&self.link, outgoing));
+        answer
+    }
+
+    /// The next epoch begins with this learner.
+    pub fn begin_epoch(&self, epoch: u64, base: WholeLearner) {
+        self.with(|device, now| device.begin_epoch(epoch, base, now));
+        *lock(&self.shared.ready) = Ready {
+            bad_weights: self.bad_weights(),
+            ..Ready::default()
+        };
+    }
+
+    /// The experiences after a number that are still here.
+    pub fn experiences_after(&self, sequence: u64) -> Vec<Entry> {
+        let mut device = lock(&self.shared.device);
+        device.queue().after(sequence).cloned().collect()
+    }
+
+    /// For how long something has been waited for in vain.
+    pub fn silence(&self) -> Duration {
+        lock(&self.shared.device).silence(self.shared.now())
+    }
+
+    /// Figures so far.
+    pub fn counts(&self) -> Counts {
+        lock(&self.shared.device).counts()
+    }
+
+    /// Weights that could not be used: a wrong hash, numbers that are not finite.
+    pub fn bad_weights(&self) -> u64 {
+        lock(&self.shared.ready).bad_weights
+    }
+
+    /// Takes leave of the trainer and of the broker.
+    pub fn stop(mut self) {
+        self.with(|device, _| device.leave());
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.link.stop(GOODBYE);
+        if let Some(thread) = self.thread.take() {
+            // It panicked if this fails, and has said so.
+            let _ = thread.join();
+        }
+        self.shared.sync();
+    }
+
+    fn wait(&self, until: Instant, mut done: impl FnMut(&Ready) -> bool) -> bool {
+        let mut ready = lock(&self.shared.ready);
+        while !done(&ready) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(ready, left);
+            ready = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end();
+        }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Until the link ends.
+    fn listen(&self, link: &Link, events: &Receiver<Event>) {
+        let mut synced = Instant::now();
+        loop {
+            let event = match events.recv_timeout(TICK) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let (weights, learner) = {
+                let mut device = lock(&self.device);
+                let now = self.now();
+                if let Some(event) = event {
+                    take(&mut device, event, now);
+                }
+                device.pump(now, &mut |outgoing| publish(link, outgoing));
+                (device.take_weights(), device.take_learner())
+            };
+            if let Some(arrived) = weights {
+                self.prepare(arrived);
+            }
+            if let Some(learner) = learner {
+                lock(&self.ready).learner = Some(learner);
+                self.changed.notify_all();
+            }
+            if synced.elapsed() >= SYNC_EVERY {
+                self.sync();
+                synced = Instant::now();
+            }
+        }
+    }
+
+    fn prepare(&self, arrived: ArrivedWeights) {
+        let ArrivedWeights {
+            sequence,
+            weights,
+            at,
+        } = arrived;
+        let begin = Instant::now();
+        let codec = Codec::try_from(weights.codec).map_err(|error| error.to_string());
+        let prepared = codec.and_then(|codec| {
+            codec::from_wire(&weights.tensors, codec, &weights.sha256, self.largest)
+                .map_err(|error| error.to_string())
+        });
+        let mut ready = lock(&self.ready);
+        match prepared {
+            Ok(numbers) => {
+                ready.weights = Some(Prepared {
+                    sequence,
+                    weights: numbers,
+                    arrived: self.origin + at,
+                    prepare_s: begin.elapsed().as_secs_f64(),
+                    queue_s: weights.queue_s,
+                    train_s: weights.train_s,
+                    server_j: weights.server_j.map(|joules| (joules, weights.server_j_kind)),
+                });
+            }
+            Err(why) => {
+                tracing::warn!("weights of version {sequence} are not used: {why}");
+                ready.bad_weights += 1;
+            }
+        }
+        drop(ready);
+        self.changed.notify_all();
+    }
+
+    /// Without holding up the agent.
+    fn sync(&self) {
+        let file = lock(&self.device).queue().to_sync();
+        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+            tracing::warn!("cannot bring the queue of experiences to the disk: {error}");
+        }
+    }
+}
+
+fn take(device: &mut Device, event: Event, now: Duration) {
+    match event {
+        Event::Connected => device.connected(now),
+        Event::Disconnected(problem) => {
+            tracing::warn!("training: {problem}");
+            device.disconnected();
+        }
+        Event::Trouble(problem) => tracing::warn!("training: {problem}"),
+        Event::Message { topic, payload, .. } => device.receive(&topic, payload, now),
+    }
+}
+
+fn publish(link: &Link, outgoing: &Outgoing) -> bool {
+    let Outgoing {
+        topic,
+        payload,
+        retain,
+    } = outgoing;
+    link.publish(topic.as_str(), payload.clone(), *retain).is_ok()
+}
+
+/// The password in a file, which must not be readable by everybody.
+pub fn read_password(path: &Path) -> Result<String, SecretFileError> {
+    let text = secret_file::read(path)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Nothing that is done under these locks can leave anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,337 @@
+//! `hwmeter run-agent --train mec|auto` as a user runs it: real processes, a real broker, a trainer that is killed.
+#![allow(clippy::unwrap_used)]
+
+mod trainer;
+
+use hwmeter::train::broker::{Broker, BrokerConfig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use trainer::{Stored, Trainer};
+
+const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
+const PLENTY: Duration = Duration::from_secs(60);
+
+fn agent(out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(HWMETER);
+    command
+        .args(["run-agent", "--sensor", "cpu-model", "--json", "--audit", "0"])
+        .args(["--set", "dqn.hidden=[16,16]", "--seed", "7", "--out"])
+        .arg(out)
+        .args(more)
+        .stdin(Stdio::null());
+    command
+}
+
+fn done(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn run(out: &Path, more: &[&str]) -> Value {
+    done(&agent(out, more).output().unwrap())
+}
+
+fn rows(out: &Path) -> Vec<HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(out.join("decisions.csv")).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+/// What the run's learner should be: trained afresh on the transitions that the run has recorded.
+fn replayed(out: &Path) -> String {
+    let output = Command::new(HWMETER)
+        .args(["trainer", "replay"])
+        .arg(out)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said = String::from_utf8(output.stdout).unwrap();
+    let is_hash = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    said.split_whitespace().find(is_hash).unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_parity(out: &Path) {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(manifest["weights_sha256"], replayed(out), "{}", out.display());
+}
+
+/// A broker for everybody on this machine, and its address.
+fn broker() -> (Broker, String) {
+    let broker = Broker::start(&BrokerConfig::new()).unwrap();
+    let url = format!("mqtt://{}", broker.address());
+    (broker, url)
+}
+
+fn finished_rows(out: &Path) -> usize {
+    std::fs::read_to_string(out.join("decisions.csv"))
+        .map_or(0, |text| text.lines().count().saturating_sub(1))
+}
+
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PLENTY, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_run_trains_on_the_mec_and_ends_with_the_weights_of_a_local_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_broker, url) = broker();
+    let _trainer = Trainer::start(&url, Stored::default());
+    let out = dir.path().join("run");
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "12",
+        "--train-measure-every",
+        "4",
+        "--record-transitions",
+        "--broker",
+        &url,
+    ];
+    let result = run(&out, &more);
+    let [site] = result["training"].as_array().unwrap().as_slice() else {
+        panic!("{:#}", result["training"])
+    };
+    assert_eq!(
+        (&site["site"], &site["updates"]),
+        (&Value::from("mec"), &Value::from(12))
+    );
+    assert_eq!(
+        (&site["lost"], &site["codec"]),
+        (&Value::from(0), &Value::from("f32"))
+    );
+    assert!(site["update_p50_s"].as_f64().unwrap() > 0.0, "{site:#}");
+    assert!(site["bytes_up"].as_u64().unwrap() > 12 * 100, "{site:#}");
+    assert!(site["bytes_down"].as_u64().unwrap() > 12 * 1000, "{site:#}");
+    assert!(site["updates_with_energy"].as_u64().unwrap() > 0, "{site:#}");
+    assert_eq!(site["update_j_kind"], "modelled");
+    let rows = rows(&out);
+    assert_eq!(rows.len(), 12);
+    assert!(rows.iter().all(|row| row["training_site"] == "mec"), "{rows:?}");
+    let timed = rows.iter().filter(|row| !row["train_server_s"].is_empty());
+    assert!(timed.count() > 0, "{rows:?}");
+    assert_parity(&out);
+}
+
+#[test]
+fn a_machine_without_a_broker_trains_on_the_servers_that_the_run_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let result = run(&out, &["--train", "mec", "--tasks", "8", "--record-transitions"]);
+    let sites = result["training"].as_array().unwrap();
+    assert_eq!(sites.len(), 1, "{sites:#?}");
+    assert_eq!(
+        (&sites[0]["site"], &sites[0]["updates"]),
+        (&Value::from("mec"), &Value::from(8))
+    );
+    assert_eq!(sites[0]["duplicates"], 0);
+    assert_parity(&out);
+}
+
+#[test]
+fn weights_come_in_chunks_where_the_broker_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let (_broker, url) = broker();
+    let _trainer = Trainer::start(&url, Stored::default());
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "5",
+        "--max-message",
+        "4096",
+        "--codec",
+        "f32-zstd",
+    ];
+    let result = run(
+        &out,
+        &[&more[..], &["--set", "dqn.hidden=[64,64]", "--broker", &url]].concat(),
+    );
+    let site = &result["training"][0];
+    assert_eq!(
+        (&site["updates"], &site["codec"]),
+        (&Value::from(5), &Value::from("f32-zstd"))
+    );
+}
+
+#[test]
+fn the_papers_way_waits_for_each_update() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_broker, url) = broker();
+    let _trainer = Trainer::start(&url, Stored::default());
+    let out = dir.path().join("run");
+    let result = run(
+        &out,
+        &[
+            "--train",
+            "mec",
+            "--protocol",
+            "paper",
+            "--tasks",
+            "5",
+            "--broker",
+            &url,
+        ],
+    );
+    let site = &result["training"][0];
+    assert_eq!(
+        (&site["updates"], &site["updates_with_energy"]),
+        (&Value::from(5), &Value::from(5))
+    );
+    let weights_alone = 5 * 4 * (5 * 16 + 16 * 16 + 16 * 3);
+    assert!(site["bytes_up"].as_u64().unwrap() > weights_alone, "{site:#}");
+}
+
+#[test]
+fn a_killed_trainer_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let (_broker, url) = broker();
+    let trainer = Trainer::start(&url, Stored::default());
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "16",
+        "--record-transitions",
+        "--broker",
+        &url,
+    ];
+    let running = agent(&out, &more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("some updates", || trainer.updates.load(Ordering::Relaxed) >= 6);
+    let stored = trainer.kill();
+    std::thread::sleep(Duration::from_millis(300));
+    let _again = Trainer::start(&url, stored);
+    let result = done(&running.wait_with_output().unwrap());
+    let site = &result["training"][0];
+    assert_eq!(
+        (&site["lost"], &site["updates"]),
+        (&Value::from(0), &Value::from(16)),
+        "{site:#}"
+    );
+    assert_parity(&out);
+}
+
+#[test]
+fn without_a_trainer_the_run_goes_on_and_learns_at_the_end_what_it_has_queued() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "6",
+        "--record-transitions",
+        "--broker",
+        "mqtt://127.0.0.1:9",
+    ];
+    let result = run(&out, &more);
+    assert_eq!(result["summary"]["tasks"], 6);
+    assert_eq!(rows(&out).len(), 6);
+    assert_parity(&out);
+}
+
+#[test]
+fn auto_goes_on_here_when_the_trainer_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let (_broker, url) = broker();
+    let trainer = Trainer::start(&url, Stored::default());
+    let more = [
+        "--train",
+        "auto",
+        "--tasks",
+        "45",
+        "--record-transitions",
+        "--train-latency",
+        "300ms",
+        "--broker",
+        &url,
+    ];
+    let running = agent(&out, &more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first look at the MEC is after 20 updates.
+    eventually("some updates on the MEC", || {
+        trainer.updates.load(Ordering::Relaxed) >= 6
+    });
+    trainer.kill();
+    let result = done(&running.wait_with_output().unwrap());
+    let sites = result["training"].as_array().unwrap();
+    assert_eq!(sites.len(), 2, "{sites:#?}");
+    let updates: u64 = sites.iter().map(|site| site["updates"].as_u64().unwrap()).sum();
+    assert_eq!(updates, 45, "{sites:#?}");
+    assert_parity(&out);
+}
+
+#[test]
+fn a_run_that_was_killed_is_taken_up_with_its_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    let (_broker, url) = broker();
+    let _trainer = Trainer::start(&url, Stored::default());
+    let more = [
+        "--train",
+        "mec",
+        "--tasks",
+        "20",
+        "--checkpoint-every",
+        "5",
+        "--broker",
+        &url,
+    ];
+    let mut running = agent(&first, &more).stdout(Stdio::null()).spawn().unwrap();
+    eventually("some rows", || finished_rows(&first) >= 8);
+    kill(Pid::from_raw(running.id() as i32), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    let output = Command::new(HWMETER)
+        .args(["run-agent", "--json", "--out"])
+        .arg(&second)
+        .arg("--resume")
+        .arg(&first)
+        .output()
+        .unwrap();
+    let result = done(&output);
+    let learned = hwmeter::learn::Checkpoint::read(&second.join("learner.safetensors")).unwrap();
+    let experiences = learned.count("run.experiences").unwrap();
+    // Those of tasks that were decided again after the checkpoint come twice, as they happened; the energy of the last
+    // ones may not have been known when the run was killed.
+    assert!(experiences >= 18, "{experiences}");
+    assert_eq!(learned.header().updates, experiences);
+    assert_eq!(result["training"][0]["lost"], 0);
+}
+
+#[test]
+fn a_password_on_the_command_line_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = ["--train", "mec", "--broker", "mqtt://me:secret@127.0.0.1:9"];
+    let output = agent(&dir.path().join("run"), &more).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("--mqtt-password-file"),
+        "{said}"
+    );
+}
