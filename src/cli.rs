@@ -8,7 +8,7 @@ mod trainer;
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
-pub use trainer::{ReplayArgs, TrainerCommand};
+pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;

@@ -218,10 +218,7 @@ mod tests {
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[500] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
-        assert!(matches!(
-            store.get(&pupil()),
-            Err(StoreError::Damaged { .. })
-        ));
+        assert!(matches!(store.get(&pupil()), Err(StoreError::Damaged { .. })));
         let aside = store.set_aside(&pupil()).unwrap();
         assert_eq!(store.get(&pupil()).unwrap(), None);
         assert_eq!(std::fs::read(folder.path().join(aside)).unwrap(), bytes);

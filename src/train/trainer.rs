@@ -132,7 +132,11 @@ impl Shared {
     /// What comes next, or what is due; whether more can come.
     fn step(&self, events: &Receiver<Event>, ticked: &mut Instant) -> bool {
         let has_output = self.lock().has_output();
-        let until = if has_output { SOON } else { TICK.saturating_sub(ticked.elapsed()) };
+        let until = if has_output {
+            SOON
+        } else {
+            TICK.saturating_sub(ticked.elapsed())
+        };
         let event = events.recv_timeout(until);
         let now = Instant::now();
         let mut manager = self.lock();

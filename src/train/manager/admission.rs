@@ -27,23 +27,23 @@ pub(super) struct Recipe {
 
 impl Recipe {
     /// What a Presence asks for, or why it cannot be had, in a sentence for the device.
-    pub fn of(
-        learner: &Name,
-        presence: &Presence,
-        engine: Engine,
-        max_bytes: usize,
-    ) -> Result<Self, String> {
+    pub fn of(learner: &Name, presence: &Presence, engine: Engine, max_bytes: usize) -> Result<Self, String> {
         let name = LearnerName::from_str(learner.as_str(), false)
             .map_err(|_| format!("this trainer knows no learner {learner}"))?;
         if !engine.has(name) {
             return Err(format!("this trainer's engine has no learner {name}"));
         }
         if presence.base_sequence > MAX_BASE {
-            return Err(format!("{} is no number of an experience", presence.base_sequence));
+            return Err(format!(
+                "{} is no number of an experience",
+                presence.base_sequence
+            ));
         }
         if presence.settings.len() > MAX_SETTINGS {
             let bytes = presence.settings.len();
-            return Err(format!("settings of {bytes} bytes: at most {MAX_SETTINGS} are taken"));
+            return Err(format!(
+                "settings of {bytes} bytes: at most {MAX_SETTINGS} are taken"
+            ));
         }
         if Codec::try_from(presence.codec).is_err() {
             return Err(format!("this trainer knows no codec {}", presence.codec));
@@ -102,7 +102,11 @@ fn fits(name: LearnerName, settings: &Settings, max_bytes: usize) -> Result<(), 
     };
     // In floating point nothing overflows, however large the numbers of a stranger are.
     let pairs = hidden.windows(2).map(|pair| pair[0] as f64 * pair[1] as f64);
-    let ends = hidden.first().into_iter().chain(hidden.last()).map(|n| 8.0 * *n as f64);
+    let ends = hidden
+        .first()
+        .into_iter()
+        .chain(hidden.last())
+        .map(|n| 8.0 * *n as f64);
     let parameters = networks * pairs.chain(ends).sum::<f64>();
     let bytes = parameters * PARAMETER_BYTES + replay as f64 * TRANSITION_BYTES;
     if bytes > max_bytes as f64 {
@@ -148,9 +152,17 @@ mod tests {
             ("dqn", "{", "settings"),
             ("dqn", r#"{"dqn":{"speed":1}}"#, "speed"),
             ("dqn", r#"{"dqn":{"hidden":[4000,4000]}}"#, "MB"),
-            ("dqn", r#"{"dqn":{"hidden":[18446744073709551615,18446744073709551615]}}"#, "MB"),
+            (
+                "dqn",
+                r#"{"dqn":{"hidden":[18446744073709551615,18446744073709551615]}}"#,
+                "MB",
+            ),
             ("dqn", r#"{"dqn":{"replay":18446744073709551615}}"#, "MB"),
-            ("dqn", r#"{"dqn":{"replay":10,"replay_batch":18446744073709551615}}"#, "weights"),
+            (
+                "dqn",
+                r#"{"dqn":{"replay":10,"replay_batch":18446744073709551615}}"#,
+                "weights",
+            ),
             ("dqn", r#"{"dqn":{"hidden":[]}}"#, "hidden"),
             ("dqn", r#"{"dqn":{"rate":-1.0}}"#, "rate"),
             ("ac", &" ".repeat(MAX_SETTINGS + 1), "bytes"),

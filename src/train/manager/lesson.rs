@@ -45,9 +45,7 @@ impl Sync {
 
     fn is_due(&self, is_last: bool) -> bool {
         let every = self.every.max(1);
-        self.wanted
-            || (is_last && self.since >= every)
-            || self.since >= every.saturating_mul(Self::PATIENCE)
+        self.wanted || (is_last && self.since >= every) || self.since >= every.saturating_mul(Self::PATIENCE)
     }
 }
 
@@ -165,7 +163,9 @@ impl Lesson {
 
     fn whole(&self, saved: &Checkpoint) -> Result<Vec<Bytes>, String> {
         let bytes = bytes_of(saved)?;
-        Ok(self.address().in_chunks(Content::Checkpoint, bytes, self.max_message))
+        Ok(self
+            .address()
+            .in_chunks(Content::Checkpoint, bytes, self.max_message))
     }
 
     fn address(&self) -> Address<'_> {
@@ -179,7 +179,10 @@ impl Lesson {
 
 /// A checkpoint as a file.
 pub(super) fn bytes_of(checkpoint: &Checkpoint) -> Result<Bytes, String> {
-    checkpoint.to_bytes().map(Bytes::from).map_err(|error| error.to_string())
+    checkpoint
+        .to_bytes()
+        .map(Bytes::from)
+        .map_err(|error| error.to_string())
 }
 
 /// Whether the experience could be used. One that cannot is part of the sequence all the same: the device would
@@ -195,7 +198,12 @@ fn use_weights(guard: &mut Guard, weights: Option<&Weights>) -> Result<(), Strin
     let Some(weights) = weights else {
         return Ok(());
     };
-    let decoded = codec::from_wire(&weights.tensors, weights.codec(), &weights.sha256, LARGEST_WEIGHTS);
+    let decoded = codec::from_wire(
+        &weights.tensors,
+        weights.codec(),
+        &weights.sha256,
+        LARGEST_WEIGHTS,
+    );
     let decoded = decoded.map_err(|error| format!("the uploaded weights cannot be used: {error}"))?;
     guard
         .set_weights(&decoded)

@@ -269,15 +269,11 @@ impl Seat {
         Ok(())
     }
 
-    fn model(
-        &mut self,
-        sequence: u64,
-        body: Body,
-        largest: usize,
-        now: Instant,
-    ) -> Result<(), &'static str> {
+    fn model(&mut self, sequence: u64, body: Body, largest: usize, now: Instant) -> Result<(), &'static str> {
         match body {
             Body::Fetch(fetch) => {
+                // The device has had this experience, so it exists.
+                self.head = self.head.max(fetch.after);
                 self.wanted.whole_after = Some(fetch.after);
                 Ok(())
             }
@@ -372,7 +368,7 @@ impl Seat {
 
     /// Not before those that were asked for had time to come; the longer in vain, the longer.
     pub fn may_ask_again(&self, now: Instant) -> bool {
-        let patience = PATIENCE * (1 << self.asked.min(5));
+        let patience = PATIENCE * (1 << self.asked.saturating_sub(1).min(5));
         let waited = |since: Instant| now.saturating_duration_since(since) >= patience;
         self.times.asked_again.is_none_or(waited)
     }

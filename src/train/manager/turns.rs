@@ -145,7 +145,11 @@ impl Seat {
     /// Whether there is something to do that may be done now.
     fn may_have_a_turn(&self) -> bool {
         let is_free = !self.busy && matches!(self.place, Place::Memory(_));
-        let may = if self.leaving { self.wanted.snapshot } else { self.has_work() };
+        let may = if self.leaving {
+            self.wanted.snapshot
+        } else {
+            self.has_work()
+        };
         is_free && may
     }
 
@@ -164,7 +168,11 @@ impl Seat {
             return None;
         };
         let pauses = self.leaving || stopping;
-        let entries = if pauses { VecDeque::new() } else { self.take_ready() };
+        let entries = if pauses {
+            VecDeque::new()
+        } else {
+            self.take_ready()
+        };
         let presence = &self.life.presence;
         let sync = Sync {
             codec: presence.codec(),

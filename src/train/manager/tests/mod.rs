@@ -27,7 +27,11 @@ fn a_device_is_taken_and_its_experiences_are_learned_from_once() {
     let mut world = World::new();
     let device = Device::new("pi-1", "dqn", 5);
     world.hear(&device.presence());
-    assert!(world.subscribed.contains(&"client/pi-1/experience/dqn/v1".to_owned()));
+    assert!(
+        world
+            .subscribed
+            .contains(&"client/pi-1/experience/dqn/v1".to_owned())
+    );
     for n in [1, 2, 2, 1, 3] {
         world.hear(&device.experience(n));
     }
@@ -250,7 +254,9 @@ fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     world.wait(6.0);
     let told = |world: &mut World| {
         let said = world.told();
-        said.into_iter().map(|(status, sequence)| (status.lag, sequence)).next_back()
+        said.into_iter()
+            .map(|(status, sequence)| (status.lag, sequence))
+            .next_back()
     };
     assert_eq!(told(&mut world), Some((0, 1)));
     world.wait(60.0);
@@ -287,7 +293,13 @@ fn whatever_comes_nothing_panics_and_it_is_counted() {
         all.iter().map(Message::encode).collect()
     };
     let channels = ["status", "experience", "model", "weights", "joy"];
-    let message = (0..whole.len(), any::<u16>(), any::<u8>(), 0..channels.len(), any::<bool>());
+    let message = (
+        0..whole.len(),
+        any::<u16>(),
+        any::<u8>(),
+        0..channels.len(),
+        any::<bool>(),
+    );
     let messages = proptest::collection::vec(message, 1..30);
     proptest!(ProptestConfig::with_cases(200), |(messages in messages)| {
         let mut world = World::new();

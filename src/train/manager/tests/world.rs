@@ -111,7 +111,9 @@ impl Device {
     }
 
     pub fn sha256(&self, n: u64) -> Bytes {
-        crate::train::weights::sha256(&self.guard(n).weights()).to_vec().into()
+        crate::train::weights::sha256(&self.guard(n).weights())
+            .to_vec()
+            .into()
     }
 
     pub fn checkpoint(&self, n: u64) -> Vec<Message> {
@@ -209,7 +211,8 @@ impl World {
 
     /// A message arrives, and is not looked at further.
     pub fn put(&mut self, message: &Message) {
-        self.manager.receive(&up(message), message.encode(), false, self.now);
+        self.manager
+            .receive(&up(message), message.encode(), false, self.now);
     }
 
     /// A message arrives, and all is done that is to be done.
@@ -269,7 +272,9 @@ impl World {
             .partition(|(topic, _)| topic.starts_with("client/"));
         self.payloads = rest;
         let said: Vec<(String, Bytes)> = said;
-        said.into_iter().map(|(topic, payload)| understood(&topic, payload)).collect()
+        said.into_iter()
+            .map(|(topic, payload)| understood(&topic, payload))
+            .collect()
     }
 
     /// What was said to anybody, with the number of the experience.
@@ -284,7 +289,10 @@ impl World {
                 _ => None,
             }
         };
-        std::mem::take(&mut self.payloads).into_iter().filter_map(of).collect()
+        std::mem::take(&mut self.payloads)
+            .into_iter()
+            .filter_map(of)
+            .collect()
     }
 
     /// The whole learner, as it came in chunks.
