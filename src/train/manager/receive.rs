@@ -13,6 +13,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::time::Instant;
 
+/// Devices that may be heard of before they have said that they are there.
+const MAX_EARLY: usize = 100_000;
 /// Uploads of weights that wait for their experience.
 const MAX_UPLOADS: usize = 4;
 
@@ -50,6 +52,9 @@ impl Manager {
             (Channel::Status, Body::Presence(presence)) => {
                 self.presence(pupil, epoch, sequence, presence, retained, now);
             }
+            (Channel::Experience, Body::Experience(_)) if !self.seats.contains_key(&pupil) => {
+                self.too_early(pupil, epoch, sequence);
+            }
             (Channel::Experience, Body::Experience(experience)) => {
                 self.of_life(&pupil, epoch, |seat, inbox| {
                     seat.experience(sequence, experience, inbox, now)
@@ -62,6 +67,16 @@ impl Manager {
                 self.after(&pupil, now);
             }
             _ => self.drop_of(&pupil, format_args!("it does not belong on this topic")),
+        }
+    }
+
+    /// A broker hands over what it kept for this trainer before it tells who is there. That the experience exists is
+    /// remembered, so that it is asked for.
+    fn too_early(&mut self, pupil: Pupil, epoch: u64, sequence: u64) {
+        self.drop_unowned(format_args!("{pupil} has not said yet how its learner is made"));
+        if self.early.len() < MAX_EARLY {
+            let last = self.early.entry(pupil).or_default();
+            *last = (*last).max((epoch, sequence));
         }
     }
 
@@ -150,9 +165,13 @@ impl Manager {
         for channel in [Channel::Experience, Channel::Model] {
             self.outbox.push(Output::Subscribe(channel.topic(&pupil)));
         }
+        let early = self
+            .early
+            .remove(&pupil)
+            .filter(|(epoch, _)| *epoch == life.epoch);
         let mut seat = Seat {
             life,
-            head,
+            head: head.max(early.map_or(0, |(_, sequence)| sequence)),
             online: true,
             ..Seat::default()
         };
