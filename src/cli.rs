@@ -9,7 +9,7 @@ mod training;
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
-pub use trainer::{ReplayArgs, TrainerCommand};
+pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand};
 pub use training::{ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;

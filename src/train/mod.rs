@@ -14,11 +14,13 @@
 //! manager   the trainer's side: which learners there are, whose turn it is, what is stored
 //! store     checkpoints in a folder or an object store
 //! trainer   a manager, its threads and a link
+//! directory what trainers say of their learners
 //! ```
 
 pub mod broker;
 pub mod codec;
 pub mod device;
+pub mod directory;
 pub mod link;
 pub mod manager;
 pub mod queue;

@@ -44,7 +44,7 @@ pub enum StoreError {
         /// Whose learner.
         pupil: Pupil,
         /// What the store says.
-        cause: object_store::Error,
+        cause: Box<object_store::Error>,
     },
     /// What is stored is not what was written.
     #[error("the stored learner {pupil} cannot be used: {what}")]
@@ -147,7 +147,11 @@ fn key(pupil: &Pupil, end: &str) -> Key {
 
 fn failed(action: &'static str, pupil: &Pupil) -> impl FnOnce(object_store::Error) -> StoreError {
     let pupil = pupil.clone();
-    move |cause| StoreError::Object { action, pupil, cause }
+    move |cause| StoreError::Object {
+        action,
+        pupil,
+        cause: Box::new(cause),
+    }
 }
 
 /// Held by the kernel for as long as this process lives, however it ends.

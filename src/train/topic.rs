@@ -116,6 +116,19 @@ pub fn learner_status(trainer: &Name, pupil: &Pupil) -> String {
     format!("trainer/{trainer}/learner/{}/{}/v1", pupil.device, pupil.learner)
 }
 
+/// Which learner of which trainer that is; `None`: none of ours.
+pub fn parse_learner_status(topic: &str) -> Option<(Name, Pupil)> {
+    let words: Vec<&str> = topic.split('/').collect();
+    let ["trainer", trainer, "learner", device, learner, "v1"] = words[..] else {
+        return None;
+    };
+    let pupil = Pupil {
+        device: device.parse().ok()?,
+        learner: learner.parse().ok()?,
+    };
+    Some((trainer.parse().ok()?, pupil))
+}
+
 /// The same of all trainers and devices.
 pub const ALL_LEARNER_STATUS: &str = "trainer/+/learner/+/+/v1";
 

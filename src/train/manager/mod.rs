@@ -113,6 +113,8 @@ pub struct Totals {
 pub struct Manager {
     config: Config,
     seats: HashMap<Pupil, Seat>,
+    /// Epoch and number of the last experience of those that are not known yet.
+    early: HashMap<Pupil, (u64, u64)>,
     /// Those in memory with something to do.
     turns: VecDeque<Pupil>,
     /// Those to come into memory.
@@ -131,6 +133,7 @@ impl Manager {
         Self {
             config,
             seats: HashMap::new(),
+            early: HashMap::new(),
             turns: VecDeque::new(),
             openings: VecDeque::new(),
             writings: VecDeque::new(),

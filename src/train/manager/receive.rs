@@ -13,6 +13,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::time::Instant;
 
+/// Devices that may be heard of before they have said that they are there.
+const MAX_EARLY: usize = 100_000;
 /// Uploads of weights that wait for their experience.
 const MAX_UPLOADS: usize = 4;
 
@@ -50,6 +52,9 @@ impl Manager {
             (Channel::Status, Body::Presence(presence)) => {
                 self.presence(pupil, epoch, sequence, presence, retained, now);
             }
+            (Channel::Experience, Body::Experience(_)) if !self.seats.contains_key(&pupil) => {
+                self.too_early(pupil, epoch, sequence);
+            }
             (Channel::Experience, Body::Experience(experience)) => {
                 self.of_life(&pupil, epoch, |seat, inbox| {
                     seat.experience(sequence, experience, inbox, now)
@@ -62,6 +67,16 @@ impl Manager {
                 self.after(&pupil, now);
             }
             _ => self.drop_of(&pupil, format_args!("it does not belong on this topic")),
+        }
+    }
+
+    /// A broker hands over what it kept for this trainer before it tells who is there. That the experience exists is
+    /// remembered, so that it is asked for.
+    fn too_early(&mut self, pupil: Pupil, epoch: u64, sequence: u64) {
+        self.drop_unowned(format_args!("{pupil} has not said yet how its learner is made"));
+        if self.early.len() < MAX_EARLY {
+            let last = self.early.entry(pupil).or_default();
+            *last = (*last).max((epoch, sequence));
         }
     }
 
@@ -150,9 +165,13 @@ impl Manager {
         for channel in [Channel::Experience, Channel::Model] {
             self.outbox.push(Output::Subscribe(channel.topic(&pupil)));
         }
+        let early = self
+            .early
+            .remove(&pupil)
+            .filter(|(epoch, _)| *epoch == life.epoch);
         let mut seat = Seat {
             life,
-            head,
+            head: head.max(early.map_or(0, |(_, sequence)| sequence)),
             online: true,
             ..Seat::default()
         };
@@ -272,6 +291,8 @@ impl Seat {
     fn model(&mut self, sequence: u64, body: Body, largest: usize, now: Instant) -> Result<(), &'static str> {
         match body {
             Body::Fetch(fetch) => {
+                // The device has had this experience, so it exists.
+                self.head = self.head.max(fetch.after);
                 self.wanted.whole_after = Some(fetch.after);
                 Ok(())
             }
@@ -366,7 +387,7 @@ impl Seat {
 
     /// Not before those that were asked for had time to come; the longer in vain, the longer.
     pub fn may_ask_again(&self, now: Instant) -> bool {
-        let patience = PATIENCE * (1 << self.asked.min(5));
+        let patience = PATIENCE * (1 << self.asked.saturating_sub(1).min(5));
         let waited = |since: Instant| now.saturating_duration_since(since) >= patience;
         self.times.asked_again.is_none_or(waited)
     }

@@ -18,8 +18,8 @@ impl Manager {
     /// Takes what came of a task.
     pub fn done(&mut self, done: Done, now: Instant) {
         let pupil = match done.0 {
-            Outcome::Taught(taught) => self.taught(taught, now),
-            Outcome::Opened(opened) => self.opened(opened, now),
+            Outcome::Taught(taught) => self.taught(*taught, now),
+            Outcome::Opened(opened) => self.opened(*opened, now),
             Outcome::Written {
                 pupil,
                 epoch,
@@ -87,7 +87,7 @@ impl Manager {
                 seat.say_where(&pupil, &mut self.outbox, now);
             }
             Found::Stored(record, recipe, guard) if record.epoch >= seat.life.epoch => {
-                seat.recipe = Some(recipe);
+                seat.recipe = Some(*recipe);
                 seat.adopt(*record);
                 self.seated(&pupil, guard, now);
             }

@@ -31,9 +31,9 @@ pub struct Task(pub(super) Kind);
 pub struct Done(pub(super) Outcome);
 
 pub(super) enum Kind {
-    Learn(Lesson),
-    Open(Opening),
-    Write(Writing),
+    Learn(Box<Lesson>),
+    Open(Box<Opening>),
+    Write(Box<Writing>),
 }
 
 /// A learner that shall come into memory.
@@ -60,8 +60,8 @@ pub(super) struct Writing {
 }
 
 pub(super) enum Outcome {
-    Taught(Taught),
-    Opened(Opened),
+    Taught(Box<Taught>),
+    Opened(Box<Opened>),
     Written {
         pupil: Pupil,
         epoch: u64,
@@ -83,7 +83,7 @@ pub(super) enum Found {
     /// It cannot be made, and why.
     Impossible(String),
     /// In the store.
-    Stored(Box<Record>, Recipe, Box<Guard>),
+    Stored(Box<Record>, Box<Recipe>, Box<Guard>),
     /// Not in the store, or moved aside there.
     Nothing,
     /// The store does not answer.
@@ -103,8 +103,8 @@ impl Task {
     /// Does it.
     pub fn run(self, store: &Store) -> Done {
         Done(match self.0 {
-            Kind::Learn(lesson) => Outcome::Taught(lesson.run()),
-            Kind::Open(opening) => Outcome::Opened(opening.run(store)),
+            Kind::Learn(lesson) => Outcome::Taught(Box::new(lesson.run())),
+            Kind::Open(opening) => Outcome::Opened(Box::new(opening.run(store))),
             Kind::Write(writing) => writing.run(store),
         })
     }
@@ -137,7 +137,7 @@ impl Opening {
             Err(error) => return Found::Later(error),
         };
         match self.understood(&record) {
-            Ok((recipe, guard)) => Found::Stored(Box::new(record), recipe, Box::new(guard)),
+            Ok((recipe, guard)) => Found::Stored(Box::new(record), Box::new(recipe), Box::new(guard)),
             Err(why) => self.set_aside(store, &why),
         }
     }

@@ -36,9 +36,14 @@ impl Manager {
     /// Something to do for a thread of this lane; it goes back by [`Manager::done`].
     pub fn next(&mut self, lane: Lane, now: Instant) -> Option<Task> {
         match lane {
-            Lane::Learn => self.next_lesson(now).map(Kind::Learn),
-            Lane::Open => self.next_opening(now).map(Kind::Open),
-            Lane::Write => self.writings.pop_front().map(Kind::Write),
+            Lane::Learn => self.next_lesson(now).map(|lesson| Kind::Learn(Box::new(lesson))),
+            Lane::Open => self
+                .next_opening(now)
+                .map(|opening| Kind::Open(Box::new(opening))),
+            Lane::Write => self
+                .writings
+                .pop_front()
+                .map(|writing| Kind::Write(Box::new(writing))),
         }
         .map(Task)
     }

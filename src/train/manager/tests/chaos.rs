@@ -54,10 +54,11 @@ impl Sender {
             self.uploads |= ack.need_model;
             if ack.resend_from > 0 {
                 assert!(
-                    ack.resend_from > self.durable,
-                    "asked for what was said to be stored"
+                    ack.resend_from > ack.durable,
+                    "asked for what is said to be stored"
                 );
-                self.next = ack.resend_from;
+                // It may have been overtaken by one that says more.
+                self.next = ack.resend_from.max(self.durable + 1);
             }
         }
         self.heard.push(message);
@@ -66,6 +67,7 @@ impl Sender {
     fn speak(&mut self, rng: &mut ChaCha12Rng, now: Instant) -> Vec<Message> {
         let all = self.device.experiences.len() as u64;
         self.has = (self.has + rng.random_range(0..2)).min(all);
+        self.device.head = self.has;
         let mut said = Vec::new();
         if std::mem::take(&mut self.uploads) {
             said.extend(self.device.checkpoint(self.device.base));

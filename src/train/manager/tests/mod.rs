@@ -61,6 +61,16 @@ fn what_is_missing_is_asked_for_and_not_every_time() {
 }
 
 #[test]
+fn what_comes_before_its_device_is_known_is_asked_for_again() {
+    let mut world = World::new();
+    let device = Device::new("pi-1", "dqn", 3);
+    world.hear(&device.experience(3));
+    assert_eq!(world.manager.totals().dropped, 1);
+    world.hear(&device.presence());
+    assert_eq!(last_ack(&world.said()).resend_from, 1);
+}
+
+#[test]
 fn of_an_old_life_nothing_is_taken_and_a_new_one_replaces_it() {
     let mut world = World::new();
     let mut device = Device::new("pi-1", "dqn", 5);

@@ -1,0 +1,130 @@
+//! `hwmeter trainer status`: what the trainers of a broker say of their learners.
+
+use crate::cli::StatusArgs;
+use crate::ui;
+use anyhow::bail;
+use hwmeter::train::directory::{Directory, Listed};
+use hwmeter::train::link::{Event, Link, LinkConfig, Problem};
+use hwmeter::train::topic::ALL_LEARNER_STATUS;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+/// What a broker keeps comes at once; after so long without more there is no more.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Prints what there is, or goes on printing.
+pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let id = format!("hwmeter-status-{}", std::process::id());
+    let mut config = LinkConfig::new(args.broker.clone(), id);
+    config.clean = true;
+    config.ca = args.ca.clone();
+    let (link, events) = Link::start(config)?;
+    link.subscribe(ALL_LEARNER_STATUS)?;
+    let mut directory = Directory::default();
+    connected(&events)?;
+    loop {
+        let is_new = gather(&events, &mut directory)?;
+        if is_new || !args.watch {
+            print(&directory, args)?;
+        }
+        if !args.watch {
+            link.stop(QUIET);
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Waits for the broker; why it does not answer is the last that was told.
+fn connected(events: &Receiver<Event>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + CONNECT;
+    let mut last: Option<Problem> = None;
+    loop {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Connected) => return Ok(()),
+            Ok(Event::Disconnected(why)) => {
+                if why.needs_somebody() {
+                    bail!("{why}");
+                }
+                last = Some(why);
+            }
+            Ok(_) => {}
+            Err(_) => match last {
+                Some(why) => bail!("{why}"),
+                None => bail!("the broker does not answer within {} s", CONNECT.as_secs()),
+            },
+        }
+    }
+}
+
+/// Takes what comes until nothing more does; whether there was anything new.
+fn gather(events: &Receiver<Event>, directory: &mut Directory) -> anyhow::Result<bool> {
+    let mut is_new = false;
+    loop {
+        match events.recv_timeout(QUIET) {
+            Ok(Event::Message { topic, payload, .. }) => is_new |= directory.receive(&topic, payload),
+            Ok(Event::Disconnected(why) | Event::Trouble(why)) => tracing::warn!("{why}"),
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => return Ok(is_new),
+            Err(RecvTimeoutError::Disconnected) => bail!("the connection to the broker has ended"),
+        }
+    }
+}
+
+fn print(directory: &Directory, args: &StatusArgs) -> anyhow::Result<()> {
+    let listed: Vec<&Listed> = directory.listed().collect();
+    if args.json {
+        let document = serde_json::json!({ "learners": listed });
+        match args.watch {
+            true => ui::outln!("{document}"),
+            false => ui::outln!("{document:#}"),
+        }
+        return Ok(());
+    }
+    if listed.is_empty() {
+        ui::outln!("no trainer says that it has a learner");
+        return Ok(());
+    }
+    let mut table = ui::table(&[
+        "device",
+        "learner",
+        "trainer",
+        "version",
+        "lag",
+        "updates/s",
+        "up",
+        "down",
+        "again",
+        "dropped",
+        "device is",
+        "learner is",
+    ]);
+    for learner in listed {
+        table.add_row(row(learner));
+    }
+    ui::outln!("{table}");
+    Ok(())
+}
+
+fn row(of: &Listed) -> Vec<String> {
+    vec![
+        of.device.clone(),
+        of.learner.clone(),
+        of.trainer.clone(),
+        of.version.to_string(),
+        of.lag.to_string(),
+        format!("{:.1}", of.updates_per_s),
+        kilobytes(of.bytes_up),
+        kilobytes(of.bytes_down),
+        of.duplicates.to_string(),
+        of.dropped.to_string(),
+        if of.online { "there" } else { "gone" }.to_owned(),
+        if of.active { "in memory" } else { "stored" }.to_owned(),
+    ]
+}
+
+fn kilobytes(bytes: u64) -> String {
+    format!("{:.1} kB", bytes as f64 / 1e3)
+}
