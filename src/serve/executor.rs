@@ -144,6 +144,10 @@ impl Executor {
     }
 }
 
+/// A job that is told to stop has this long to do so. Then its client is told without it, and it keeps its worker until
+/// it has really ended: a module that is being compiled cannot be interrupted.
+const LATE: Duration = Duration::from_millis(100);
+
 /// More permits than this no semaphore has; `u32` is what can be asked for at once.
 const MOST: usize = u32::MAX as usize >> 4;
 
@@ -159,6 +163,7 @@ impl Ticket {
         let started = Instant::now();
         let Self { executor, place } = self;
         let shared = executor.shared;
+        let wall = shared.limits.wall;
         let running = Counted::new(&shared.running);
         let request = DropFlag::default();
         let is_abandoned = Arc::clone(&request.is_dropped);
@@ -172,7 +177,11 @@ impl Ticket {
             let value = value.ok_or_else(|| watch.why.get().unwrap_or(Unfinished::Crashed));
             (value, started.elapsed())
         });
-        match thread.await {
+        let (until, late) = end_of(deadline, started + wall);
+        match timeout_at((until + LATE).into(), thread)
+            .await
+            .map_err(|_| late)?
+        {
             Ok((Ok(value), ran)) => Ok(Finished {
                 value,
                 queued: started - asked,
@@ -200,6 +209,14 @@ impl Ticket {
             None => worker.await,
         };
         worker.map_err(|_| Unfinished::Ending)
+    }
+}
+
+/// When a job has to be over, and what to say if it is not.
+fn end_of(deadline: Option<Instant>, wall_limit: Instant) -> (Instant, Unfinished) {
+    match deadline {
+        Some(deadline) if deadline <= wall_limit => (deadline, Unfinished::DeadlineRunning),
+        _ => (wall_limit, Unfinished::WallLimit),
     }
 }
 
