@@ -304,7 +304,7 @@ pub struct RunAgentArgs {
     /// Reward of a failed task is minus this many joules [default: 1.5 x full-load power x its deadline]
     #[arg(long, value_name = "J", value_parser = values::positive)]
     pub penalty: Option<f64>,
-    /// Share of the results that is recomputed after the run
+    /// Share of the results that is recomputed: those of servers between tasks, those of the device after the run
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
     pub audit: f64,
     /// Print the summary as one JSON document

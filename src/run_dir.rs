@@ -3,6 +3,7 @@
 //! Files are created at the start, so that a folder that cannot be written is an error before anything runs.
 //! Each row is on its way to the disk before the next task begins: a killed run keeps every finished row.
 
+use crate::agent::audit::WRONG_RESULT;
 use crate::agent::ledger::Sink;
 use crate::record::DecisionRecord;
 use anyhow::Context;
@@ -165,7 +166,7 @@ fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
         marked.write_record(row.iter().enumerate().map(|(i, cell)| match i {
             _ if !is_wrong => cell,
             i if i == success => "false",
-            i if i == error => "wrong result (audit)",
+            i if i == error => WRONG_RESULT,
             _ => cell,
         }))?;
     }

@@ -11,7 +11,7 @@ use super::{context, open_sensor, with_radio};
 use crate::cli::{FallbackArg, RunAgentArgs};
 use crate::ui;
 use anyhow::Context as _;
-use hwmeter::agent::audit::audit;
+use hwmeter::agent::audit::{SpotCheck, audit};
 use hwmeter::agent::checkpoints::Checkpoints;
 use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
@@ -82,6 +82,7 @@ pub fn run_plan(
     sink.bar.finish_and_clear();
     let learned = agent.learner.counts();
     let network = Network::of(&agent);
+    let of_servers = agent.spot_check.found().clone();
     drop(agent);
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
     let Setup {
@@ -101,7 +102,9 @@ pub fn run_plan(
     let found = audit(&answers, &tasks, share, seed, &|| stop.load(Ordering::Relaxed));
     rows.mark_wrong(&found.wrong)?;
     let written = trace.finish().check(&dir.energy());
+    // What servers got wrong has failed already.
     let summary = finished.tally.summary(found.wrong.len() as u64);
+    let found = found.and(of_servers);
     let result = json!({
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
@@ -110,6 +113,7 @@ pub fn run_plan(
         "fell_back": fell_back,
         "network": network,
         "audit": found,
+        "success_rate_is_upper_bound": !found.wrong.is_empty(),
         "meter": meter_stats(&stats),
         "suspended_s": suspended,
         "gpu": { "mode": args.engine.gpu_mode(), "hidden": gpu::is_hidden(), "devices_opened": touched },
@@ -134,7 +138,9 @@ pub fn run_plan(
     if !found.wrong.is_empty() {
         let (n, file) = (found.wrong.len(), dir.decisions());
         anyhow::bail!(
-            "{n} results were wrong; see the error column of {}",
+            "{n} results were wrong; see the error column of {}. Results that were not recomputed may be wrong too, and \
+             the learner took them for good: the success rate is an upper bound; repeat without that server, or with \
+             --audit 1",
             file.display()
         );
     }
@@ -251,6 +257,7 @@ impl Setup {
                 path: dir.learner(),
                 every: args.checkpoint_every,
             },
+            spot_check: SpotCheck::new(args.audit, self.seed),
             meter: &self.meter,
             reward: self.reward,
             origin: self.origin,
