@@ -49,8 +49,9 @@ const LOOP_WORK: u64 = 4;
 /// And the n-th block with a result.
 const RESULT_WORK: u64 = 1;
 
-/// Is the module valid, as far as that is known without the engine, and short and simple enough?
-pub(super) fn check(module: &[u8]) -> Result<(), WasmError> {
+/// Is the module valid, as far as that is known without the engine, and short and simple enough? The number of its
+/// functions.
+pub(super) fn check(module: &[u8]) -> Result<u32, WasmError> {
     if module.len() > MAX_MODULE_BYTES {
         return Err(WasmError::TooLarge {
             bytes: module.len(),
@@ -59,13 +60,14 @@ pub(super) fn check(module: &[u8]) -> Result<(), WasmError> {
     }
     let mut validator = Validator::new();
     let mut room = FuncValidatorAllocations::default();
-    let mut work = 0;
+    let (mut functions, mut work) = (0, 0);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(invalid)?;
         match &payload {
             Payload::TypeSection(types) => check_types(types.clone())?,
             Payload::CodeSectionStart { count, .. } => {
-                at_most((*count).into(), MAX_FUNCTIONS.into(), "functions")?;
+                functions = *count;
+                at_most(functions.into(), MAX_FUNCTIONS.into(), "functions")?;
             }
             _ => {}
         }
@@ -74,7 +76,7 @@ pub(super) fn check(module: &[u8]) -> Result<(), WasmError> {
             at_most(work, MAX_WORK, "units of work over all functions")?;
         }
     }
-    Ok(())
+    Ok(functions)
 }
 
 fn check_types(types: TypeSectionReader<'_>) -> Result<(), WasmError> {
