@@ -1,8 +1,9 @@
 //! Runs tasks on threads of their own: only so many at once, only so many waiting, none for ever.
 //!
-//! A request first gets a [`Ticket`], before its body is read, so that the memory of all payloads together is
-//! bounded. The ticket then runs one job. A job is told to stop when its deadline passes, when it hits a limit,
-//! when its request is dropped because the client hung up, and when the server ends.
+//! A request gets a [`Ticket`] once its body is there, so that whoever sends slowly takes no place from others; it is
+//! refused before its body is read if there is no ticket to be had at that time. The ticket then runs one job. A job is
+//! told to stop when its deadline passes, when it hits a limit, when its request is dropped because the client hung up,
+//! and when the server ends.
 
 use crate::task::Limits;
 use crate::task::pacer::thread_cpu_time;
@@ -23,7 +24,7 @@ pub(super) struct Executor {
 struct Shared {
     workers: NonZeroUsize,
     limits: Limits,
-    /// One permit per task that may be here at all, receiving, waiting or running.
+    /// One permit per task that may be here at all, waiting or running.
     places: Arc<Semaphore>,
     places_in_all: usize,
     /// One permit per task that may run. Closed when the server ends.
@@ -110,6 +111,17 @@ impl Executor {
             executor: self.clone(),
             place,
         })
+    }
+
+    /// Would there be a ticket now?
+    pub fn has_room(&self) -> Result<(), Refused> {
+        if self.is_closing() {
+            return Err(Refused::Stopping);
+        }
+        match self.shared.places.available_permits() {
+            0 => Err(Refused::QueueFull),
+            _ => Ok(()),
+        }
     }
 
     pub fn counts(&self) -> Counts {

@@ -146,7 +146,7 @@ fn a_deadline_and_a_client_that_hangs_up_stop_a_module() {
 
     let mut client = TcpStream::connect(mec.address).unwrap();
     let head = format!(
-        "POST /v1/tasks HTTP/1.1\r\nHost: mec\r\nContent-Type: {MODULE}\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MODULE}\r\nContent-Length: {}\r\n\r\n",
         endless.len()
     );
     client.write_all(head.as_bytes()).unwrap();
