@@ -74,7 +74,7 @@ pub fn run_plan(
     let mut rows = DecisionWriter::create(&dir.decisions())?;
     let trace = TraceWriter::create(&dir.energy())?;
     let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
-    dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
+    dir.begin_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
     let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
