@@ -41,10 +41,16 @@ fn what_cannot_be_is_said() {
     std::fs::write(&bad, "[both]\nlatency_ms = 5\n").unwrap();
     let bad = bad.to_str().unwrap();
     let to = ["--to", "127.0.0.1:9"];
-    let cases: [(&[&str], i32, &[&str]); 14] = [
+    let cases: [(&[&str], i32, &[&str]); 15] = [
         (&[], 2, &["--to"]),
         (&["--preset", "6g"], 2, &["5g-sa", "ideal"]),
         (&["--show"], 2, &["--preset"]),
+        // Of its two ways only one leaves the interface.
+        (
+            &["--preset", "lte", "--netem", "nosuchif0"],
+            1,
+            &["[down]", "not used"],
+        ),
         (&["--profile", bad], 1, &["bad.toml", "latency_ms", "line 2"]),
         (
             &["--profile", "/nowhere.toml"],
