@@ -45,7 +45,7 @@ const CALL_BYTES: u64 = 16;
 /// ... and each of its parameters and results.
 const OPERAND_BYTES: u64 = 4;
 /// What the n-th loop costs on top is n times this.
-const LOOP_WORK: u64 = 4;
+const LOOP_WORK: u64 = 8;
 /// And the n-th block with a result.
 const RESULT_WORK: u64 = 1;
 
