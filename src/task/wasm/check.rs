@@ -29,7 +29,7 @@ pub const MAX_FUNCTION_BYTES: u64 = 128 << 10;
 pub const MAX_ARITY: usize = 32;
 /// Loops within loops.
 pub const MAX_LOOP_DEPTH: usize = 24;
-/// The largest work of one function, see [`operator_work`].
+/// The largest work of one function: its bytes times the values alive at each, and what counts as more.
 pub const MAX_FUNCTION_WORK: u64 = 1 << 23;
 /// The largest sum of these.
 pub const MAX_WORK: u64 = 1 << 26;
