@@ -3,10 +3,12 @@
 mod link;
 mod load;
 mod tasks;
+mod trainer;
 
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
+pub use trainer::{ReplayArgs, TrainerCommand};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
@@ -97,6 +99,9 @@ pub enum Command {
     Link(Box<LinkArgs>),
     /// Traffic of other devices toward a server, such as the MEC behind its link
     Load(LoadArgs),
+    /// Train a run's learner once more and compare
+    #[command(subcommand)]
+    Trainer(TrainerCommand),
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +309,9 @@ pub struct RunAgentArgs {
     /// Reward of a failed task is minus this many joules [default: 1.5 x full-load power x its deadline]
     #[arg(long, value_name = "J", value_parser = values::positive)]
     pub penalty: Option<f64>,
+    /// Keep all that the learner learns from in transitions.csv, for `hwmeter trainer replay`
+    #[arg(long)]
+    pub record_transitions: bool,
     /// Share of the results that is recomputed: those of servers between tasks, those of the device after the run
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
     pub audit: f64,
@@ -426,7 +434,8 @@ pub enum Switch {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What this server is: an edge server, or a cloud, which the agent assumes to be always free
+    /// What this server is: an edge server; a cloud, which the agent assumes to be always free; or the trainer alone,
+    /// which an edge server starts by itself
     #[arg(long, value_enum)]
     pub role: RoleArg,
 
@@ -483,6 +492,9 @@ pub struct ServeArgs {
     #[arg(long, conflicts_with = "tls_cert")]
     pub behind_proxy: bool,
 
+    #[command(flatten)]
+    pub training: TrainingArgs,
+
     /// End when the process that started this one ends
     #[arg(long)]
     pub exit_with_parent: bool,
@@ -503,4 +515,39 @@ pub struct ServeArgs {
 pub enum RoleArg {
     Mec,
     Cloud,
+    Trainer,
+}
+
+/// What concerns the trainer.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    /// Whether an edge server starts a trainer beside it. With `auto` and no other option of training, it serves without
+    /// one if that cannot be
+    #[arg(long, value_enum, default_value = "auto")]
+    pub training: TrainingArg,
+
+    /// Address and port on which the trainer's own MQTT broker listens
+    /// [default: 127.0.0.1:1883, or any free port where that one is taken]
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt_listen: Option<SocketAddr>,
+
+    /// Who may use that broker: lines `device NAME:PASSWORD` and `trainer NAME:PASSWORD`. A device then reads and writes
+    /// what is its own, a trainer everything. Must not be readable by everybody. Needed unless only this machine is served
+    #[arg(long, value_name = "FILE")]
+    pub mqtt_users: Option<PathBuf>,
+
+    /// The folder in which the trainer keeps learners [default: hwmeter/trainer in the state folder of the user]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
+    /// Start the trainer again when it ends, until stdin ends
+    #[arg(long, hide = true)]
+    pub keep: bool,
+}
+
+/// Whether to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TrainingArg {
+    Auto,
+    Off,
 }

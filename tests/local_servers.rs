@@ -68,7 +68,7 @@ fn one_line_says_where_it_listens_and_sigterm_ends_it_well() {
 
 #[test]
 fn a_running_task_finishes_before_the_server_ends() {
-    let (mut child, line) = spawn(&["serve", "--role", "mec"]);
+    let (mut child, line) = spawn(&["serve", "--role", "mec", "--training", "off"]);
     let url: Url = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     // Find a size of about half a second.
     let mut client = Client::new(url.clone()).unwrap();

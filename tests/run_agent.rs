@@ -249,7 +249,15 @@ struct Server {
 impl Server {
     fn start(role: &str) -> Self {
         let mut child = Command::new(HWMETER)
-            .args(["serve", "--role", role, "--listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--role",
+                role,
+                "--listen",
+                "127.0.0.1:0",
+                "--training",
+                "off",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -5,15 +5,15 @@ mod common;
 
 use common::{PLENTY, SMALL, until};
 use hwmeter::offload::{Client, Url};
-use hwmeter::serve::sandbox::{Sandbox, enter};
+use hwmeter::serve::sandbox::{Rights, Sandbox, enter, enter_with};
 use hwmeter::serve::{Role, ServeConfig, bind};
 use hwmeter_hw::Root;
 use nix::errno::Errno;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
-use std::net::{TcpStream, UdpSocket};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::ptr::null_mut;
 
@@ -72,7 +72,7 @@ fn serve(args: &[&str]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
     Running::start(
         command
-            .args(["serve", "--role", "mec", "--workers", "2"])
+            .args(["serve", "--role", "mec", "--workers", "2", "--training", "off"])
             .args(args),
     )
 }
@@ -144,6 +144,77 @@ fn inside() {
             std::future::pending(),
         )
         .unwrap();
+}
+
+#[test]
+fn a_trainer_writes_below_its_folder_and_connects_to_its_broker_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("secret"), "s").unwrap();
+    fs::create_dir(dir.path().join("state")).unwrap();
+    let mut inside = Command::new(std::env::current_exe().unwrap());
+    inside
+        .args(["--exact", "inside_a_trainer", "--ignored", "--nocapture"])
+        .env("SANDBOX_TEST_DIR", dir.path());
+    let output = inside.output().unwrap();
+    let said = [output.stderr, output.stdout]
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .concat();
+    assert!(output.status.success(), "{said}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+#[ignore = "locks in the process it runs in: another test runs it in one of its own"]
+fn inside_a_trainer() {
+    let dir = PathBuf::from(std::env::var_os("SANDBOX_TEST_DIR").unwrap());
+    let state = dir.join("state");
+    let [broker, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = |listener: &TcpListener| listener.local_addr().unwrap();
+    let rights = Rights {
+        writable: vec![state.clone()],
+        connect: vec![address(&broker).port()],
+        names: false,
+    };
+    let sandbox = enter_with(&Root::default(), &rights);
+    assert_eq!(sandbox.system_calls, Ok(()));
+    let inside = move || {
+        fs::create_dir(state.join("pi")).unwrap();
+        let mut file = File::create(state.join("pi/new")).unwrap();
+        file.write_all(b"checkpoint").unwrap();
+        file.sync_all().unwrap();
+        fs::rename(state.join("pi/new"), state.join("pi/dqn")).unwrap();
+        File::open(state.join("pi")).unwrap().sync_all().unwrap();
+        assert_eq!(fs::read(state.join("pi/dqn")).unwrap(), b"checkpoint");
+        fs::hard_link(state.join("pi/dqn"), state.join("pi/link")).unwrap();
+        fs::remove_file(state.join("pi/link")).unwrap();
+        fs::remove_file(state.join("pi/dqn")).unwrap();
+        fs::remove_dir(state.join("pi")).unwrap();
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+        TcpStream::connect(address(&broker)).unwrap();
+
+        assert!(Command::new("/bin/true").status().is_err());
+        assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+        assert!(UnixStream::connect("/run/x").is_err());
+        assert!(TcpListener::bind("127.0.0.1:0").is_err());
+        let Ok(version) = sandbox.files else {
+            eprintln!("skipped in part: {:?}", sandbox.files);
+            return;
+        };
+        let denied = |result: io::Result<()>| {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        };
+        denied(File::create(dir.join("new")).map(drop));
+        denied(fs::read(dir.join("secret")).map(drop));
+        denied(fs::remove_file(dir.join("secret")));
+        denied(fs::create_dir(dir.join("folder")));
+        denied(File::create(state.join("../new")).map(drop));
+        // Ports came with the fourth version.
+        if version >= 4 {
+            denied(TcpStream::connect(address(&other)).map(drop));
+        }
+    };
+    std::thread::spawn(inside).join().unwrap();
 }
 
 fn everything_is_refused(dir: &Path, sandbox: &Sandbox) {

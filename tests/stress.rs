@@ -31,7 +31,9 @@ fn mec(args: &[&str], first: bool) -> (Mec, Url) {
     if first {
         command.args(["-f", "1", program]);
     }
-    command.args(["-q", "serve", "--role", "mec"]).args(args);
+    command
+        .args(["-q", "serve", "--role", "mec", "--training", "off"])
+        .args(args);
     let mut mec = Mec(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(mec.0.stdout.as_mut().unwrap())

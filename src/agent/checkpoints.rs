@@ -53,7 +53,7 @@ impl Checkpoints {
             );
             return Ok(());
         }
-        let mut checkpoint = learner.learner().save();
+        let mut checkpoint = learner.save();
         checkpoint.put_count("run.next_task", position.next_task);
         checkpoint.put_count("run.next_to_learn", position.next_to_learn);
         checkpoint.write(&self.path)
@@ -135,7 +135,7 @@ impl Row {
 mod tests {
     use super::*;
     use crate::learn::environment::{ToyTask, tasks};
-    use crate::learn::{LearnerName, Settings, build, restore};
+    use crate::learn::{Engine, LearnerName, Settings, build};
 
     /// Decides and learns through `tasks`, whose numbers begin at `first`; returns the decisions.
     fn drive(
@@ -194,7 +194,7 @@ mod tests {
             let saved = Checkpoint::read(&checkpoints.path).unwrap();
             let position = Position::of(&saved).unwrap();
             assert_eq!((position.next_task, position.next_to_learn), (100, 100));
-            let mut resumed = Guard::new(restore(&saved).unwrap());
+            let mut resumed = Guard::restore(&saved, Engine::Native, false).unwrap();
             let rest = drive(&mut resumed, &all, 100, &checkpoints);
             assert_eq!(rest, expected[100..], "{name}");
         }

@@ -12,11 +12,12 @@
 
 use super::adam::Adam;
 use super::features::FEATURES;
-use super::memory::{Memory, Observed, highest};
+use super::memory::{Memory, Observed, Seen, highest};
 use super::mlp::{Activation, Mlp};
 use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::settings::{self, variant};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -230,6 +231,26 @@ impl<N: Network> Learner for ActorCritic<N> {
         loaded.critic.load("critic", checkpoint)?;
         loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_network("actor", self.actor.parts(), self.actor.values());
+        weights.put_network("critic", self.critic.parts(), self.critic.values());
+        self.memory.put(&mut weights);
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let actor = found.network("actor", &self.actor.parts())?;
+        let critic = found.network("critic", &self.critic.parts())?;
+        let seen = Seen::find(&mut found)?;
+        found.finish()?;
+        self.actor.set_values(&actor)?;
+        self.critic.set_values(&critic)?;
+        self.memory.take(seen);
         Ok(())
     }
 

@@ -4,23 +4,24 @@
 //! version, the learner, its variant, seed, settings, number of updates and the state of its generator. The
 //! same learner in the same state always gives the same bytes.
 
-mod values;
-
 use super::error::LearnError;
-use super::random::{Rng, RngState};
+use super::random::{Rng, RngState, for_learning};
+use super::tensor::{Tensor, Values};
 use super::{LearnerName, Settings};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
-use values::Values;
 
 /// The format this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
 /// The one metadata key; a single one, because their order in the file is not defined.
 const KEY: &str = "hwmeter";
+
+/// States that a guard has refused.
+pub(super) const REJECTED_STATES: &str = "guard.rejected_states";
 
 /// A learner, frozen.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,13 +46,11 @@ pub struct Header {
     pub updates: u64,
     /// What it was built with.
     pub settings: Settings,
+    /// What decisions are drawn from.
     rng: Option<RngState>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Tensor {
-    shape: Vec<usize>,
-    values: Values,
+    /// What is drawn from while learning; only where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    learning_rng: Option<RngState>,
 }
 
 impl Checkpoint {
@@ -65,6 +64,7 @@ impl Checkpoint {
             updates,
             settings,
             rng: None,
+            learning_rng: None,
         };
         Self {
             header,
@@ -130,12 +130,12 @@ impl Checkpoint {
         let bytes: Vec<_> = self
             .tensors
             .iter()
-            .map(|(name, t)| (name, t, t.values.to_bytes()))
+            .map(|(name, t)| (name, t, t.values().to_bytes()))
             .collect();
         let views: Result<Vec<_>, _> = bytes
             .iter()
             .map(|(name, t, bytes)| {
-                TensorView::new(t.values.dtype(), t.shape.clone(), bytes).map(|view| (name, view))
+                TensorView::new(t.values().dtype(), t.shape().to_vec(), bytes).map(|view| (name, view))
             })
             .collect();
         views
@@ -159,19 +159,25 @@ impl Checkpoint {
         for (name, view) in file.iter() {
             let values = Values::from_bytes(view.dtype(), view.data());
             let values = values.ok_or_else(|| error(format!("{name} is of type {:?}", view.dtype())))?;
-            tensors.insert(
-                name.to_owned(),
-                Tensor {
-                    shape: view.shape().to_vec(),
-                    values,
-                },
-            );
+            let tensor = Tensor::new(view.shape().to_vec(), values);
+            let tensor = tensor.ok_or_else(|| error(format!("{name} does not fill its shape")))?;
+            tensors.insert(name.to_owned(), tensor);
         }
         Ok(Self {
             header,
             tensors,
             origin,
         })
+    }
+
+    /// The same, but what belongs to decisions is of `other`, a checkpoint of the same learner: the generator, so that
+    /// who goes on from here draws as `other` would have, and a guard's count of refused states.
+    pub fn with_decisions_of(mut self, other: &Self) -> Self {
+        self.header.rng.clone_from(&other.header.rng);
+        if let Some(count) = other.tensors.get(REJECTED_STATES) {
+            self.tensors.insert(REJECTED_STATES.to_owned(), count.clone());
+        }
+        self
     }
 
     /// Fails unless this is a checkpoint of that learner in that size.
@@ -195,25 +201,19 @@ impl Checkpoint {
     }
 
     /// Adds single-precision numbers.
+    ///
+    /// # Panics
+    /// When they do not fit the shape.
     pub fn put_f32(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
-        self.tensors.insert(
-            name.to_owned(),
-            Tensor {
-                shape: shape.to_vec(),
-                values: Values::F32(values),
-            },
-        );
+        self.put(name, shape, Values::F32(values));
     }
 
     /// Adds double-precision numbers.
+    ///
+    /// # Panics
+    /// When they do not fit the shape.
     pub fn put_f64(&mut self, name: &str, shape: &[usize], values: Vec<f64>) {
-        self.tensors.insert(
-            name.to_owned(),
-            Tensor {
-                shape: shape.to_vec(),
-                values: Values::F64(values),
-            },
-        );
+        self.put(name, shape, Values::F64(values));
     }
 
     /// Adds a whole number (exact below 2^53).
@@ -221,34 +221,42 @@ impl Checkpoint {
         self.put_f64(name, &[1], vec![count as f64]);
     }
 
+    /// Whether it holds something of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// The single-precision numbers of that name, which must have that shape and be finite.
     pub fn f32s(&self, name: &str, shape: &[usize]) -> Result<&[f32], LearnError> {
-        match &self.tensor(name, shape)?.values {
-            Values::F32(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
-            Values::F32(_) => Err(self.error(format!("{name} holds a number that is not finite"))),
-            Values::F64(_) => Err(self.error(format!("{name} is of type F64, expected F32"))),
-        }
+        let found = self.tensor(name)?.f32s(name, shape);
+        found.map_err(|what| self.error(what))
     }
 
     /// The double-precision numbers of that name, which must have that shape and be finite.
     pub fn f64s(&self, name: &str, shape: &[usize]) -> Result<&[f64], LearnError> {
-        match &self.tensor(name, shape)?.values {
-            Values::F64(values) if values.iter().all(|v| v.is_finite()) => Ok(values),
-            Values::F64(_) => Err(self.error(format!("{name} holds a number that is not finite"))),
-            Values::F32(_) => Err(self.error(format!("{name} is of type F32, expected F64"))),
-        }
+        let found = self.tensor(name)?.f64s(name, shape);
+        found.map_err(|what| self.error(what))
     }
 
     /// The whole number of that name.
     pub fn count(&self, name: &str) -> Result<u64, LearnError> {
-        let value = self.f64s(name, &[1])?[0];
-        if value < 0.0 || value.fract() != 0.0 || value > 9e15 {
-            return Err(self.error(format!("{name} is {value}, expected a count")));
-        }
-        Ok(value as u64)
+        let found = self.tensor(name)?.count(name);
+        found.map_err(|what| self.error(what))
     }
 
-    /// Adds the state of a generator.
+    /// Adds the state of the generator that learning draws from.
+    pub(crate) fn put_learning_rng(&mut self, rng: &Rng) {
+        self.header.learning_rng = Some(RngState::of(rng));
+    }
+
+    /// A generator for learning that goes on from the saved state. Checkpoints from before there was one get it as it
+    /// is at first.
+    pub(crate) fn learning_rng(&self) -> Rng {
+        let state = self.header.learning_rng.as_ref();
+        state.map_or_else(|| for_learning(self.header.seed), RngState::resume)
+    }
+
+    /// Adds the state of the generator that decisions are drawn from.
     pub(crate) fn put_rng(&mut self, rng: &Rng) {
         self.header.rng = Some(RngState::of(rng));
     }
@@ -261,15 +269,15 @@ impl Checkpoint {
             .ok_or_else(|| self.error("the state of its generator is missing".to_owned()))
     }
 
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<&Tensor, LearnError> {
-        let tensor = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| self.error(format!("{name} is missing")))?;
-        if tensor.shape != shape {
-            return Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", tensor.shape)));
-        }
-        Ok(tensor)
+    fn put(&mut self, name: &str, shape: &[usize], values: Values) {
+        let tensor = Tensor::new(shape.to_vec(), values);
+        let tensor = tensor.unwrap_or_else(|| panic!("{name} does not have shape {shape:?}"));
+        self.tensors.insert(name.to_owned(), tensor);
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor, LearnError> {
+        let found = self.tensors.get(name);
+        found.ok_or_else(|| self.error(format!("{name} is missing")))
     }
 }
 

@@ -18,6 +18,7 @@
 
 use super::features::{self, RewardNormaliser};
 use super::linucb::{TERMS, dot, highest, quadratic};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, settings,
@@ -180,6 +181,40 @@ impl Learner for DLinUcb {
         }
         (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_count("updates", self.updates);
+        self.rewards.put(&mut weights);
+        for (i, model) in self.models.iter().enumerate() {
+            weights.put_count(&format!("{i}.count"), model.count);
+            for (name, matrix) in [("v", &model.v), ("w", &model.w)] {
+                let numbers = matrix.as_flattened().to_vec();
+                weights.put_f64(&format!("{i}.{name}"), &[TERMS, TERMS], numbers);
+            }
+            weights.put_f64(&format!("{i}.b"), &[TERMS], model.b.to_vec());
+        }
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let mut set = self.clone();
+        set.updates = found.count("updates")?;
+        set.rewards = RewardNormaliser::find(&mut found)?;
+        for (i, model) in set.models.iter_mut().enumerate() {
+            model.count = found.count(&format!("{i}.count"))?;
+            for (name, matrix) in [("v", &mut model.v), ("w", &mut model.w)] {
+                let numbers = found.f64s(&format!("{i}.{name}"), &[TERMS, TERMS])?;
+                matrix.as_flattened_mut().copy_from_slice(numbers);
+            }
+            model.b.copy_from_slice(found.f64s(&format!("{i}.b"), &[TERMS])?);
+            model.solve();
+        }
+        found.finish()?;
+        *self = set;
         Ok(())
     }
 

@@ -20,12 +20,13 @@
 
 use super::adam::Adam;
 use super::features::{self, FEATURES};
-use super::memory::{Memory, Observed, highest};
+use super::memory::{Memory, Observed, Seen, highest};
 use super::mlp::{Activation, Mlp};
 use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::replay::{Experience, Replay};
 use super::settings::{self, falling, variant};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -162,7 +163,7 @@ impl<N: Network> Dqn<N> {
         let network = engine(native)?;
         Ok(Self {
             target: (config.target_every > 0).then(|| network.frozen()),
-            replay: (config.replay > 0).then(|| Replay::new(config.replay as usize)),
+            replay: (config.replay > 0).then(|| Replay::new(config.replay as usize, seed)),
             config,
             memory,
             network,
@@ -226,7 +227,7 @@ impl<N: Network> Dqn<N> {
             after,
         });
         for _ in 0..self.config.replay_batch {
-            let drawn = self.replay.as_ref().and_then(|r| r.draw(&mut self.memory.rng));
+            let drawn = self.replay.as_mut().and_then(Replay::draw);
             let Some(e) = drawn else { break };
             let reward = self.memory.rewards.apply(e.reward) as f32;
             self.update(&e.before, e.placement, reward, &e.after)?;
@@ -305,6 +306,34 @@ impl<N: Network> Learner for Dqn<N> {
         }
         loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_network("q", self.network.parts(), self.network.values());
+        if let Some(target) = &self.target {
+            weights.put_network("target", target.parts(), target.values());
+        }
+        self.memory.put(&mut weights);
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let parts = self.network.parts();
+        let network = found.network("q", &parts)?;
+        let target = match self.target {
+            Some(_) => found.network("target", &parts)?,
+            None => Vec::new(),
+        };
+        let seen = Seen::find(&mut found)?;
+        found.finish()?;
+        self.network.set_values(&network)?;
+        if let Some(own) = &mut self.target {
+            own.set_values(&target)?;
+        }
+        self.memory.take(seen);
         Ok(())
     }
 

@@ -37,6 +37,12 @@ pub enum LearnError {
         /// What is wrong with it.
         what: String,
     },
+    /// Weights are of another learner or size, or hold numbers that cannot be.
+    #[error("weights that do not fit: {what}")]
+    Weights {
+        /// What is wrong with them.
+        what: String,
+    },
     /// A checkpoint file could not be read or written.
     #[error("cannot {action} checkpoint {}", .path.display())]
     Io {

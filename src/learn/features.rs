@@ -9,6 +9,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::error::LearnError;
+use super::weights::{Reader, Weights, misfit};
 use super::{State, Transition};
 
 /// How many features a state has.
@@ -26,6 +27,14 @@ const LIMIT: f64 = 5.0;
 
 /// Rewards beyond this many joules are cut, so that no square overflows.
 const REWARD_LIMIT: f64 = 1e12;
+
+/// Names of the running statistics in checkpoints and weights.
+const STATES: &str = "normaliser.state";
+const REWARDS: &str = "normaliser.reward";
+
+fn no_statistics(name: &str) -> String {
+    format!("{name} is not a mean and variance")
+}
 
 /// The features of a state before normalisation; absurd values are limited, NaN and infinities are errors.
 pub fn raw(state: &State) -> Result<[f64; FEATURES], LearnError> {
@@ -142,18 +151,33 @@ impl StateNormaliser {
     }
 
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) {
-        let values = self.0.iter().flat_map(Running::values).collect();
-        checkpoint.put_f64("normaliser.state", &[FEATURES, 3], values);
+        checkpoint.put_f64(STATES, &[FEATURES, 3], self.values());
     }
 
     pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
-        let values = checkpoint.f64s("normaliser.state", &[FEATURES, 3])?;
-        let mut loaded = Self::default();
-        for (running, values) in loaded.0.iter_mut().zip(values.chunks_exact(3)) {
-            *running = Running::from_values(values)
-                .ok_or_else(|| checkpoint.error("normaliser.state is not a mean and variance".to_owned()))?;
+        let found = Self::from_values(checkpoint.f64s(STATES, &[FEATURES, 3])?);
+        found.ok_or_else(|| checkpoint.error(no_statistics(STATES)))
+    }
+
+    pub(super) fn put(&self, weights: &mut Weights) {
+        weights.put_f64(STATES, &[FEATURES, 3], self.values());
+    }
+
+    pub(super) fn find(weights: &mut Reader<'_>) -> Result<Self, LearnError> {
+        let found = Self::from_values(weights.f64s(STATES, &[FEATURES, 3])?);
+        found.ok_or_else(|| misfit(no_statistics(STATES)))
+    }
+
+    fn values(&self) -> Vec<f64> {
+        self.0.iter().flat_map(Running::values).collect()
+    }
+
+    fn from_values(values: &[f64]) -> Option<Self> {
+        let mut all = Self::default();
+        for (running, values) in all.0.iter_mut().zip(values.chunks_exact(3)) {
+            *running = Running::from_values(values)?;
         }
-        Ok(loaded)
+        Some(all)
     }
 }
 
@@ -180,13 +204,23 @@ impl RewardNormaliser {
     }
 
     pub(crate) fn save(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.put_f64("normaliser.reward", &[3], self.0.values().to_vec());
+        checkpoint.put_f64(REWARDS, &[3], self.0.values().to_vec());
     }
 
     pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
-        let running = Running::from_values(checkpoint.f64s("normaliser.reward", &[3])?);
-        let error = || checkpoint.error("normaliser.reward is not a mean and variance".to_owned());
-        running.map(Self).ok_or_else(error)
+        let running = Running::from_values(checkpoint.f64s(REWARDS, &[3])?);
+        running
+            .map(Self)
+            .ok_or_else(|| checkpoint.error(no_statistics(REWARDS)))
+    }
+
+    pub(super) fn put(&self, weights: &mut Weights) {
+        weights.put_f64(REWARDS, &[3], self.0.values().to_vec());
+    }
+
+    pub(super) fn find(weights: &mut Reader<'_>) -> Result<Self, LearnError> {
+        let running = Running::from_values(weights.f64s(REWARDS, &[3])?);
+        running.map(Self).ok_or_else(|| misfit(no_statistics(REWARDS)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Policies that never learn: always local, always MEC, always cloud, and a uniform draw.
 
 use super::random::{Rng, seeded};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, features,
@@ -83,6 +84,20 @@ impl Learner for Fixed {
         checkpoint.expect(self.name, "fixed")?;
         self.rng = checkpoint.rng()?;
         (self.seed, self.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_count("updates", self.updates);
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let updates = found.count("updates")?;
+        found.finish()?;
+        self.updates = updates;
         Ok(())
     }
 

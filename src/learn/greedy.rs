@@ -9,6 +9,8 @@
 
 use super::features;
 use super::random::{Rng, seeded};
+use super::tensor::as_count;
+use super::weights::{Reader, Weights, misfit};
 use super::{
     Checkpoint, Cost, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, settings,
@@ -22,6 +24,9 @@ const PLACEMENTS: usize = Placement::ALL.len();
 
 /// Classes of size: 1e5 to 1e12 cycles, two per decade.
 const CLASSES: usize = 14;
+/// Count, joules and seconds of each placement and class.
+const SHAPE: [usize; 3] = [PLACEMENTS, CLASSES, 3];
+const NO_COUNT: &str = "averages holds a count that is none";
 /// How much longer than its deadline a late task is taken to last.
 const LATE: f64 = 1.5;
 
@@ -107,6 +112,32 @@ impl Greedy {
         cheapest.or_else(fastest).map_or(Placement::Local, |(p, _, _)| p)
     }
 
+    /// Count, joules and seconds of every average.
+    fn numbers(&self) -> Vec<f64> {
+        let all = self.averages.as_flattened().iter();
+        all.flat_map(|a| [a.count as f64, a.joules, a.seconds]).collect()
+    }
+
+    /// Takes them back; `None`, and nothing has changed, if a count is none.
+    fn take(&mut self, numbers: &[f64]) -> Option<()> {
+        let mut averages = self.averages;
+        for (average, n) in averages
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(numbers.chunks_exact(3))
+        {
+            let count = as_count(n[0])?;
+            let (joules, seconds) = (n[1], n[2]);
+            *average = Average {
+                count,
+                joules,
+                seconds,
+            };
+        }
+        self.averages = averages;
+        Some(())
+    }
+
     fn average(&mut self, transition: &Transition) -> &mut Average {
         self.updates += 1;
         let class = class(transition.state.cycles);
@@ -162,31 +193,35 @@ impl Learner for Greedy {
         };
         let mut checkpoint = Checkpoint::new(NAME, VARIANT.to_owned(), self.seed, self.updates, settings);
         checkpoint.put_rng(&self.rng);
-        let numbers = self.averages.as_flattened().iter();
-        let numbers = numbers
-            .flat_map(|a| [a.count as f64, a.joules, a.seconds])
-            .collect();
-        checkpoint.put_f64("averages", &[PLACEMENTS, CLASSES, 3], numbers);
+        checkpoint.put_f64("averages", &SHAPE, self.numbers());
         checkpoint
     }
 
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         checkpoint.expect(NAME, VARIANT)?;
-        let numbers = checkpoint.f64s("averages", &[PLACEMENTS, CLASSES, 3])?;
-        self.rng = checkpoint.rng()?;
-        for (average, n) in self
-            .averages
-            .as_flattened_mut()
-            .iter_mut()
-            .zip(numbers.chunks_exact(3))
-        {
-            *average = Average {
-                count: n[0] as u64,
-                joules: n[1],
-                seconds: n[2],
-            };
-        }
+        let numbers = checkpoint.f64s("averages", &SHAPE)?;
+        let rng = checkpoint.rng()?;
+        self.take(numbers)
+            .ok_or_else(|| checkpoint.error(NO_COUNT.to_owned()))?;
+        self.rng = rng;
         (self.seed, self.updates) = (checkpoint.header().seed, checkpoint.header().updates);
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_count("updates", self.updates);
+        weights.put_f64("averages", &SHAPE, self.numbers());
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let updates = found.count("updates")?;
+        let numbers = found.f64s("averages", &SHAPE)?;
+        found.finish()?;
+        self.take(numbers).ok_or_else(|| misfit(NO_COUNT.to_owned()))?;
+        self.updates = updates;
         Ok(())
     }
 

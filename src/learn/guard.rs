@@ -4,10 +4,16 @@
 //! Rewards reach a network in deviations, limited to +-5, so its TD errors are of that size. A running mean of
 //! |TD error| above [`ERROR_LIMIT`], or one that is not finite, says that its values have run away.
 
-use super::{Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition};
+use super::checkpoint::REJECTED_STATES;
+use super::{
+    Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
+};
 
 /// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
 pub const ERROR_LIMIT: f64 = 100.0;
+
+/// The running mean in a checkpoint.
+const MEAN_ERROR: &str = "guard.mean_error";
 
 /// Weight of the newest error in the mean.
 const ERROR_RATE: f64 = 0.05;
@@ -18,6 +24,7 @@ pub struct Guard {
     mode: Mode,
     /// By and with what a diverged learner is built anew; `None`: it is only reported.
     rebuild: Option<(Engine, Settings, u64)>,
+    /// Of |TD error|; finite, so that a checkpoint can hold it.
     mean_error: f64,
     counts: Counts,
 }
@@ -31,7 +38,7 @@ enum Mode {
     Evaluates,
 }
 
-/// What went wrong with a learner.
+/// What went wrong with a learner in its life, that before it was restored included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// States that were refused; their tasks ran on the device.
@@ -42,6 +49,18 @@ pub struct Counts {
     pub divergences: u64,
     /// Times it was built anew for that.
     pub resets: u64,
+}
+
+impl Counts {
+    /// All of them with their names in a checkpoint.
+    fn by_name(&mut self) -> [(&'static str, &mut u64); 4] {
+        [
+            (REJECTED_STATES, &mut self.rejected_states),
+            ("guard.rejected_transitions", &mut self.rejected_transitions),
+            ("guard.divergences", &mut self.divergences),
+            ("guard.resets", &mut self.resets),
+        ]
+    }
 }
 
 impl Guard {
@@ -60,7 +79,38 @@ impl Guard {
         }
     }
 
-    /// Builds the learner anew when it diverges, in this engine with these settings, and another seed each time.
+    /// Goes on from what [`Guard::save`] has saved, as if nothing had happened in between. A learner that was saved
+    /// without a guard has one that has seen nothing yet.
+    ///
+    /// If it diverges it is built anew in the same engine, where `reset` says so.
+    pub fn restore(checkpoint: &Checkpoint, engine: Engine, reset: bool) -> Result<Self, LearnError> {
+        let mut guard = Self::new(engine.restore(checkpoint)?);
+        if checkpoint.has(MEAN_ERROR) {
+            guard.mean_error = checkpoint.f64s(MEAN_ERROR, &[1])?[0];
+            for (name, count) in guard.counts.by_name() {
+                *count = checkpoint.count(name)?;
+            }
+        }
+        let header = checkpoint.header();
+        let seed = header.seed.wrapping_sub(guard.counts.resets);
+        Ok(match reset {
+            true => guard.reset_on_divergence(engine, header.settings.clone(), seed),
+            false => guard,
+        })
+    }
+
+    /// Everything needed to go on from here: the learner, how near it is to diverging, and what went wrong so far.
+    pub fn save(&self) -> Checkpoint {
+        let mut checkpoint = self.learner.save();
+        checkpoint.put_f64(MEAN_ERROR, &[1], vec![self.mean_error]);
+        for (name, count) in self.counts().by_name() {
+            checkpoint.put_count(name, *count);
+        }
+        checkpoint
+    }
+
+    /// Builds the learner anew when it diverges, in this engine with these settings, and another seed each time:
+    /// `seed` plus the number of times.
     pub fn reset_on_divergence(mut self, engine: Engine, settings: Settings, seed: u64) -> Self {
         self.rebuild = Some((engine, settings, seed));
         self
@@ -80,6 +130,16 @@ impl Guard {
     /// The learner.
     pub fn learner(&self) -> &dyn Learner {
         &*self.learner
+    }
+
+    /// What the learner's decisions depend on.
+    pub fn weights(&self) -> Weights {
+        self.learner.weights()
+    }
+
+    /// The learner decides by these weights from here on; after an error nothing has changed.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        self.learner.set_weights(weights)
     }
 
     /// What went wrong so far.
@@ -121,11 +181,7 @@ impl Guard {
 
     /// Whether the learner has run away; its checkpoints are of no use.
     pub fn is_diverged(&self) -> bool {
-        // Not a number compares false.
-        !matches!(
-            self.mean_error.partial_cmp(&ERROR_LIMIT),
-            Some(std::cmp::Ordering::Less)
-        )
+        self.mean_error >= ERROR_LIMIT
     }
 
     fn look_for_divergence(&mut self) {
@@ -133,7 +189,8 @@ impl Guard {
             return;
         };
         let was_diverged = self.is_diverged();
-        self.mean_error += ERROR_RATE * (error.abs() - self.mean_error);
+        let mean = self.mean_error + ERROR_RATE * (error.abs() - self.mean_error);
+        self.mean_error = if mean.is_finite() { mean } else { f64::MAX };
         if was_diverged || !self.is_diverged() {
             return;
         }
@@ -156,7 +213,7 @@ impl Guard {
     /// A fresh learner; the settings were good once, so building it anew does not fail.
     fn rebuilt(&self) -> Option<Box<dyn Learner>> {
         let (engine, settings, seed) = self.rebuild.as_ref()?;
-        let seed = seed.wrapping_add(self.counts.divergences);
+        let seed = seed.wrapping_add(self.counts.resets + 1);
         engine.build(self.learner.describe().name, seed, settings).ok()
     }
 }

@@ -13,6 +13,7 @@
 //! date by Sherman and Morrison's formula and theta by the same vector, in O(21^2) without a solve.
 
 use super::features::{self, FEATURES, RewardNormaliser};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, settings,
@@ -151,6 +152,36 @@ impl Learner for LinUcb {
         }
         (loaded.seed, loaded.updates) = (checkpoint.header().seed, checkpoint.header().updates);
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_count("updates", self.updates);
+        self.rewards.put(&mut weights);
+        for (i, model) in self.models.iter().enumerate() {
+            weights.put_count(&format!("{i}.count"), model.count);
+            weights.put_f64(&format!("{i}.theta"), &[TERMS], model.theta.to_vec());
+            let inverse = model.inverse.as_flattened().to_vec();
+            weights.put_f64(&format!("{i}.inverse"), &[TERMS, TERMS], inverse);
+        }
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let mut set = self.clone();
+        set.updates = found.count("updates")?;
+        set.rewards = RewardNormaliser::find(&mut found)?;
+        for (i, model) in set.models.iter_mut().enumerate() {
+            model.count = found.count(&format!("{i}.count"))?;
+            let theta = found.f64s(&format!("{i}.theta"), &[TERMS])?;
+            let inverse = found.f64s(&format!("{i}.inverse"), &[TERMS, TERMS])?;
+            model.theta.copy_from_slice(theta);
+            model.inverse.as_flattened_mut().copy_from_slice(inverse);
+        }
+        found.finish()?;
+        *self = set;
         Ok(())
     }
 

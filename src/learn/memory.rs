@@ -3,6 +3,7 @@
 
 use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
 use super::random::{Rng, seeded};
+use super::weights::{Reader, Weights};
 use super::{Checkpoint, Decision, LearnError, LearnerName, Placement, Settings, State, Transition};
 use rand::RngExt;
 
@@ -23,6 +24,13 @@ pub(super) struct Observed {
     pub before: [f64; FEATURES],
     pub reward: f32,
     pub after: [f64; FEATURES],
+}
+
+/// What of it decisions depend on.
+pub(super) struct Seen {
+    updates: u64,
+    states: StateNormaliser,
+    rewards: RewardNormaliser,
 }
 
 impl Memory {
@@ -79,6 +87,20 @@ impl Memory {
         checkpoint
     }
 
+    /// Puts what decisions depend on into weights.
+    pub fn put(&self, weights: &mut Weights) {
+        weights.put_count("updates", self.updates);
+        self.states.put(weights);
+        self.rewards.put(weights);
+    }
+
+    /// Takes back what [`Seen::find`] has found.
+    pub fn take(&mut self, seen: Seen) {
+        self.updates = seen.updates;
+        self.states = seen.states;
+        self.rewards = seen.rewards;
+    }
+
     /// What `checkpoint` holds of it.
     pub fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
         let header = checkpoint.header();
@@ -89,6 +111,17 @@ impl Memory {
             rng: checkpoint.rng()?,
             states: StateNormaliser::load(checkpoint)?,
             rewards: RewardNormaliser::load(checkpoint)?,
+        })
+    }
+}
+
+impl Seen {
+    /// What [`Memory::put`] put into weights.
+    pub fn find(weights: &mut Reader<'_>) -> Result<Self, LearnError> {
+        Ok(Self {
+            updates: weights.count("updates")?,
+            states: StateNormaliser::find(weights)?,
+            rewards: RewardNormaliser::find(weights)?,
         })
     }
 }

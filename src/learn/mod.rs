@@ -11,6 +11,7 @@
 //! stream_net   the network of stream_q and stream_ac
 //! reference    the engine's arithmetic once more, slow and plain, to check against
 //! checkpoint   a learner as a safetensors file, and back
+//! weights      what of a learner its decisions depend on; tensor: some numbers with a shape
 //! config       settings from a TOML file and the command line
 //! guard        numbers that are not finite, and networks that diverge
 //! environment  a toy device to try learners on
@@ -50,13 +51,17 @@ mod simd;
 pub mod stream_ac;
 mod stream_net;
 pub mod stream_q;
+mod tensor;
 #[cfg(feature = "torch")]
 pub mod torch;
+mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use engine::Engine;
 pub use error::LearnError;
 pub use settings::Settings;
+pub use tensor::{Tensor, Values};
+pub use weights::Weights;
 
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +145,8 @@ impl Cost {
 /// Something that decides where tasks run and may learn from what came of it.
 ///
 /// After an error a learner is as it was before the call. The same learner, seed and calls give the same
-/// decisions, to the bit on the same type of machine.
+/// decisions, to the bit on the same type of machine. What it learns depends on its seed and on the transitions alone,
+/// not on what it was asked to decide in between: it may be trained elsewhere.
 pub trait Learner: Send {
     /// Where the task of this state should run.
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError>;
@@ -168,6 +174,13 @@ pub trait Learner: Send {
 
     /// Goes on from a checkpoint of the same learner in the same size; the other settings stay as they are.
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError>;
+
+    /// What decisions depend on, without what is needed to learn on.
+    fn weights(&self) -> Weights;
+
+    /// Decides by these weights from here on: those of the same learner in the same size. The optimiser, traces, kept
+    /// transitions and generators stay as they are. What does not fit, or is not finite, is an error.
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError>;
 
     /// What this learner is.
     fn describe(&self) -> Description;

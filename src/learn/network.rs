@@ -2,6 +2,7 @@
 
 use super::error::LearnError;
 use super::mlp::Mlp;
+use super::weights::Part;
 use super::{Checkpoint, engine};
 
 /// A network at batch size 1 with its optimiser.
@@ -27,6 +28,16 @@ pub trait Network: Clone + Send {
 
     /// How many weights and biases there are.
     fn parameters(&self) -> usize;
+
+    /// Names and shapes of weights and biases from the input up: `LAYER.weight`, shaped (outputs, inputs), and
+    /// `LAYER.bias`.
+    fn parts(&self) -> Vec<Part>;
+
+    /// The numbers of [`parts`](Self::parts).
+    fn values(&self) -> Vec<Vec<f32>>;
+
+    /// Replaces the numbers of [`parts`](Self::parts), as many as there are; the optimiser stays as it is.
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError>;
 
     /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped
     /// (outputs, inputs) as PyTorch has them.
@@ -62,6 +73,19 @@ impl Network for Mlp {
 
     fn parameters(&self) -> usize {
         Self::parameters(self)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        Self::parts(self)
+    }
+
+    fn values(&self) -> Vec<Vec<f32>> {
+        Self::values(self)
+    }
+
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError> {
+        Self::set_values(self, values);
+        Ok(())
     }
 
     fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {

@@ -7,9 +7,17 @@ use serde::{Deserialize, Serialize};
 /// The generator of every learner.
 pub(crate) type Rng = ChaCha8Rng;
 
-/// The generator for a seed.
+/// The generator for a seed: of a learner's initial weights and of its decisions.
 pub(crate) fn seeded(seed: u64) -> Rng {
     Rng::seed_from_u64(seed)
+}
+
+/// The generator for what is drawn while learning: another stream of the same seed. What a learner learns then does
+/// not depend on how often it has decided, and a learner that is trained elsewhere learns the same.
+pub(crate) fn for_learning(seed: u64) -> Rng {
+    let mut rng = seeded(seed);
+    rng.set_stream(1);
+    rng
 }
 
 /// A draw from the standard normal distribution (Box and Muller).

@@ -4,7 +4,7 @@
 //! moved on since.
 
 use super::features::FEATURES;
-use super::random::Rng;
+use super::random::{Rng, for_learning};
 use super::{Checkpoint, LearnError, Placement};
 use rand::RngExt;
 
@@ -27,15 +27,18 @@ pub(super) struct Replay {
     kept: Vec<Experience>,
     /// Where the next one goes once the ring is full.
     next: usize,
+    /// Says which one is drawn.
+    rng: Rng,
 }
 
 impl Replay {
     /// An empty ring; all it will ever need is allocated here.
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, seed: u64) -> Self {
         Self {
             capacity,
             kept: Vec::with_capacity(capacity),
             next: 0,
+            rng: for_learning(seed),
         }
     }
 
@@ -49,10 +52,10 @@ impl Replay {
     }
 
     /// One of those kept, each as likely as another.
-    pub fn draw(&self, rng: &mut Rng) -> Option<Experience> {
+    pub fn draw(&mut self) -> Option<Experience> {
         match self.kept.len() {
             0 => None,
-            n => Some(self.kept[rng.random_range(0..n)]),
+            n => Some(self.kept[self.rng.random_range(0..n)]),
         }
     }
 
@@ -70,6 +73,7 @@ impl Replay {
         );
         checkpoint.put_count("replay.count", n as u64);
         checkpoint.put_count("replay.next", self.next as u64);
+        checkpoint.put_learning_rng(&self.rng);
     }
 
     /// What `checkpoint` holds, in a ring of `capacity`.
@@ -88,7 +92,8 @@ impl Replay {
         let afters = checkpoint.f64s("replay.after", &[n, FEATURES])?;
         let placements = checkpoint.f64s("replay.placement", &[n])?;
         let rewards = checkpoint.f64s("replay.reward", &[n])?;
-        let mut loaded = Self::new(capacity);
+        let mut loaded = Self::new(capacity, checkpoint.header().seed);
+        loaded.rng = checkpoint.learning_rng();
         let states = befores.as_chunks().0.iter().zip(afters.as_chunks().0);
         for ((before, after), (placement, reward)) in states.zip(placements.iter().zip(rewards)) {
             let placement = Placement::ALL

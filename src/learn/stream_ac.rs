@@ -14,9 +14,10 @@
 //! The sign makes delta times the entropy's trace always push towards more entropy.
 
 use super::ac::{draw, policy_gradient, softmax};
-use super::memory::{Memory, Observed};
+use super::memory::{Memory, Observed, Seen};
 use super::settings::{self, variant};
 use super::stream_net::{Obgd, StreamNet};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -182,6 +183,26 @@ impl Learner for StreamAc {
         loaded.critic.load("critic", checkpoint)?;
         loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_network("actor", self.actor.parts(), self.actor.values());
+        weights.put_network("critic", self.critic.parts(), self.critic.values());
+        self.memory.put(&mut weights);
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let actor = found.network("actor", &self.actor.parts())?;
+        let critic = found.network("critic", &self.critic.parts())?;
+        let seen = Seen::find(&mut found)?;
+        found.finish()?;
+        self.actor.set_values(&actor);
+        self.critic.set_values(&critic);
+        self.memory.take(seen);
         Ok(())
     }
 

@@ -17,6 +17,7 @@
 use super::checkpoint::Checkpoint;
 use super::error::LearnError;
 use super::random::Rng;
+use super::weights::Part;
 use multiversion::multiversion;
 use rand::RngExt;
 
@@ -139,6 +140,33 @@ impl StreamNet {
             .iter()
             .map(|l| l.weights.value.len() + l.bias.value.len())
             .sum()
+    }
+
+    /// Names and shapes of weights and biases from the input up: `LAYER.weight`, shaped (outputs, inputs), and
+    /// `LAYER.bias`.
+    pub fn parts(&self) -> Vec<Part> {
+        let of_layer = |(i, layer): (usize, &Layer)| {
+            let (matrix, vector) = layer.shapes();
+            [
+                (format!("{i}.weight"), matrix.to_vec()),
+                (format!("{i}.bias"), vector.to_vec()),
+            ]
+        };
+        self.layers.iter().enumerate().flat_map(of_layer).collect()
+    }
+
+    /// Their numbers.
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let of_layer = |layer: &Layer| [layer.weights.value.clone(), layer.bias.value.clone()];
+        self.layers.iter().flat_map(of_layer).collect()
+    }
+
+    /// Replaces them; the traces stay.
+    pub fn set_values(&mut self, values: &[&[f32]]) {
+        for (layer, values) in self.layers.iter_mut().zip(values.chunks_exact(2)) {
+            layer.weights.value.copy_from_slice(values[0]);
+            layer.bias.value.copy_from_slice(values[1]);
+        }
     }
 
     /// Puts weights and traces into a checkpoint, as `PREFIX.LAYER.weight`, `.weight.trace` and so on, shaped

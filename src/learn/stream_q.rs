@@ -13,9 +13,10 @@
 //! The traces are cut after a placement that was not the best (Watkins). With gamma = 0 a trace is the gradient.
 
 use super::features::{self, FEATURES};
-use super::memory::{Memory, Observed, highest};
+use super::memory::{Memory, Observed, Seen, highest};
 use super::settings::{self, falling, variant};
 use super::stream_net::{Obgd, StreamNet};
+use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -186,6 +187,23 @@ impl Learner for StreamQ {
         loaded.network.load("q", checkpoint)?;
         loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        weights.put_network("q", self.network.parts(), self.network.values());
+        self.memory.put(&mut weights);
+        weights
+    }
+
+    fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
+        let mut found = Reader::new(weights);
+        let network = found.network("q", &self.network.parts())?;
+        let seen = Seen::find(&mut found)?;
+        found.finish()?;
+        self.network.set_values(&network);
+        self.memory.take(seen);
         Ok(())
     }
 

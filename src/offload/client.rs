@@ -9,7 +9,7 @@ use super::url::Url;
 use super::watched::Sent;
 use super::wire::{
     Asked, CODE_DEADLINE, CODE_MODULE_UNKNOWN, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE,
-    SentModule, TASKS_PATH, TaskQuery, TaskResult, harmless, payload_hash,
+    SentModule, TASKS_PATH, TRAINING_PATH, TaskQuery, TaskResult, Training, harmless, payload_hash,
 };
 use crate::task::{Program, Work};
 use http_body_util::Full;
@@ -148,6 +148,20 @@ impl Client {
             )));
         }
         Ok(load)
+    }
+
+    /// The URL of the MQTT broker by which to reach the server's trainer; `None` if learners are not trained there.
+    pub fn training(&mut self, timeout: Duration) -> Result<Option<String>, OffloadError> {
+        let (answer, _) = self.exchange(Method::GET, TRAINING_PATH, PAYLOAD_TYPE, Bytes::new(), timeout)?;
+        // Servers older than training do not know the path.
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let Training { broker } = self.read(&answer, timeout)?;
+        if !broker.starts_with("mqtt://") && !broker.starts_with("mqtts://") {
+            return Err(self.bad_answer(format!("{broker:?} is not the address of an MQTT broker")));
+        }
+        Ok(Some(broker))
     }
 
     /// Is the server there and well?

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// One way to the MEC.
 pub const MEC_ONE_WAY: Duration = Duration::from_millis(5);
@@ -91,6 +92,8 @@ pub struct LocalConfig {
     pub mec: SiteConfig,
     /// The cloud.
     pub cloud: SiteConfig,
+    /// Whether the MEC trains learners. They are gone when it ends.
+    pub training: bool,
 }
 
 impl LocalConfig {
@@ -119,6 +122,7 @@ impl LocalConfig {
             program: program.into(),
             mec,
             cloud,
+            training: false,
         }
     }
 }
@@ -137,6 +141,9 @@ pub enum LocalError {
         /// What the kernel answered.
         cause: io::Error,
     },
+    /// There is no place for the trainer's learners.
+    #[error("cannot make a temporary folder for the trainer: {0}")]
+    State(io::Error),
     /// A child ended, kept silent, or said something else than that it is ready.
     #[error("the {child} did not start: {why}{}", shown(.stderr))]
     NotReady {
@@ -166,13 +173,27 @@ pub struct LocalServers {
     mec: Url,
     cloud: Url,
     helpers: [Helper; 4],
+    /// The trainer's. Removed after the helpers have ended.
+    _state: Option<TempDir>,
 }
 
 impl LocalServers {
     /// Starts everything and waits until it is ready.
     pub fn start(config: &LocalConfig) -> Result<Self, LocalError> {
         let program = &config.program;
-        let server = |role: &str, site: &SiteConfig| {
+        let state = config.training.then(tempfile::tempdir).transpose();
+        let state = state.map_err(LocalError::State)?;
+        let training = match &state {
+            None => vec!["--training", "off"],
+            Some(dir) => {
+                let dir = dir
+                    .path()
+                    .to_str()
+                    .ok_or_else(|| LocalError::State(io::ErrorKind::InvalidFilename.into()))?;
+                vec!["--state", dir, "--mqtt-listen", "127.0.0.1:0"]
+            }
+        };
+        let server = |role: &str, site: &SiteConfig, more: &[&str]| {
             let speed = site.speed.to_string();
             let args = [
                 "serve",
@@ -184,7 +205,7 @@ impl LocalServers {
                 &speed,
                 "--exit-with-parent",
             ];
-            Helper::start(program, &format!("{role} server"), &args)
+            Helper::start(program, &format!("{role} server"), &[&args, more].concat())
         };
         let link = |role: &str, site: &SiteConfig, server: &Helper| {
             let to = server.address().to_owned();
@@ -200,14 +221,15 @@ impl LocalServers {
             args.extend(options.iter().map(String::as_str));
             Helper::start(program, &format!("link to the {role}"), &args)
         };
-        let mec = server("mec", &config.mec)?;
-        let cloud = server("cloud", &config.cloud)?;
+        let mec = server("mec", &config.mec, &training)?;
+        let cloud = server("cloud", &config.cloud, &[])?;
         let mec_link = link("mec", &config.mec, &mec)?;
         let cloud_link = link("cloud", &config.cloud, &cloud)?;
         Ok(Self {
             mec: mec_link.url()?,
             cloud: cloud_link.url()?,
             helpers: [mec_link, cloud_link, mec, cloud],
+            _state: state,
         })
     }
 

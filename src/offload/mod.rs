@@ -25,7 +25,7 @@ pub mod site;
 pub mod submitted;
 pub(crate) mod task_query;
 pub mod throughput;
-mod tls;
+pub(crate) mod tls;
 pub mod ues;
 pub mod url;
 mod watched;

@@ -2,9 +2,10 @@
 
 use super::access::AccessError;
 use super::url::Url;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore, crypto::ring};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, Error, RootCertStore, crypto::ring};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +13,34 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Trusts what the authorities in a PEM file have signed, and nobody else.
+/// For HTTP: trusts what the authorities in a PEM file have signed, and nobody else.
 pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, AccessError> {
+    http(builder(Some(file))?)
+}
+
+/// For HTTP: trusts what this system trusts.
+pub(super) fn trusting_the_system() -> Result<Arc<ClientConfig>, AccessError> {
+    http(builder(None)?)
+}
+
+fn http(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Result<Arc<ClientConfig>, AccessError> {
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// For any protocol: trusts the authorities in a PEM file and nobody else, or, without one, whom this system trusts.
+pub(crate) fn builder(
+    ca: Option<&Path>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, AccessError> {
+    let roots = ca.map_or_else(roots_of_the_system, roots_in)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| AccessError::NoRoots(format!(" that this build can use: {e}")))?;
+    Ok(builder.with_root_certificates(roots))
+}
+
+fn roots_in(file: &Path) -> Result<RootCertStore, AccessError> {
     let bad = |why: String| AccessError::NoCertificate {
         path: file.to_owned(),
         why,
@@ -30,11 +57,10 @@ pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, AccessError> {
     if roots.is_empty() {
         return Err(bad("it has no `-----BEGIN CERTIFICATE-----`".to_owned()));
     }
-    config(roots)
+    Ok(roots)
 }
 
-/// Trusts what this system trusts.
-pub(super) fn trusting_the_system() -> Result<Arc<ClientConfig>, AccessError> {
+fn roots_of_the_system() -> Result<RootCertStore, AccessError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // A system may hold certificates that are too old for us; the others count.
@@ -43,17 +69,7 @@ pub(super) fn trusting_the_system() -> Result<Arc<ClientConfig>, AccessError> {
         let why = found.errors.first().map_or(String::new(), |e| format!(" ({e})"));
         return Err(AccessError::NoRoots(why));
     }
-    config(roots)
-}
-
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, AccessError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| AccessError::NoRoots(format!(" that this build can use: {e}")))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(roots)
 }
 
 /// Shakes hands on a fresh connection. Known sessions are resumed.
@@ -70,16 +86,15 @@ where
     TlsConnector::from(config)
         .connect(name, stream)
         .await
-        .map_err(|error| why(&error))
+        .map_err(|error| why(&error, "if it serves plain HTTP there, write http://"))
 }
 
-/// Why a handshake failed, and what to do.
-fn why(error: &io::Error) -> String {
-    const PLAIN: &str = "if it serves plain HTTP there, write http://";
+/// Why a handshake failed, and what to do; `plain` if nobody speaks TLS there.
+pub(crate) fn why(error: &io::Error, plain: &str) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::InvalidCertificate(problem)) => about_certificate(problem),
-        Some(Error::InvalidMessage(_)) => format!("what listens there does not speak TLS; {PLAIN}"),
+        Some(Error::InvalidMessage(_)) => format!("what listens there does not speak TLS; {plain}"),
         Some(Error::AlertReceived(alert)) => {
             format!("the server ended the handshake ({alert:?}); look at its log")
         }
@@ -88,7 +103,7 @@ fn why(error: &io::Error) -> String {
         }
         Some(other) => other.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            format!("the server closed the connection during the handshake; {PLAIN}")
+            format!("the server closed the connection during the handshake; {plain}")
         }
         None => error.to_string(),
     }

@@ -6,6 +6,7 @@
 //! POST /v1/tasks?module_bytes=1274         application/wasm     body: a module, then the payload
 //! POST /v1/tasks?module=SHA256             a module sent before, body: the payload
 //! GET  /v1/load                                                                    -> Load
+//! GET  /v1/training                                                                -> Training
 //! GET  /healthz                                                                    -> Health
 //! GET  /metrics                                                                    -> Prometheus text format
 //! GET  /openapi.json                                                               -> all of this, for programs
@@ -28,6 +29,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const TASKS_PATH: &str = "/v1/tasks";
 /// Where a server tells its load.
 pub const LOAD_PATH: &str = "/v1/load";
+/// Where a MEC tells how to reach its trainer.
+pub const TRAINING_PATH: &str = "/v1/training";
 /// Where a server says that it is well.
 pub const HEALTH_PATH: &str = "/healthz";
 /// Where a server tells what it has counted.
@@ -45,6 +48,9 @@ pub const CODE_DEADLINE: &str = "deadline_passed";
 pub const CODE_QUEUE_FULL: &str = "queue_full";
 /// The code of the error that says that the server has no module of this SHA-256.
 pub const CODE_MODULE_UNKNOWN: &str = "module_unknown";
+
+/// The code of the error that says that no learners are trained here.
+pub const CODE_NO_TRAINING: &str = "no_training";
 
 /// The answer to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +101,13 @@ pub struct Health {
     pub role: String,
     /// The version of the server.
     pub version: String,
+}
+
+/// Where learners are trained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Training {
+    /// The MQTT broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    pub broker: String,
 }
 
 /// Every error a server answers.

@@ -1,7 +1,9 @@
 //! Errors as clients see them: a status, a code and a sentence.
 
 use super::answer::{Answer, json};
-use crate::offload::wire::{CODE_DEADLINE, CODE_MODULE_UNKNOWN, CODE_QUEUE_FULL, ErrorBody};
+use crate::offload::wire::{
+    CODE_DEADLINE, CODE_MODULE_UNKNOWN, CODE_NO_TRAINING, CODE_QUEUE_FULL, ErrorBody,
+};
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
@@ -24,6 +26,7 @@ pub(super) enum Code {
     CpuLimit,
     WallLimit,
     LoadUnknown,
+    NoTraining,
     ModuleUnknown,
     ModuleTooLarge,
     ModuleInvalid,
@@ -145,6 +148,12 @@ impl Code {
                 S::SERVICE_UNAVAILABLE,
                 Some(1),
                 "the load is not known: the server has just started, or cannot read it",
+            ),
+            Self::NoTraining => (
+                CODE_NO_TRAINING,
+                S::NOT_FOUND,
+                None,
+                "no learners are trained here, or not for clients of this server; the message says why",
             ),
             Self::ModuleUnknown => (
                 CODE_MODULE_UNKNOWN,

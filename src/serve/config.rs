@@ -3,6 +3,7 @@
 use super::error::ServeError;
 use super::stress::Profile as StressProfile;
 use super::tls::TlsFiles;
+use super::training::Trainer;
 use crate::task::{KERNEL_MEMORY_BYTES, Limits, Speed};
 use hwmeter_hw::Root;
 use std::net::SocketAddr;
@@ -68,6 +69,8 @@ pub struct ServeConfig {
     pub stress: Option<StressProfile>,
     /// How long a connection may go without completing a request's header, idle or dripping.
     pub idle_limit: Duration,
+    /// Where learners are trained, if they are.
+    pub trainer: Option<Trainer>,
     /// Where `/proc` begins.
     pub root: Root,
 }
@@ -89,6 +92,7 @@ impl ServeConfig {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             stress: None,
             idle_limit: DEFAULT_IDLE_LIMIT,
+            trainer: None,
             root: Root::default(),
         }
     }
@@ -99,10 +103,15 @@ impl ServeConfig {
         self.max_payload.min(left)
     }
 
+    /// Is this machine alone served?
+    pub fn is_local(&self) -> bool {
+        self.listen.ip().is_loopback() && !self.behind_proxy
+    }
+
     /// Whoever can be reached from elsewhere must ask who comes, and be overheard by nobody. A proxy brings others
     /// even to a loopback address.
     pub(super) fn check(&self) -> Result<(), ServeError> {
-        let is_local = self.listen.ip().is_loopback() && !self.behind_proxy;
+        let is_local = self.is_local();
         if !is_local && self.token_file.is_none() {
             return Err(ServeError::NoToken(self.listen));
         }

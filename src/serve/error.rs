@@ -48,7 +48,8 @@ pub enum ServeError {
     Load(#[from] hwmeter_hw::Error),
 }
 
-fn advice(error: &io::Error) -> &'static str {
+/// What to do when an address cannot be had.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "; stop the program that holds the port, or choose another (port 0 picks a free one)"

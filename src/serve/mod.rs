@@ -5,6 +5,7 @@
 //!   -> routes: header, token, path, method (route) -> room in the queue (executor)
 //!        -> body, bounded in size and time (receive)
 //!        -> ticket, worker, bounded in time and CPU (executor) -> TaskResult
+//!        -> where learners are trained (training)
 //!        -> /proc/stat (load) -> Load        counters (metrics) -> /metrics        openapi -> /openapi.json
 //!        -> otherwise an error with code and sentence (api_error)
 //! ```
@@ -58,20 +59,23 @@ mod receive;
 mod route;
 mod routes;
 pub mod sandbox;
-mod secret_file;
+pub(crate) mod secret_file;
 mod stress;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
+mod training;
 mod web_page;
 
 pub use config::{
     DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
 };
 pub use error::ServeError;
+pub(crate) use error::advice as listen_advice;
 pub use secret_file::SecretFileError;
 pub use stress::{InvalidProfile, Profile as StressProfile};
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
+pub use training::Trainer;
 
 use crate::task::wasm::Engine;
 use accept::{Shared, accept};
@@ -100,19 +104,18 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Binds `address`; errors say what to do.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    Ok(TcpListener::from_std(take_port(address)?)?)
+    let listener = take_port(address).map_err(|cause| ServeError::Listen { address, cause })?;
+    Ok(TcpListener::from_std(listener)?)
 }
 
-fn take_port(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
-    let listening = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        // As many connections may wait to be accepted as the kernel allows (`net.core.somaxconn`, 4096 by default).
-        nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
-        // Tokio needs it so.
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    listening().map_err(|cause| ServeError::Listen { address, cause })
+/// Binds `address` for a runtime that will be there later.
+pub(crate) fn take_port(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    // As many connections may wait to be accepted as the kernel allows (`net.core.somaxconn`, 4096 by default).
+    nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
+    // Tokio needs it so.
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// A server that has all it needs from the outside, its port among it, and has not begun to serve.
@@ -132,19 +135,32 @@ pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
     let metrics = Arc::new(Metrics::new(config.role).map_err(io::Error::other)?);
     Ok(Server {
         tokens: config.token_file.as_deref().map(Tokens::read).transpose()?,
-        tls: config.tls.as_ref().map(tls::acceptor).transpose()?,
+        tls: config
+            .tls
+            .as_ref()
+            .map(|files| tls::acceptor(files, &[b"http/1.1"]))
+            .transpose()?,
         connections: Arc::new(Connections::new(
             config.max_connections,
             config.idle_limit,
             Arc::clone(&metrics),
         )),
         metrics,
-        listener: take_port(config.listen)?,
+        listener: take_port(config.listen).map_err(|cause| ServeError::Listen {
+            address: config.listen,
+            cause,
+        })?,
         config,
     })
 }
 
 impl Server {
+    /// The same server with a trainer beside it.
+    pub fn with_trainer(mut self, trainer: Option<Trainer>) -> Self {
+        self.config.trainer = trainer;
+        self
+    }
+
     /// Serves on the calling thread until `stop` completes, and then until its running tasks are done, at most
     /// [`STOP_GRACE`]. `ready` gets the address as soon as clients can connect.
     pub fn run(

@@ -44,6 +44,10 @@ fn path(config: &ServeConfig, route: Route) -> (String, Value) {
             "get",
             json!({ "operationId": "load", "summary": "How busy the server is" }),
         ),
+        Route::Training => (
+            "get",
+            json!({ "operationId": "training", "summary": "Where learners are trained" }),
+        ),
         Route::Health => (
             "get",
             json!({ "operationId": "health", "summary": "Is the server well?", "security": [] }),
@@ -141,6 +145,7 @@ fn responses(config: &ServeConfig, route: Route) -> Value {
     let (description, content) = match route {
         Route::Tasks => ("The task's result", json_of("TaskResult")),
         Route::Load => ("The load", json_of("Load")),
+        Route::Training => ("Where to train", json_of("Training")),
         Route::Health => ("The server is well", json_of("Health")),
         Route::Metrics => (
             "Prometheus text format 0.0.4",
@@ -214,6 +219,14 @@ fn schemas() -> Value {
             "cpu_use": share, "free": share, "cpu_use_now": share, "free_now": share,
             "queue": count, "queue_smoothed": seconds, "running": count, "workers": count,
         })),
+        "Training": object(json!({
+            "broker": {
+                "type": "string",
+                "description": "The MQTT 3.1.1 broker by which to reach the trainer",
+                "pattern": "^mqtts?://",
+                "example": "mqtt://127.0.0.1:1883",
+            },
+        })),
         "Health": object(json!({
             "status": { "const": "ok" }, "role": { "enum": ["mec", "cloud"] }, "version": text,
         })),
@@ -237,7 +250,7 @@ fn object(properties: Value) -> Value {
 mod tests {
     use super::*;
     use crate::offload::task_query::PARAMETERS;
-    use crate::offload::wire::{ErrorBody, Health, Load, TaskResult};
+    use crate::offload::wire::{ErrorBody, Health, Load, TaskResult, Training};
     use crate::serve::Role;
     use serde::Serialize;
 
@@ -284,6 +297,10 @@ mod tests {
             version: String::new(),
         };
         check(&document, "Health", health);
+        let training = Training {
+            broker: String::new(),
+        };
+        check(&document, "Training", training);
         let error = ErrorBody {
             code: String::new(),
             message: String::new(),

@@ -1,7 +1,7 @@
 //! The routes: one list for the dispatch, the OpenAPI document, the metrics and the messages.
 
 use super::api_error::Code;
-use crate::offload::wire::{HEALTH_PATH, LOAD_PATH, METRICS_PATH, OPENAPI_PATH, TASKS_PATH};
+use crate::offload::wire::{HEALTH_PATH, LOAD_PATH, METRICS_PATH, OPENAPI_PATH, TASKS_PATH, TRAINING_PATH};
 use hyper::Method;
 
 /// Where requests can go.
@@ -9,15 +9,17 @@ use hyper::Method;
 pub(super) enum Route {
     Tasks,
     Load,
+    Training,
     Health,
     Metrics,
     OpenApi,
 }
 
 impl Route {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Tasks,
         Self::Load,
+        Self::Training,
         Self::Health,
         Self::Metrics,
         Self::OpenApi,
@@ -31,6 +33,7 @@ impl Route {
         match self {
             Self::Tasks => TASKS_PATH,
             Self::Load => LOAD_PATH,
+            Self::Training => TRAINING_PATH,
             Self::Health => HEALTH_PATH,
             Self::Metrics => METRICS_PATH,
             Self::OpenApi => OPENAPI_PATH,
@@ -96,6 +99,13 @@ impl Route {
                 Code::WrongHost,
                 Code::HeaderTooLarge,
                 Code::LoadUnknown,
+            ],
+            Self::Training => &[
+                Code::Unauthorized,
+                Code::CrossOrigin,
+                Code::WrongHost,
+                Code::HeaderTooLarge,
+                Code::NoTraining,
             ],
             Self::Health => &[
                 Code::CrossOrigin,

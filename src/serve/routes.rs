@@ -8,12 +8,15 @@ use super::load::LoadWatch;
 use super::metrics::{Metrics, TEXT_FORMAT};
 use super::receive::{Keep, Received, Room, declared_too_large, discard, receive, too_large};
 use super::route::Route;
+use super::training::broker_for;
 use super::web_page::check_no_web_page;
 use super::{ServeConfig, Tokens};
-use crate::offload::wire::{Health, Load, MODULE_TYPE, PAYLOAD_TYPE, TaskQuery, TaskResult, payload_hash};
+use crate::offload::wire::{
+    Health, Load, MODULE_TYPE, PAYLOAD_TYPE, TaskQuery, TaskResult, Training, payload_hash,
+};
 use crate::task::wasm::{Engine, WasmError};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,6 +81,7 @@ async fn dispatch(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     match let_in(app, &request) {
         Ok(Route::Tasks) => run_task(app, request, arrived).await,
         Ok(Route::Load) => load(app),
+        Ok(Route::Training) => training(app, &request),
         Ok(Route::Health) => health(app),
         Ok(Route::Metrics) => Ok(metrics(app)),
         Ok(Route::OpenApi) => Ok(openapi(app)),
@@ -293,6 +297,14 @@ fn load(app: &App) -> Result<Answer, ApiError> {
         workers: tasks.workers,
     };
     Ok(json(StatusCode::OK, &load))
+}
+
+fn training(app: &App, request: &Request<Incoming>) -> Result<Answer, ApiError> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    match broker_for(&app.config, host) {
+        Ok(broker) => Ok(json(StatusCode::OK, &Training { broker })),
+        Err(why) => Err(Code::NoTraining.error(why)),
+    }
 }
 
 fn health(app: &App) -> Result<Answer, ApiError> {

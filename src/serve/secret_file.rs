@@ -29,7 +29,7 @@ pub enum SecretFileError {
 }
 
 /// The whole file, if not everybody may read it. One that its group may read is used with a warning.
-pub(super) fn read(path: &Path) -> Result<String, SecretFileError> {
+pub(crate) fn read(path: &Path) -> Result<String, SecretFileError> {
     let failed = |cause| SecretFileError::Read {
         path: path.to_owned(),
         cause,

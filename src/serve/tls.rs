@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 /// Certificate and key, as PEM files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The server's certificate, followed by those between it and the authority.
+    /// The certificate of this side, followed by those between it and the authority.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -53,24 +53,36 @@ pub enum TlsError {
     },
 }
 
-/// What makes TLS connections of accepted ones.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let TlsFiles { cert, key } = files;
-    let certs = read_certs(cert)?;
-    let private_key =
-        PrivateKeyDer::from_pem_slice(secret_file::read(key)?.as_bytes()).map_err(|cause| TlsError::Key {
-            path: key.clone(),
+impl TlsFiles {
+    /// Certificate and key as rustls takes them.
+    pub(crate) fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let certs = read_certs(&self.cert)?;
+        let text = secret_file::read(&self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|cause| TlsError::Key {
+            path: self.key.clone(),
             cause,
         })?;
+        Ok((certs, key))
+    }
+
+    /// That rustls does not take them.
+    pub(crate) fn unusable(&self, cause: rustls::Error) -> TlsError {
+        TlsError::Pair {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            cause,
+        }
+    }
+}
+
+/// What makes TLS connections of accepted ones, for clients that speak one of these protocols (ALPN), or do not say.
+pub(crate) fn acceptor(files: &TlsFiles, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
+    let (certs, private_key) = files.read()?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(certs, private_key));
-    let mut config = config.map_err(|cause| TlsError::Pair {
-        cert: cert.clone(),
-        key: key.clone(),
-        cause,
-    })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut config = config.map_err(|cause| files.unusable(cause))?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! wire      what is said: `proto/train.proto`, made and checked here
 //! topic     where it is said
-//! codec     a learner's weights as bytes
+//! weights   a learner's weights as a message, and their SHA-256
+//! codec     the same in fewer bytes
 //! transfer  what is too large for one message, in chunks
 //! link      an MQTT client that stays connected
 //! broker    the embedded broker
@@ -13,5 +14,10 @@
 //! store     checkpoints in a folder or an object store
 //! ```
 
+pub mod broker;
+pub mod codec;
+pub mod link;
 pub mod topic;
+pub mod transfer;
+pub mod weights;
 pub mod wire;

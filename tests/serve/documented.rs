@@ -2,7 +2,7 @@
 
 use super::common::{PLENTY, have, server, until};
 use super::http::{Answer, ENDLESS, Served, TINY, curl, read_answer, send};
-use hwmeter::serve::{Role, ServeConfig};
+use hwmeter::serve::{Role, ServeConfig, Trainer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -126,6 +126,14 @@ fn every_documented_answer_is_given_and_no_other() {
     });
     note(&mut seen, TINY, &curl(&["-H", TOKEN, "-X", "POST"], &task));
     drop(busy);
+
+    let mut training = config();
+    training.trainer = Some(Trainer::Elsewhere("mqtt://broker.example:1883".to_owned()));
+    let training = server(training);
+    let path = "/v1/training";
+    let answer = curl(&["-H", TOKEN], &format!("http://{}{path}", training.address));
+    assert_eq!(answer.body, r#"{"broker":"mqtt://broker.example:1883"}"#);
+    note(&mut seen, path, &answer);
 
     let mut strict = config();
     strict.limits.cpu = Duration::from_millis(50);

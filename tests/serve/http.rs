@@ -123,7 +123,7 @@ pub struct Served {
 impl Served {
     pub fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hwmeter"))
-            .args(["serve", "--role", "mec"])
+            .args(["serve", "--role", "mec", "--training", "off"])
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

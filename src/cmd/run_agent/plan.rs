@@ -18,6 +18,8 @@ const SEED: u64 = 50;
 pub struct Plan {
     pub name: LearnerName,
     pub learner: Guard,
+    /// Whether the learner has just been built from `seed` and settings.
+    pub is_fresh: bool,
     pub seed: u64,
     /// The whole set.
     pub source: TaskSource,
@@ -54,6 +56,7 @@ impl Plan {
         Ok(Self {
             name: checkpoint.header().learner,
             learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
+            is_fresh: false,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -74,6 +77,7 @@ impl Plan {
                 true => learner.reset_on_divergence(engine, settings, seed),
                 false => learner,
             },
+            is_fresh: true,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -102,10 +106,7 @@ impl Plan {
         let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
         let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
         let header = checkpoint.header();
-        let mut learner = Guard::new(engine.restore(&checkpoint)?);
-        if args.reset_on_divergence {
-            learner = learner.reset_on_divergence(engine, header.settings.clone(), header.seed);
-        }
+        let mut learner = Guard::restore(&checkpoint, engine, args.reset_on_divergence)?;
         if learner.learns() {
             for (transition, cost) in unlearned(&dir.decisions(), position)? {
                 // What is refused is counted.
@@ -115,6 +116,7 @@ impl Plan {
         Ok(Self {
             name: header.learner,
             learner,
+            is_fresh: false,
             seed,
             source,
             first: position.next_task,

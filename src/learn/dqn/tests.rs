@@ -33,7 +33,7 @@ impl Plain {
             states: StateNormaliser::default(),
             rewards: RewardNormaliser::default(),
             seen: Vec::new(),
-            rng: dqn.memory.rng.clone(),
+            rng: dqn.save().learning_rng(),
         }
     }
 

@@ -4,24 +4,41 @@ use super::super::checkpoint::Checkpoint;
 use super::super::error::LearnError;
 #[cfg(feature = "torch")]
 use super::super::optimiser::Optimiser;
+use super::super::weights::Part;
 #[cfg(feature = "torch")]
 use super::Activation;
 use super::{Lane, Layer, Mlp, lanes, pack, unpack};
 
 impl Mlp {
-    /// Weights and biases from the input up, as a checkpoint names and shapes them.
-    #[cfg(feature = "torch")]
-    pub(crate) fn values(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    /// Names and shapes of weights and biases from the input up, as a checkpoint has them.
+    pub(crate) fn parts(&self) -> Vec<Part> {
         let of_layer = |(i, layer): (usize, &Layer)| {
-            // Adam's moments have a dot in their names.
-            let values = layer.tensors().filter(|(name, ..)| !name.contains('.'));
-            let dense = values.map(|(name, shape, lanes)| {
-                let values = without_padding(&shape, lanes);
-                (format!("{i}.{name}"), shape, values)
-            });
-            dense.collect::<Vec<_>>()
+            [
+                (format!("{i}.weight"), vec![layer.outputs, layer.inputs]),
+                (format!("{i}.bias"), vec![layer.outputs]),
+            ]
         };
         self.layers.iter().enumerate().flat_map(of_layer).collect()
+    }
+
+    /// Their numbers.
+    pub(crate) fn values(&self) -> Vec<Vec<f32>> {
+        let of_layer = |layer: &Layer| {
+            let (w, b) = (&layer.weights.value, &layer.bias.value);
+            [
+                without_padding(&[layer.outputs, layer.inputs], w),
+                without_padding(&[layer.outputs], b),
+            ]
+        };
+        self.layers.iter().flat_map(of_layer).collect()
+    }
+
+    /// Replaces them; moments and the step counter stay.
+    pub(crate) fn set_values(&mut self, values: &[&[f32]]) {
+        for (layer, values) in self.layers.iter_mut().zip(values.chunks_exact(2)) {
+            with_padding(layer.inputs, values[0], &mut layer.weights.value);
+            with_padding(layer.outputs, values[1], &mut layer.bias.value);
+        }
     }
 
     /// What hidden units do, and the optimiser.
@@ -48,10 +65,7 @@ impl Mlp {
             for (name, shape, lanes) in layer.tensors_mut() {
                 let name = format!("{prefix}.{i}.{name}");
                 let values = read(checkpoint, &name, &shape)?;
-                let (width, stride) = widths(&shape);
-                for (row, padded) in values.chunks(width).zip(lanes.chunks_mut(stride)) {
-                    pack(row, padded);
-                }
+                with_padding(widths(&shape).0, values, lanes);
             }
         }
         self.steps = checkpoint.count(&format!("{prefix}.steps"))?;
@@ -111,6 +125,13 @@ fn without_padding(shape: &[usize], lanes: &[Lane]) -> Vec<f32> {
         unpack(padded, row);
     }
     values
+}
+
+/// Writes rows of `width` numbers into rows of whole lanes.
+fn with_padding(width: usize, values: &[f32], padded: &mut [Lane]) {
+    for (row, padded) in values.chunks(width).zip(padded.chunks_mut(lanes(width))) {
+        pack(row, padded);
+    }
 }
 
 /// Length of a row in numbers, and in lanes.

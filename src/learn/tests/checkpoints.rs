@@ -82,6 +82,19 @@ fn damaged_checkpoints_are_errors_that_name_the_file() {
     }
 }
 
+/// Before learning had a generator of its own, checkpoints had none.
+#[test]
+fn an_older_checkpoint_gets_the_generator_that_learning_begins_with() {
+    let fresh = build(LearnerName::Dqn, 3, &small()).unwrap().save();
+    let mut bytes = fresh.to_bytes().unwrap();
+    let name = b"learning_rng";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    bytes[at] = b'x';
+    let older = Checkpoint::from_bytes(&bytes, "older".to_owned()).unwrap();
+    assert_ne!(older.header(), fresh.header());
+    assert_eq!(restore(&older).unwrap().save(), fresh);
+}
+
 #[test]
 fn any_flipped_byte_is_either_an_error_or_harmless() {
     let mut learner = build(LearnerName::Dqn, 0, &small()).unwrap();

@@ -4,6 +4,7 @@
 
 mod checkpoints;
 mod scores;
+mod weights;
 
 use super::environment::{ToyTask, run, tasks};
 use super::*;

@@ -11,6 +11,7 @@ use super::super::mlp::stored::read;
 use super::super::mlp::{Activation, Mlp};
 use super::super::network::Network;
 use super::super::optimiser::Optimiser;
+use super::super::weights::Part;
 use super::super::{Checkpoint, LearnError};
 use tch::{Device, TchError, Tensor, no_grad};
 
@@ -19,7 +20,7 @@ use tch::{Device, TchError, Tensor, no_grad};
 pub(super) struct TorchNetwork {
     device: Device,
     /// Names and shapes of weights and biases from the input up: the order in the flat tensors.
-    parts: Vec<(String, Vec<usize>)>,
+    parts: Vec<Part>,
     hidden: Activation,
     rule: Rule,
     steps: u64,
@@ -50,9 +51,9 @@ impl TorchNetwork {
         let (hidden, optimiser) = native.rules();
         let mut flat = Vec::with_capacity(native.parameters());
         let mut parts = Vec::new();
-        for (name, shape, values) in native.values() {
+        for (part, values) in native.parts().into_iter().zip(native.values()) {
             flat.extend(values);
-            parts.push((name, shape));
+            parts.push(part);
         }
         let outputs = parts.last().map_or(0, |(_, shape)| shape[0]);
         let tensors = || {
@@ -130,6 +131,19 @@ impl TorchNetwork {
             all.extend([(".mean", mean), (".square", square)]);
         }
         all
+    }
+
+    /// The numbers of a flat tensor, part by part.
+    fn split(&self, flat: &Tensor) -> Vec<Vec<f32>> {
+        let mut values = vec![0f32; flat.numel()];
+        flat.copy_data(&mut values, flat.numel());
+        let mut rest = values.as_slice();
+        let part = |(_, shape): &Part| {
+            let (part, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            part.to_vec()
+        };
+        self.parts.iter().map(part).collect()
     }
 
     fn failed(&self, error: &TchError) -> LearnError {
@@ -210,16 +224,26 @@ impl Network for TorchNetwork {
         self.value.numel()
     }
 
+    fn parts(&self) -> Vec<Part> {
+        self.parts.clone()
+    }
+
+    /// # Panics
+    /// When a CUDA device has failed, so that what it holds is lost.
+    fn values(&self) -> Vec<Vec<f32>> {
+        self.split(&self.value)
+    }
+
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError> {
+        copy(&self.value, &values.concat()).map_err(|error| self.failed(&error))
+    }
+
     /// # Panics
     /// When a CUDA device has failed, so that what it holds is lost; the checkpoints written before stay.
     fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
         for (ending, flat) in self.flats() {
-            let mut values = vec![0f32; flat.numel()];
-            flat.copy_data(&mut values, flat.numel());
-            for (name, shape) in &self.parts {
-                let rest = values.split_off(shape.iter().product());
+            for ((name, shape), values) in self.parts.iter().zip(self.split(flat)) {
                 checkpoint.put_f32(&format!("{prefix}.{name}{ending}"), shape, values);
-                values = rest;
             }
         }
         checkpoint.put_count(&format!("{prefix}.steps"), self.steps);
@@ -231,10 +255,7 @@ impl Network for TorchNetwork {
             for (name, shape) in &self.parts {
                 values.extend_from_slice(read(checkpoint, &format!("{prefix}.{name}{ending}"), shape)?);
             }
-            // A handle on the same numbers: copying needs it mutable, and autograd not looking.
-            let copied =
-                Tensor::f_from_slice(&values).and_then(|new| no_grad(|| flat.shallow_clone().f_copy_(&new)));
-            copied.map_err(|error| self.failed(&error))?;
+            copy(flat, &values).map_err(|error| self.failed(&error))?;
         }
         self.steps = checkpoint.count(&format!("{prefix}.steps"))?;
         Ok(())
@@ -261,9 +282,9 @@ impl Clone for TorchNetwork {
 }
 
 /// The parts of the flat tensor, in their shapes, as leaves of autograd's graph.
-fn views(parts: &[(String, Vec<usize>)], flat: &Tensor) -> Result<Vec<Tensor>, TchError> {
+fn views(parts: &[Part], flat: &Tensor) -> Result<Vec<Tensor>, TchError> {
     let mut start = 0;
-    let one = |(_, shape): &(String, Vec<usize>)| {
+    let one = |(_, shape): &Part| {
         let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
         let length = shape.iter().product();
         let view = flat.f_narrow(0, start, length)?.f_view_(&shape)?;
@@ -271,6 +292,13 @@ fn views(parts: &[(String, Vec<usize>)], flat: &Tensor) -> Result<Vec<Tensor>, T
         view.f_detach()?.f_set_requires_grad(true)
     };
     parts.iter().map(one).collect()
+}
+
+/// Replaces the numbers of a tensor.
+fn copy(flat: &Tensor, values: &[f32]) -> Result<(), TchError> {
+    let new = Tensor::f_from_slice(values)?;
+    // A handle on the same numbers: copying needs it mutable, and autograd not looking.
+    no_grad(|| flat.shallow_clone().f_copy_(&new)).map(drop)
 }
 
 /// The engine's name on that device.

@@ -10,19 +10,34 @@
 //! - Landlock (Linux 5.13): no file is written, and only those below are read; from later versions on no TCP
 //!   connection is opened, and no process outside is signalled;
 //! - a seccomp filter: system calls a server has no use for fail with `EPERM`.
+//!
+//! A trainer is locked in likewise, but for its [`Rights`]: it writes below its state folder, and opens connections to
+//! the port of its broker.
 
 mod files;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod system_calls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod system_calls {
-    pub(super) fn filter() -> Result<(), String> {
+    pub(super) fn filter(_: &super::Rights) -> Result<(), String> {
         Err(format!("no filter is written for {}", std::env::consts::ARCH))
     }
 }
 
 use hwmeter_hw::Root;
 use std::fmt;
+use std::path::PathBuf;
+
+/// What a process keeps beyond what every server has; by default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    /// Folders below which it may read, write, make, rename and remove files.
+    pub writable: Vec<PathBuf>,
+    /// TCP ports to which it may open connections. Which machines these are on, Landlock cannot tell apart.
+    pub connect: Vec<u16>,
+    /// It may look up the names of other machines.
+    pub names: bool,
+}
 
 /// Which locks hold; the errors say why one does not.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,12 +55,17 @@ pub struct Sandbox {
 /// and those it starts), and after everything was opened that must be opened. What stays readable below `root` is
 /// what the load, the memory and the number of CPUs come from.
 pub fn enter(root: &Root) -> Sandbox {
+    enter_with(root, &Rights::default())
+}
+
+/// Like [`enter`], for a process that keeps some rights.
+pub fn enter_with(root: &Root, rights: &Rights) -> Sandbox {
     Sandbox {
         no_new_privileges: nix::sys::prctl::set_no_new_privs()
             .map_err(|e| format!("the kernel says: {}", e.desc())),
-        files: files::lock(root),
+        files: files::lock(root, rights),
         // The last one: it refuses the calls that the others are made of.
-        system_calls: system_calls::filter(),
+        system_calls: system_calls::filter(rights),
     }
 }
 

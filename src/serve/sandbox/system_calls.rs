@@ -2,6 +2,7 @@
 //!
 //! The list holds for both architectures, except where x86-64 keeps an old call beside the one that all have.
 
+use super::Rights;
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -14,9 +15,9 @@ use std::env::consts::ARCH;
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Holds for all threads of this process.
-pub(super) fn filter() -> Result<(), String> {
+pub(super) fn filter(rights: &Rights) -> Result<(), String> {
     // The newest filter decides which error a refused call gets, and the second refuses to install a third.
-    for program in [without_clone3(), allowed_only()] {
+    for program in [without_clone3(), allowed_only(rights)] {
         let program = program.map_err(|e| format!("the filter is not valid: {e}"))?;
         seccompiler::apply_filter_all_threads(&program).map_err(|e| format!("the kernel refused: {e}"))?;
     }
@@ -34,9 +35,16 @@ fn without_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
     )
 }
 
-fn allowed_only() -> Result<BpfProgram, seccompiler::BackendError> {
+fn allowed_only(rights: &Rights) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: Rules = ALWAYS.iter().chain(OLD).map(|&call| (call, Vec::new())).collect();
     rules.extend(within_limits()?);
+    if !rights.writable.is_empty() {
+        // Where, is Landlock's.
+        rules.extend(WRITERS.iter().chain(OLD_WRITERS).map(|&call| (call, Vec::new())));
+    }
+    if !rights.connect.is_empty() {
+        rules.extend(connecting(rights.names)?);
+    }
     compile(
         rules,
         SeccompAction::Errno(libc::EPERM as u32),
@@ -137,6 +145,50 @@ const ALWAYS: &[c_long] = &[
 const OLD: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
+
+/// What it takes to write files besides.
+const WRITERS: &[c_long] = &[
+    libc::SYS_copy_file_range,
+    libc::SYS_faccessat,
+    libc::SYS_fallocate,
+    libc::SYS_fchmod,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_openat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+];
+#[cfg(target_arch = "x86_64")]
+const OLD_WRITERS: &[c_long] = &[
+    libc::SYS_access,
+    libc::SYS_link,
+    libc::SYS_mkdir,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_WRITERS: &[c_long] = &[];
+
+/// What it takes to open a TCP connection, to ports that are Landlock's, and to ask for a name by UDP.
+fn connecting(names: bool) -> Result<Rules, seccompiler::BackendError> {
+    // Flags such as SOCK_CLOEXEC share the argument with the type.
+    let kind = |wanted: libc::c_int| masked(1, 0xF, wanted as u64);
+    let mut sockets = vec![kind(libc::SOCK_STREAM)?];
+    if names {
+        sockets.push(kind(libc::SOCK_DGRAM)?);
+    }
+    Ok(Rules::from([
+        (libc::SYS_socket, sockets),
+        (libc::SYS_connect, Vec::new()),
+    ]))
+}
 
 /// What `ioctl` may ask for: whether a descriptor blocks, and whether it is a terminal.
 #[allow(clippy::unnecessary_cast)] // Not every C library has them as this type.

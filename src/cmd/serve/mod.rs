@@ -1,10 +1,24 @@
 //! `hwmeter serve`: the server side.
+//!
+//! ```text
+//! serve --role mec
+//!   -> serve --role trainer --keep    (training: before the sandbox) starts the trainer again when it ends (keeper)
+//!        -> serve --role trainer      broker and learners, locked in as well (trainer)
+//! ```
+//!
+//! The one in the middle is needed because a server that is locked in can start no program. Nothing from the network
+//! reaches it. It ends when its stdin does, and that does when the server ends, even by kill -9.
 
+mod keeper;
+mod trainer;
+mod training;
+
+use self::training::Training;
 use super::stop_signal;
 use crate::cli::{RoleArg, ServeArgs};
 use anyhow::Context;
 use hwmeter::offload::parent_death::end_with_parent;
-use hwmeter::serve::sandbox::{self, Sandbox};
+use hwmeter::serve::sandbox::{self, Rights, Sandbox};
 use hwmeter::serve::{DEFAULT_IDLE_LIMIT, Role, ServeConfig, TlsFiles};
 use hwmeter::task::Limits;
 use hwmeter_hw::Root;
@@ -15,19 +29,20 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     if args.exit_with_parent {
         end_with_parent().context("the process that started this server is gone")?;
     }
-    let role = match args.role {
-        RoleArg::Mec => Role::Mec,
-        RoleArg::Cloud => Role::Cloud,
-    };
+    match args.role {
+        RoleArg::Mec => serve(args, Role::Mec, root),
+        RoleArg::Cloud => serve(args, Role::Cloud, root),
+        RoleArg::Trainer if args.training.keep => keeper::run(args),
+        RoleArg::Trainer => trainer::run(args, root),
+    }
+}
+
+fn serve(args: &ServeArgs, role: Role, root: &Root) -> anyhow::Result<()> {
     let config = ServeConfig {
         role,
         listen: args.listen,
         token_file: args.token_file.clone(),
-        tls: args
-            .tls_cert
-            .clone()
-            .zip(args.tls_key.clone())
-            .map(|(cert, key)| TlsFiles { cert, key }),
+        tls: tls_files(args),
         behind_proxy: args.behind_proxy,
         speed: args.speed,
         workers: args.workers.unwrap_or(ServeConfig::new(role).workers),
@@ -41,15 +56,15 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         max_connections: args.max_connections,
         stress: args.stress.clone(),
         idle_limit: DEFAULT_IDLE_LIMIT,
+        trainer: None,
         root: root.clone(),
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let is_local = config.is_local();
     let server = hwmeter::serve::bind(config)?;
-    if args.no_sandbox {
-        tracing::warn!("no sandbox: whoever takes over this server has all the rights of its user");
-    } else {
-        report(&sandbox::enter(root));
-    }
+    let training = Training::start(args, is_local)?;
+    let server = server.with_trainer(training.as_ref().map(Training::describe));
+    lock_in(args, root, &Rights::default());
     // Catching signals takes a thread, and the sandbox holds for those that are started inside.
     let stop = stop_signal::catch()?;
     let ready = |address| {
@@ -58,7 +73,25 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
             role.name()
         ))
     };
-    Ok(server.run(ready, stop)?)
+    server.run(ready, stop)?;
+    if let Some(training) = training {
+        training.stop();
+    }
+    Ok(())
+}
+
+fn tls_files(args: &ServeArgs) -> Option<TlsFiles> {
+    let (cert, key) = args.tls_cert.clone().zip(args.tls_key.clone())?;
+    Some(TlsFiles { cert, key })
+}
+
+/// The sandbox, unless it was declined.
+fn lock_in(args: &ServeArgs, root: &Root, rights: &Rights) {
+    if args.no_sandbox {
+        tracing::warn!("no sandbox: whoever takes over this server has all the rights of its user");
+    } else {
+        report(&sandbox::enter_with(root, rights));
+    }
 }
 
 /// What holds is told at every start, unless -q wants errors only.

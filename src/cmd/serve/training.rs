@@ -1,0 +1,125 @@
+//! The trainer that an edge server starts beside it.
+
+use super::trainer::READY;
+use crate::cli::{RoleArg, ServeArgs, TrainingArg};
+use anyhow::{Context, bail};
+use hwmeter::serve::Trainer;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A running trainer, by way of its keeper.
+pub struct Training {
+    address: SocketAddr,
+    is_tls: bool,
+    /// The keeper ends when this is closed.
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Training {
+    /// Starts one and waits until devices can connect, if there is to be one. Call it before the sandbox, and from a
+    /// thread that lives as long as the server.
+    pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
+        let training = &args.training;
+        let is_asked_for =
+            training.mqtt_listen.is_some() || training.mqtt_users.is_some() || training.state.is_some();
+        if args.role != RoleArg::Mec || training.training == TrainingArg::Off {
+            if is_asked_for {
+                bail!(
+                    "--mqtt-listen, --mqtt-users and --state are for an edge server that trains, or for a trainer"
+                );
+            }
+            return Ok(None);
+        }
+        if training.mqtt_listen.is_none() && !is_local {
+            if is_asked_for {
+                bail!(
+                    "--state and --mqtt-users need --mqtt-listen ADDR: devices elsewhere could not reach the trainer"
+                );
+            }
+            tracing::info!("no training: devices elsewhere need --mqtt-listen ADDR and --mqtt-users FILE");
+            return Ok(None);
+        }
+        match Self::try_start(args) {
+            Ok(running) => Ok(Some(running)),
+            Err(why) if is_asked_for => Err(why),
+            Err(why) => {
+                tracing::warn!("serving without a trainer: {why:#}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_start(args: &ServeArgs) -> anyhow::Result<Self> {
+        let mut command = command(args, None)?;
+        command.arg("--keep").stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group of its own: Ctrl-C in the terminal reaches only us, and we decide when it ends.
+        command.process_group(0);
+        let mut keeper = command.spawn().context("cannot start the trainer")?;
+        let Child { stdin, stdout, .. } = &mut keeper;
+        let (stdin, stdout) = (stdin.take(), stdout.take().context("the trainer has no stdout")?);
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        stdout.read_line(&mut line).context("cannot hear the trainer")?;
+        let Some((scheme, address)) = line
+            .trim_end()
+            .strip_prefix(READY)
+            .and_then(|url| url.split_once("://"))
+        else {
+            drop(stdin);
+            let status = keeper.wait().context("cannot tell how the trainer ended")?;
+            bail!("the trainer did not start ({status}); what it said stands above");
+        };
+        Ok(Self {
+            address: address.parse().context("the trainer says no address")?,
+            is_tls: scheme == "mqtts",
+            stdin,
+            stdout,
+        })
+    }
+
+    /// What clients are told.
+    pub fn describe(&self) -> Trainer {
+        Trainer::Here {
+            address: self.address,
+            is_tls: self.is_tls,
+        }
+    }
+
+    /// Ends it, and waits until its learners are stored. In the sandbox it can neither be signalled nor waited for; that
+    /// its stdout ends says as much.
+    pub fn stop(mut self) {
+        drop(self.stdin.take());
+        let _ = self.stdout.read_to_end(&mut Vec::new());
+    }
+}
+
+/// A trainer with the same options, or on this address.
+pub fn command(args: &ServeArgs, listen: Option<&str>) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("cannot tell where this program is")?);
+    command.args(["serve", "--role", "trainer"]);
+    let mut option = |name: &str, value: Option<&OsStr>| {
+        if let Some(value) = value {
+            command.arg(name).arg(value);
+        }
+    };
+    let training = &args.training;
+    let asked = training.mqtt_listen.map(|address| address.to_string());
+    option("--mqtt-listen", listen.or(asked.as_deref()).map(OsStr::new));
+    option("--mqtt-users", training.mqtt_users.as_deref().map(OsStr::new));
+    option("--state", training.state.as_deref().map(OsStr::new));
+    option("--tls-cert", args.tls_cert.as_deref().map(OsStr::new));
+    option("--tls-key", args.tls_key.as_deref().map(OsStr::new));
+    if args.no_sandbox {
+        command.arg("--no-sandbox");
+    }
+    if !tracing::enabled!(tracing::Level::WARN) {
+        command.arg("--quiet");
+    } else if tracing::enabled!(tracing::Level::INFO) {
+        command.arg("--verbose");
+    }
+    Ok(command)
+}

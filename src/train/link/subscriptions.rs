@@ -1,0 +1,79 @@
+//! What this client wants to read, and which of it the broker has granted.
+
+use rumqttc::{QoS, Request, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Filters in one packet, at most: far below any broker's limit.
+const AT_ONCE: usize = 100;
+
+/// Shared by the one who asks and the one who sends.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: BTreeSet<String>,
+    /// In the order in which they are sent; their packets have no number yet.
+    asking: VecDeque<Vec<String>>,
+    /// By the number of the packet that asked.
+    asked: HashMap<u16, Vec<String>>,
+}
+
+impl Subscriptions {
+    /// From now on, after every reconnect too; false if so before.
+    pub fn add(&self, filter: &str) -> bool {
+        self.state().wanted.insert(filter.to_owned())
+    }
+
+    /// No longer; false if not so before.
+    pub fn remove(&self, filter: &str) -> bool {
+        self.state().wanted.remove(filter)
+    }
+
+    /// Everything, for a new connection. Also where the broker has kept the session: whether it had got the last of our
+    /// subscriptions is not known, and to ask twice costs nothing but its retained messages once more.
+    pub fn all_again(&self) -> Vec<Request> {
+        let mut state = self.state();
+        state.asking.clear();
+        state.asked.clear();
+        let all: Vec<String> = state.wanted.iter().cloned().collect();
+        all.chunks(AT_ONCE).map(|some| state.ask(some)).collect()
+    }
+
+    /// The next packet asks for these.
+    pub fn asking(&self, filters: &[String]) {
+        self.state().asking.push_back(filters.to_vec());
+    }
+
+    /// A packet was sent under this number.
+    pub fn sent(&self, number: u16) {
+        let mut state = self.state();
+        if let Some(filters) = state.asking.pop_front() {
+            state.asked.insert(number, filters);
+        }
+    }
+
+    /// What the broker refuses.
+    pub fn refused(&self, answer: &SubAck) -> Vec<String> {
+        let filters = self.state().asked.remove(&answer.pkid).unwrap_or_default();
+        let answers = filters.into_iter().zip(&answer.return_codes);
+        let refused = answers.filter(|(_, code)| **code == SubscribeReasonCode::Failure);
+        refused.map(|(filter, _)| filter).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock can leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn ask(&mut self, filters: &[String]) -> Request {
+        self.asking.push_back(filters.to_vec());
+        let filters = filters.iter().cloned();
+        Request::Subscribe(Subscribe::new_many(
+            filters.map(|path| SubscribeFilter::new(path, QoS::AtLeastOnce)),
+        ))
+    }
+}

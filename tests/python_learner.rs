@@ -1,0 +1,187 @@
+//! The Python learner of `examples/`, an independent client: what `protoc` and paho-mqtt make of the protocol, a device
+//! understands.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/certificates.rs"]
+mod certificates;
+mod common;
+
+use brokers::Mosquitto;
+use common::{PLENTY, have, until};
+use hwmeter::learn::{Cost, Placement, State, Transition, Values};
+use hwmeter::offload::parent_death::child_ends_with_us;
+use hwmeter::train::codec;
+use hwmeter::train::link::{Event, Link, LinkConfig};
+use hwmeter::train::topic::{Channel, Pupil};
+use hwmeter::train::wire::{Body, Experience, Message, Presence, Weights};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// The system's own, for which the packages are; another may come first in the path.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The learner, with the messages compiled by `protoc` as its first lines say.
+fn learner(port: u16, generated: &Path) -> Running {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut protoc = Command::new("protoc");
+    protoc
+        .arg("--proto_path")
+        .arg(root.join("proto"))
+        .arg("train.proto");
+    protoc.arg("--python_out").arg(generated);
+    assert!(protoc.status().unwrap().success());
+    let mut python = Command::new(PYTHON);
+    python.arg(root.join("examples/python-learner/learner.py"));
+    python
+        .args(["127.0.0.1", &port.to_string()])
+        .env("PYTHONPATH", generated);
+    Running(child_ends_with_us(&mut python).spawn().unwrap())
+}
+
+fn has_python_modules() -> bool {
+    let import = "import google.protobuf, numpy, paho.mqtt.client";
+    let output = Command::new(PYTHON).args(["-c", import]).output();
+    if output.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    // The helper says what is missing, or fails where nothing may be missing.
+    have(
+        "python3 with google.protobuf, numpy and paho.mqtt",
+        "python3-numpy python3-paho-mqtt python3-protobuf",
+    )
+}
+
+struct Device {
+    pupil: Pupil,
+    link: Link,
+    events: Receiver<Event>,
+}
+
+impl Device {
+    fn say(&self, channel: Channel, sequence: u64, body: Body) {
+        let message = Message {
+            pupil: self.pupil.clone(),
+            epoch: 1,
+            sequence,
+            body,
+        };
+        let retain = channel == Channel::Status;
+        self.link
+            .publish(channel.topic(&self.pupil), message.encode(), retain)
+            .unwrap();
+    }
+
+    fn experience(&self, sequence: u64) {
+        let state = State {
+            device_free: 0.5,
+            mec_free: 1.0,
+            throughput_bps: 1e6,
+            cycles: 1e8,
+            deadline_s: 0.5,
+        };
+        let transition = Transition {
+            state,
+            placement: Placement::Mec,
+            reward: -2.0,
+            next_state: state,
+        };
+        let cost = Cost {
+            energy_j: 2.0,
+            latency_s: 0.1,
+            in_time: true,
+        };
+        self.say(
+            Channel::Experience,
+            sequence,
+            Body::Experience(Experience::of(&transition, &cost)),
+        );
+    }
+
+    /// The next answer and its sequence.
+    fn heard(&self) -> (u64, Body) {
+        let give_up = Instant::now() + PLENTY;
+        loop {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if let Event::Message { payload, .. } = self.events.recv_timeout(left).unwrap() {
+                let message = Message::decode(payload, &self.pupil).unwrap();
+                return (message.sequence, message.body);
+            }
+        }
+    }
+
+    fn weights(&self) -> (u64, Weights) {
+        match self.heard() {
+            (sequence, Body::Weights(weights)) => (sequence, weights),
+            other => panic!("weights were due, not {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_learner_in_python_reads_experiences_and_publishes_weights() {
+    if !have("protoc", "protobuf-compiler") || !has_python_modules() {
+        return;
+    }
+    let Some(broker) = Mosquitto::start("") else {
+        return;
+    };
+    let generated = tempfile::tempdir().unwrap();
+    let _learner = learner(broker.port(), generated.path());
+    let (link, events) = Link::start(LinkConfig::new(broker.url(), "pi-1")).unwrap();
+    let pupil = Pupil {
+        device: "pi-1".parse().unwrap(),
+        learner: "ridge".parse().unwrap(),
+    };
+    link.subscribe(&Channel::Weights.topic(&pupil)).unwrap();
+    let device = Device { pupil, link, events };
+    device.say(
+        Channel::Status,
+        0,
+        Body::Presence(Presence {
+            online: true,
+            ..Presence::default()
+        }),
+    );
+    assert!(matches!(device.heard(), (0, Body::Ack(_))), "it takes the device");
+
+    device.experience(1);
+    let (sequence, weights) = device.weights();
+    assert_eq!(sequence, 1);
+    let taken = codec::from_wire(&weights.tensors, weights.codec(), &weights.sha256, 1 << 20).unwrap();
+    let theta = taken.get("theta").unwrap();
+    assert_eq!(theta.shape(), [3, 6]);
+    let Values::F64(numbers) = theta.values() else {
+        panic!("it sends double precision")
+    };
+    let mec = &numbers[6..12];
+    assert!(
+        mec[0] < -0.1 && numbers[..6].iter().all(|v| *v == 0.0),
+        "{numbers:?}"
+    );
+
+    // A gap is asked for; what comes twice teaches once.
+    device.experience(3);
+    let (_, Body::Ack(ack)) = device.heard() else {
+        panic!("2 is missing, which it should say")
+    };
+    assert_eq!(ack.resend_from, 2);
+    for sequence in [1, 2, 2, 3] {
+        device.experience(sequence);
+    }
+    assert_eq!((device.weights().0, device.weights().0), (2, 3));
+    until("all is acknowledged", || device.link.unacknowledged() == 0);
+}
