@@ -316,7 +316,7 @@ pub struct RunAgentArgs {
     /// Keep all that the learner learns from in transitions.csv, for `hwmeter trainer replay`
     #[arg(long)]
     pub record_transitions: bool,
-    /// Share of the results that is recomputed after the run
+    /// Share of the results that is recomputed: those of servers between tasks, those of the device after the run
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
     pub audit: f64,
     /// Print the summary as one JSON document

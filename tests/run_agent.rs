@@ -333,15 +333,29 @@ fn liar() -> String {
     url
 }
 
+/// Probes are known by their size alone: kernel and seed are others each time.
+fn probe_in(request: &str) -> Option<Work> {
+    let (_, query) = request.split_once('?')?;
+    let query = query.split(' ').next()?;
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let kernel: Kernel = value("kernel")?.parse().ok()?;
+    (value("size")? == "1").then_some(Work::one(kernel, 1, value("seed")?.parse().ok()?))
+}
+
 fn lie(stream: &TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream);
-    let (mut length, mut is_probe) = (0, false);
+    let (mut length, mut probe) = (0, None);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
         }
-        is_probe |= line.contains("kernel=sha256&size=1&seed=0&");
+        if line.starts_with("POST") {
+            probe = probe_in(&line);
+        }
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -352,9 +366,9 @@ fn lie(stream: &TcpStream) -> Option<()> {
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload).ok()?;
     let hash = xxhash_rust::xxh3::xxh3_64(&payload);
-    let checksum = match is_probe {
-        true => task::run(&Work::one(Kernel::Sha256, 1, 0), &payload, Speed::FULL, &|| false).ok()?,
-        false => 0xbad,
+    let checksum = match probe {
+        Some(work) => task::run(&work, &payload, Speed::FULL, &|| false).ok()?,
+        None => 0xbad,
     };
     let answer = format!(
         "{{\"checksum\":\"{checksum:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}"
@@ -369,7 +383,7 @@ fn lie(stream: &TcpStream) -> Option<()> {
 }
 
 #[test]
-fn wrong_results_are_found_out_and_count_as_failures() {
+fn a_server_that_lies_is_given_up_at_its_first_wrong_result() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let liar = liar();
@@ -377,7 +391,7 @@ fn wrong_results_are_found_out_and_count_as_failures() {
         "--learner",
         "mec",
         "--tasks",
-        "3",
+        "8",
         "--audit",
         "1",
         "--mec",
@@ -386,18 +400,33 @@ fn wrong_results_are_found_out_and_count_as_failures() {
         &liar,
     ]));
     assert_eq!(output.status.code(), Some(1));
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(
-        text(&output.stderr).contains("3 results were wrong"),
-        "{}",
-        text(&output.stderr)
+        stderr.contains("results were wrong") && stderr.contains("upper bound"),
+        "{stderr}"
     );
-    for row in rows(&out) {
-        assert_eq!(
-            (row["success"].as_str(), row["error"].as_str()),
-            ("false", "wrong result (audit)")
+    assert!(stdout.contains("at most 0.0 %"), "{stdout}");
+    let rows = rows(&out);
+    assert_eq!(rows[0]["error"], "wrong result (audit)");
+    let manifest = manifest(&out);
+    let wrong = manifest["audit"]["wrong"].as_array().unwrap();
+    let mut refused = 0;
+    for (task, row) in rows.iter().enumerate() {
+        assert_eq!(row["success"], "false", "{row:?}");
+        // Learned from as what it is.
+        assert!(
+            row["reward"].is_empty() || row["reward"].parse::<f64>().unwrap() < -1e-3,
+            "{row:?}"
         );
+        let is_wrong = row["error"] == "wrong result (audit)";
+        assert_eq!(wrong.contains(&task.into()), is_wrong, "{row:?}");
+        refused += usize::from(row["error"].contains("is not used until a probe succeeds"));
     }
-    assert_eq!(manifest(&out)["summary"]["success_rate"], 0.0);
+    assert_eq!(wrong.len() + refused, rows.len());
+    assert!(refused >= 4, "{refused} tasks were kept from it");
+    assert!(manifest["network"]["mec"]["circuit_opened"].as_u64().unwrap() >= 1);
+    assert_eq!(manifest["summary"]["success_rate"], 0.0);
+    assert_eq!(manifest["success_rate_is_upper_bound"], true);
 }
 
 fn fails(command: &mut Command, words: &[&str]) {
