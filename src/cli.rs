@@ -10,7 +10,7 @@ pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand};
-pub use training::{ProtocolArg, TrainArg, TrainArgs};
+pub use training::{CodecArg, ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
