@@ -17,6 +17,8 @@ pub struct Checkpoints {
     pub path: PathBuf,
     /// Tasks between two checkpoints.
     pub every: u64,
+    /// Times that the last good one stayed, because the learner had diverged.
+    pub kept: u64,
 }
 
 /// Where in the task set a learner stands.
@@ -45,15 +47,19 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint. A diverged learner is not worth keeping: the last good checkpoint stays.
-    pub fn save(&self, learner: &Guard, position: Position) -> Result<(), LearnError> {
-        if learner.is_diverged() {
-            tracing::warn!(
-                "{} is kept as it was: the learner has diverged",
-                self.path.display()
-            );
+    /// Numbers that are not finite are a divergence, which the learner's guard is told of.
+    pub fn save(&mut self, learner: &mut Guard, position: Position) -> Result<(), LearnError> {
+        let checkpoint = match learner.is_diverged() {
+            true => None,
+            false => Some(learner.save()).filter(Checkpoint::is_finite),
+        };
+        let Some(mut checkpoint) = checkpoint else {
+            let path = self.path.display();
+            tracing::warn!("{path} is kept as it was: the learner has diverged");
+            learner.diverge();
+            self.kept += 1;
             return Ok(());
-        }
-        let mut checkpoint = learner.save();
+        };
         checkpoint.put_count("run.next_task", position.next_task);
         checkpoint.put_count("run.next_to_learn", position.next_to_learn);
         checkpoint.write(&self.path)
@@ -135,14 +141,15 @@ impl Row {
 mod tests {
     use super::*;
     use crate::learn::environment::{ToyTask, tasks};
-    use crate::learn::{Engine, LearnerName, Settings, build};
+    use crate::learn::linucb::TERMS;
+    use crate::learn::{Engine, LearnerName, Settings, Tensor, Values, build};
 
     /// Decides and learns through `tasks`, whose numbers begin at `first`; returns the decisions.
     fn drive(
         guard: &mut Guard,
         tasks: &[ToyTask],
         first: usize,
-        checkpoints: &Checkpoints,
+        checkpoints: &mut Checkpoints,
     ) -> Vec<Placement> {
         let mut placements = Vec::new();
         for (i, task) in tasks.iter().enumerate().skip(first) {
@@ -169,9 +176,10 @@ mod tests {
     #[test]
     fn two_runs_of_a_hundred_decide_as_one_of_two_hundred() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints {
+        let mut checkpoints = Checkpoints {
             path: directory.path().join("learner.safetensors"),
             every: 100,
+            kept: 0,
         };
         let all = tasks(200, 3);
         let mut settings = Settings::default();
@@ -182,7 +190,7 @@ mod tests {
                 &mut whole,
                 &all,
                 0,
-                &Checkpoints {
+                &mut Checkpoints {
                     every: 1000,
                     ..checkpoints.clone()
                 },
@@ -190,12 +198,12 @@ mod tests {
 
             // Killed at task 150: the checkpoint of task 100 is what is left.
             let mut killed = Guard::new(build(*name, 5, &settings).unwrap());
-            drive(&mut killed, &all[..150], 0, &checkpoints);
+            drive(&mut killed, &all[..150], 0, &mut checkpoints);
             let saved = Checkpoint::read(&checkpoints.path).unwrap();
             let position = Position::of(&saved).unwrap();
             assert_eq!((position.next_task, position.next_to_learn), (100, 100));
             let mut resumed = Guard::restore(&saved, Engine::Native, false).unwrap();
-            let rest = drive(&mut resumed, &all, 100, &checkpoints);
+            let rest = drive(&mut resumed, &all, 100, &mut checkpoints);
             assert_eq!(rest, expected[100..], "{name}");
         }
     }
@@ -203,17 +211,46 @@ mod tests {
     #[test]
     fn a_diverged_learner_does_not_replace_the_last_good_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints {
+        let mut checkpoints = Checkpoints {
             path: directory.path().join("learner.safetensors"),
             every: 50,
+            kept: 0,
         };
         let mut settings = Settings::default();
         (settings.dqn.hidden, settings.dqn.rate) = (vec![16; 2], 1e4);
         let mut guard = Guard::new(build(LearnerName::Dqn, 0, &settings).unwrap());
-        drive(&mut guard, &tasks(101, 1), 0, &checkpoints);
+        drive(&mut guard, &tasks(101, 1), 0, &mut checkpoints);
         assert!(guard.is_diverged());
         let kept = Checkpoint::read(&checkpoints.path).unwrap();
         assert_eq!(Position::of(&kept).unwrap().next_task, 0);
+        assert_eq!(checkpoints.kept, 2);
+    }
+
+    /// Finite numbers of which the next update makes NaN.
+    #[test]
+    fn a_learner_without_finite_numbers_does_not_replace_it_either_and_is_told_as_diverged() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = Checkpoints {
+            path: directory.path().join("learner.safetensors"),
+            every: 10,
+            kept: 0,
+        };
+        let mut guard = Guard::new(build(LearnerName::Linucb, 0, &Settings::default()).unwrap());
+        drive(&mut guard, &tasks(21, 1), 0, &mut checkpoints);
+        let good = std::fs::read(&checkpoints.path).unwrap();
+        let mut weights = guard.weights();
+        for i in 0..3 {
+            let inverse = Tensor::new(vec![TERMS, TERMS], Values::F64(vec![1e200; TERMS * TERMS]));
+            weights.insert(format!("{i}.inverse"), inverse.unwrap());
+        }
+        guard.set_weights(&weights).unwrap();
+        let placements = drive(&mut guard, &tasks(41, 2), 21, &mut checkpoints);
+        assert_eq!((placements.len(), guard.counts().divergences), (20, 1));
+        assert!(guard.is_diverged() && checkpoints.kept >= 2);
+        assert_eq!(std::fs::read(&checkpoints.path).unwrap(), good);
+        let error = guard.save().write(&checkpoints.path).unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{error}");
+        assert_eq!(std::fs::read(&checkpoints.path).unwrap(), good);
     }
 
     #[test]

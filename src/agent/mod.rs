@@ -167,12 +167,12 @@ impl Agent<'_> {
         })
     }
 
-    fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
+    fn save(&mut self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
         let position = Position {
             next_task,
             next_to_learn,
         };
-        let saved = self.checkpoints.save(&self.learner, position);
+        let saved = self.checkpoints.save(&mut self.learner, position);
         saved.map_err(|source| AgentError::Save {
             task: next_task,
             source,

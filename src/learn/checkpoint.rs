@@ -121,8 +121,25 @@ impl Checkpoint {
         Self::from_bytes(&bytes, path.display().to_string())
     }
 
-    /// The bytes of the file.
+    /// Whether all its numbers are finite.
+    pub fn is_finite(&self) -> bool {
+        self.not_finite().is_none()
+    }
+
+    fn not_finite(&self) -> Option<&str> {
+        let mut tensors = self.tensors.iter();
+        tensors
+            .find(|(_, tensor)| !tensor.values().are_finite())
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// The bytes of the file. Numbers that are not finite are an error: nobody could go on from them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, LearnError> {
+        if let Some(name) = self.not_finite() {
+            return Err(self.error(format!(
+                "not written, {name} holds a number that is not finite: the learner has diverged"
+            )));
+        }
         let header = serde_json::to_string(&self.header).map_err(|e| self.error(e.to_string()))?;
         let bytes: Vec<_> = self
             .tensors

@@ -17,7 +17,7 @@
 //! 3 x 21^3 / 6 multiplications.
 
 use super::features::{self, RewardNormaliser};
-use super::linucb::{TERMS, dot, highest, quadratic};
+use super::linucb::{LEAST_RIDGE, TERMS, dot, highest, quadratic};
 use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -40,7 +40,7 @@ type Matrix = Box<[Vector; TERMS]>;
 pub struct Config {
     /// What is kept of the past at every update; 1 / (1 - discount) tasks are remembered.
     pub discount: f64,
-    /// Weight of the ridge.
+    /// Weight of the ridge, 1e-6 to 1e6.
     pub ridge: f64,
     /// Width of the confidence bound, in deviations of the reward.
     pub width: f64,
@@ -83,7 +83,7 @@ impl DLinUcb {
         let check = settings::Check { learner: "d-linucb" };
         check.positive("discount", config.discount)?;
         check.share("discount", config.discount)?;
-        check.positive("ridge", config.ridge)?;
+        check.between("ridge", config.ridge, LEAST_RIDGE, 1e6)?;
         check.not_negative("width", config.width)?;
         let models = std::array::from_fn(|_| Model::new(config.ridge));
         Ok(Self {
@@ -138,6 +138,11 @@ impl Learner for DLinUcb {
         }
         self.updates += 1;
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut numbers = self.models.iter().flat_map(|model| model.theta);
+        numbers.any(|number| !number.is_finite())
     }
 
     fn save(&self) -> Checkpoint {

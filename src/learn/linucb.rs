@@ -26,6 +26,9 @@ const VARIANT: &str = "quadratic";
 /// Terms of a full quadratic in the features: 1 + 5 + 15.
 pub const TERMS: usize = 1 + FEATURES + FEATURES * (FEATURES + 1) / 2;
 
+/// The least ridge: its inverse is what A^-1 begins with, and below, rounding eats the regression.
+pub const LEAST_RIDGE: f64 = 1e-6;
+
 /// The settings of [`LinUcb`].
 ///
 /// The publication leaves both open. A ridge of 1 and a width of 0.4 are chosen for runs of some 500 tasks: on the toy
@@ -33,7 +36,7 @@ pub const TERMS: usize = 1 + FEATURES + FEATURES * (FEATURES + 1) / 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Weight of the ridge.
+    /// Weight of the ridge, 1e-6 to 1e6.
     pub ridge: f64,
     /// Width of the confidence bound, in deviations of the reward.
     pub width: f64,
@@ -70,7 +73,7 @@ impl LinUcb {
     /// A fresh learner. It draws no random numbers; the seed is only remembered.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
         let check = settings::Check { learner: "linucb" };
-        check.positive("ridge", config.ridge)?;
+        check.between("ridge", config.ridge, LEAST_RIDGE, 1e6)?;
         check.not_negative("width", config.width)?;
         let models = std::array::from_fn(|_| Ridge::new(config.ridge));
         Ok(Self {
@@ -117,6 +120,11 @@ impl Learner for LinUcb {
         model.observe(&phi, reward);
         self.updates += 1;
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut numbers = self.models.iter().flat_map(|model| model.theta);
+        numbers.any(|number| !number.is_finite())
     }
 
     fn save(&self) -> Checkpoint {

@@ -168,6 +168,12 @@ pub trait Learner: Send {
         None
     }
 
+    /// Whether the last update has left it of no use in a way that its errors do not show: its numbers are not finite,
+    /// or its policy has run away ([`guard::SPREAD_LIMIT`]). [`guard`] takes it for diverged.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Everything needed to go on from here.
     fn save(&self) -> Checkpoint;
 

@@ -61,6 +61,21 @@ impl Check {
         )
     }
 
+    pub fn between(
+        &self,
+        setting: &'static str,
+        value: f64,
+        least: f64,
+        most: f64,
+    ) -> Result<(), LearnError> {
+        self.that(
+            (least..=most).contains(&value),
+            setting,
+            format!("{value:e}"),
+            format!("{least:e} to {most:e}"),
+        )
+    }
+
     pub fn not_negative(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
         self.that(
             (0.0..=1e6).contains(&value),

@@ -81,6 +81,7 @@ pub fn run_plan(
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let learned = agent.learner.counts();
+    let checkpoints_kept = agent.checkpoints.kept;
     let network = Network::of(&agent);
     drop(agent);
     let touched = gpu::open_devices(std::process::id()).unwrap_or_default();
@@ -107,6 +108,7 @@ pub fn run_plan(
         "summary": summary,
         "energy_per_update": per_update,
         "learner_faults": learned,
+        "checkpoints_kept": checkpoints_kept,
         "fell_back": fell_back,
         "network": network,
         "audit": found,
@@ -250,6 +252,7 @@ impl Setup {
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
+                kept: 0,
             },
             meter: &self.meter,
             reward: self.reward,

@@ -67,3 +67,25 @@ fn every_placement_is_tried_before_any_is_judged() {
     }
     assert_eq!(tried, Placement::ALL);
 }
+
+#[test]
+fn the_least_ridge_learns_and_a_smaller_one_is_refused() {
+    let with = |ridge| LinUcb::new(Config { ridge, width: 0.4 }, 0);
+    let error = with(1e-160).unwrap_err().to_string();
+    assert!(
+        error.contains("ridge is 1e-160") && error.contains("1e-6 to 1e6"),
+        "{error}"
+    );
+    let mut learner = with(LEAST_RIDGE).unwrap();
+    let score = super::super::environment::run(&mut learner, &tasks(500, 3)).unwrap();
+    assert!(score.gap_closed() > 0.2 && !learner.is_lost(), "{score:?}");
+}
+
+#[test]
+fn what_is_not_finite_any_more_is_lost() {
+    let mut learner = LinUcb::new(Config::default(), 0).unwrap();
+    learner.models = std::array::from_fn(|_| Ridge::new(1e-160));
+    super::super::environment::run(&mut learner, &tasks(50, 3)).unwrap();
+    assert!(learner.is_lost());
+    assert!(!learner.save().is_finite() && learner.save().to_bytes().is_err());
+}
