@@ -14,7 +14,7 @@
 //! The sign makes delta times the entropy's trace always push towards more entropy.
 
 use super::ac::{draw, policy_gradient, softmax};
-use super::memory::{Memory, Observed, Seen};
+use super::memory::{Memory, Observed, Seen, spread};
 use super::settings::{self, variant};
 use super::stream_net::{Obgd, StreamNet};
 use super::weights::{Reader, Weights};
@@ -151,7 +151,9 @@ impl Learner for StreamAc {
         let decay = (c.gamma * c.lambda) as f32;
         self.critic.trace(&[1.0], decay);
         self.critic.step(delta, c.rule(c.kappa_value));
-        let policy = softmax(self.actor.forward(&before));
+        let logits = self.actor.forward(&before);
+        self.memory.logit_spread = spread(logits);
+        let policy = softmax(logits);
         // The loss's gradient with delta = 1, turned round, is that of log pi(a) + weight H.
         let weight = c.entropy as f32 * delta.signum();
         let slope = policy_gradient(&policy, transition.placement, 1.0, weight).map(|g| -g);
@@ -163,6 +165,10 @@ impl Learner for StreamAc {
 
     fn last_error(&self) -> Option<f64> {
         self.memory.last_error
+    }
+
+    fn is_lost(&self) -> bool {
+        self.memory.is_lost()
     }
 
     fn save(&self) -> Checkpoint {
