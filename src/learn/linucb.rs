@@ -84,32 +84,34 @@ impl LinUcb {
             models,
         })
     }
+
+    /// The placement of the highest expected reward among those tried.
+    fn held_best(&self, phi: &[f64; TERMS]) -> Placement {
+        highest(&self.models.each_ref().map(|model| match model.count {
+            0 => f64::NEG_INFINITY,
+            _ => model.predict(phi),
+        }))
+    }
 }
 
 impl Learner for LinUcb {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         let phi = quadratic(&features::fixed(&features::raw(state)?));
         let width = self.config.width * self.rewards.deviation();
-        let means = self.models.each_ref().map(|m| m.predict(&phi));
         let bounds: [f64; Placement::ALL.len()] = std::array::from_fn(|i| match self.models[i].count {
             // Never tried: no bound is known, so it comes first.
             0 => f64::INFINITY,
-            _ => means[i] + width * self.models[i].spread(&phi),
+            _ => self.models[i].predict(&phi) + width * self.models[i].spread(&phi),
         });
         let placement = highest(&bounds);
         Ok(Decision {
             placement,
-            explored: placement != highest(&means),
+            explored: placement != self.held_best(&phi),
         })
     }
 
-    /// A placement never tried is not held best.
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let phi = quadratic(&features::fixed(&features::raw(state)?));
-        Ok(highest(&self.models.each_ref().map(|model| match model.count {
-            0 => f64::NEG_INFINITY,
-            _ => model.predict(&phi),
-        })))
+        Ok(self.held_best(&quadratic(&features::fixed(&features::raw(state)?))))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {

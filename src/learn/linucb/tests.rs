@@ -89,3 +89,25 @@ fn what_is_not_finite_any_more_is_lost() {
     assert!(learner.is_lost());
     assert!(!learner.save().is_finite() && learner.save().to_bytes().is_err());
 }
+
+/// An untried placement comes first in order to learn about it, also where all that is known is bad and nothing is known
+/// of it: its prediction of 0 is none.
+#[test]
+fn trying_what_was_never_tried_is_exploring() {
+    let all = tasks(3, 0);
+    let mut learner = LinUcb::new(Config::default(), 0).unwrap();
+    for (task, tried) in all.iter().zip([Placement::Local, Placement::Mec]) {
+        let (state, next_state) = (task.state, task.state);
+        learner
+            .learn(&Transition {
+                state,
+                placement: tried,
+                reward: -5.0,
+                next_state,
+            })
+            .unwrap();
+    }
+    let decision = learner.decide(&all[2].state).unwrap();
+    assert_eq!((decision.placement, decision.explored), (Placement::Cloud, true));
+    assert_ne!(learner.best(&all[2].state).unwrap(), Placement::Cloud);
+}
