@@ -106,6 +106,13 @@ impl Guard {
         })
     }
 
+    /// The seed that the run of this checkpoint began with: each time a learner is built anew it gets another. `None` if it
+    /// was saved without a guard.
+    pub fn first_seed(checkpoint: &Checkpoint) -> Option<u64> {
+        let resets = checkpoint.count("guard.resets").ok()?;
+        Some(checkpoint.header().seed.wrapping_sub(resets))
+    }
+
     /// Everything needed to go on from here: the learner, how near it is to diverging, and what went wrong so far.
     pub fn save(&self) -> Checkpoint {
         let mut checkpoint = self.learner.save();
@@ -137,6 +144,11 @@ impl Guard {
     /// The learner.
     pub fn learner(&self) -> &dyn Learner {
         &*self.learner
+    }
+
+    /// The learner, from here on without an eye on it.
+    pub fn into_learner(self) -> Box<dyn Learner> {
+        self.learner
     }
 
     /// What the learner's decisions depend on.
@@ -181,6 +193,10 @@ impl Guard {
         let learned = self.learner.learn_with_cost(transition, cost);
         match learned {
             Ok(()) => self.look_for_divergence(),
+            Err(LearnError::Engine(_)) => {
+                self.counts.rejected_transitions += 1;
+                self.diverge();
+            }
             Err(_) => self.counts.rejected_transitions += 1,
         }
         learned
