@@ -8,6 +8,7 @@ use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Placement, State, Transition};
 use anyhow::Context;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where checkpoints go, and how often.
@@ -66,8 +67,14 @@ impl Checkpoints {
     }
 }
 
-/// A task that was written but not learned from.
-pub type Unlearned = (Transition, Cost);
+/// What a checkpoint has decided but not learned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unlearned {
+    /// What is to be learned, in task order.
+    pub experiences: Vec<(Transition, Cost)>,
+    /// Tasks of which no readable row was left: nothing can be learned from them.
+    pub lost: u64,
+}
 
 /// What is needed of a row of `decisions.csv`.
 #[derive(Debug, Deserialize)]
@@ -85,46 +92,53 @@ struct Row {
     energy_j: Option<f64>,
 }
 
-/// The tasks that a checkpoint has decided but not learned from, as far as their rows were written.
-pub fn unlearned(decisions: &Path, position: Position) -> anyhow::Result<Vec<Unlearned>> {
+/// The tasks that a checkpoint has decided but not learned from, as far as their rows can be read. Tasks whose energy
+/// never came are passed over, as they are in a run that was not stopped.
+pub fn unlearned(decisions: &Path, position: Position) -> anyhow::Result<Unlearned> {
     let what = || format!("cannot read {}", decisions.display());
-    let mut rows = Vec::new();
+    let mut rows = BTreeMap::new();
     for row in csv::Reader::from_path(decisions)
         .with_context(what)?
         .deserialize()
     {
+        // A row that cannot be read is missed below, if it was to be learned from: the last one is cut short where a run was
+        // killed, and any other is damage.
         let row: Row = match row {
             Ok(row) => row,
-            // A killed run may have cut its last row short; nothing follows it.
-            Err(_) => break,
+            Err(error) if error.is_io_error() => return Err(error).with_context(what),
+            Err(_) => continue,
         };
         if (position.next_to_learn..=position.next_task).contains(&row.task) {
-            rows.push(row);
+            rows.insert(row.task, row);
         }
     }
-    let waiting = rows
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| row.task < position.next_task);
-    let taught = waiting.filter_map(|(i, row)| {
-        let next_state = rows.get(i + 1).unwrap_or(row).state();
-        let transition = Transition {
-            state: row.state(),
-            placement: row.placement,
-            reward: row.reward?,
-            next_state,
-        };
-        let cost = Cost {
-            energy_j: row.energy_j?,
-            latency_s: row.latency_s,
-            in_time: row.success,
-        };
-        Some((transition, cost))
-    });
-    Ok(taught.collect())
+    let expected = position.next_task.saturating_sub(position.next_to_learn);
+    let waiting = rows.range(position.next_to_learn..position.next_task.max(position.next_to_learn));
+    let lost = expected - waiting.clone().count() as u64;
+    let experiences = waiting.filter_map(|(task, row)| row.experience(rows.get(&(task + 1))));
+    Ok(Unlearned {
+        experiences: experiences.collect(),
+        lost,
+    })
 }
 
 impl Row {
+    /// What is to be learned of it; `None` if its energy is not known. Without the row after it, its next state is its own.
+    fn experience(&self, next: Option<&Self>) -> Option<(Transition, Cost)> {
+        let transition = Transition {
+            state: self.state(),
+            placement: self.placement,
+            reward: self.reward?,
+            next_state: next.unwrap_or(self).state(),
+        };
+        let cost = Cost {
+            energy_j: self.energy_j?,
+            latency_s: self.latency_s,
+            in_time: self.success,
+        };
+        Some((transition, cost))
+    }
+
     fn state(&self) -> State {
         super::observer::state(
             self.device_free,
@@ -265,13 +279,45 @@ mod tests {
             next_to_learn: 1,
         };
         let found = unlearned(&path, position).unwrap();
-        assert_eq!(found.len(), 1, "the energy of task 2 is not known: {found:?}");
-        let (transition, cost) = found[0];
+        assert_eq!(
+            (found.experiences.len(), found.lost),
+            (1, 0),
+            "the energy of task 2 is not known: {found:?}"
+        );
+        let (transition, cost) = found.experiences[0];
         assert_eq!((transition.placement, transition.reward), (Placement::Mec, -2.0));
         assert_eq!(
             (transition.state.cycles, transition.next_state.cycles),
             (20.0, 30.0)
         );
         assert!(cost.in_time && cost.energy_j == 2.0);
+    }
+
+    #[test]
+    fn rows_that_are_missing_or_damaged_are_counted_and_the_others_are_learned_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("decisions.csv");
+        let head = "task,cycles,deadline_s,device_free,mec_free,throughput_bps,placement,latency_s,success,reward,energy_j\n";
+        let row = |task| format!("{task},{task}0,1,0.5,,,local,0.5,true,-1,1\n");
+        let learned = |rows: &[String], next_task| {
+            std::fs::write(&path, head.to_owned() + &rows.concat()).unwrap();
+            let position = Position {
+                next_task,
+                next_to_learn: 1,
+            };
+            let found = unlearned(&path, position).unwrap();
+            let cycles: Vec<f64> = found.experiences.iter().map(|(t, _)| t.state.cycles).collect();
+            (cycles, found)
+        };
+        let damaged = "2,20,1,0.5,,,loc\u{fffd}l,x,true,-1,1\n".to_owned();
+        let rows = [row(0), row(1), damaged, row(3), row(4), row(5)];
+        let (cycles, found) = learned(&rows, 5);
+        assert_eq!((cycles, found.lost), (vec![10.0, 30.0, 40.0], 1));
+        let next = |i: usize| found.experiences[i].0.next_state.cycles;
+        assert_eq!((next(0), next(1), next(2)), (10.0, 40.0, 50.0));
+        let (cycles, found) = learned(&[row(0), row(3), "4,4".to_owned()], 5);
+        assert_eq!((cycles, found.lost), (vec![30.0], 3));
+        let (cycles, found) = learned(&[row(0)], 1);
+        assert_eq!((cycles, found.lost), (vec![], 0));
     }
 }

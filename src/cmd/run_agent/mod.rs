@@ -202,6 +202,7 @@ impl Setup {
             "taskset": plan.source.describe(),
             "first_task": plan.first,
             "resumed": args.resume,
+            "resumed_without": plan.lost,
             "cost_model": cost,
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
