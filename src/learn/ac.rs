@@ -85,7 +85,7 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "ac" };
         check.hidden(&self.hidden)?;
         check.positive("actor_rate", self.actor_rate)?;

@@ -56,6 +56,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "d-linucb" };
+        check.positive("discount", self.discount)?;
+        check.share("discount", self.discount)?;
+        check.between("ridge", self.ridge, LEAST_RIDGE, 1e6)?;
+        check.not_negative("width", self.width)
+    }
+}
+
 /// One discounted ridge regression per placement.
 #[derive(Clone, Debug)]
 pub struct DLinUcb {
@@ -80,11 +90,7 @@ struct Model {
 impl DLinUcb {
     /// A fresh learner. It draws no random numbers; the seed is only remembered.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
-        let check = settings::Check { learner: "d-linucb" };
-        check.positive("discount", config.discount)?;
-        check.share("discount", config.discount)?;
-        check.between("ridge", config.ridge, LEAST_RIDGE, 1e6)?;
-        check.not_negative("width", config.width)?;
+        config.check()?;
         let models = std::array::from_fn(|_| Model::new(config.ridge));
         Ok(Self {
             config,

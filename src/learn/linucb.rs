@@ -51,6 +51,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "linucb" };
+        check.between("ridge", self.ridge, LEAST_RIDGE, 1e6)?;
+        check.not_negative("width", self.width)
+    }
+}
+
 /// One ridge regression per placement.
 #[derive(Clone, Debug)]
 pub struct LinUcb {
@@ -72,9 +80,7 @@ struct Ridge {
 impl LinUcb {
     /// A fresh learner. It draws no random numbers; the seed is only remembered.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
-        let check = settings::Check { learner: "linucb" };
-        check.between("ridge", config.ridge, LEAST_RIDGE, 1e6)?;
-        check.not_negative("width", config.width)?;
+        config.check()?;
         let models = std::array::from_fn(|_| Ridge::new(config.ridge));
         Ok(Self {
             config,

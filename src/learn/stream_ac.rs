@@ -70,7 +70,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "stream-ac" };
         check.hidden(&self.hidden)?;
         check.positive("alpha", self.alpha)?;

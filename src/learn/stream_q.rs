@@ -72,7 +72,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "stream-q" };
         check.hidden(&self.hidden)?;
         check.positive("alpha", self.alpha)?;
