@@ -46,14 +46,19 @@ pub fn read_over(base: &Settings, file: Option<&Path>, sets: &[String]) -> anyho
     Ok(settings)
 }
 
-/// `KEY=VALUE` as TOML: a value that is none is a string that lacks its quotes, as a shell leaves it (JSON quotes as TOML does).
+/// `KEY=VALUE` as TOML: a word that is no value is a string that lacks its quotes, as a shell leaves it (JSON quotes as
+/// TOML does). Numbers and lists that are no values stay as they are, to be told as what they are.
 fn quoted(set: &str) -> String {
     match set.split_once('=') {
-        Some((key, value)) if toml::from_str::<Table>(set).is_err() => {
+        Some((key, value)) if is_word(value) && toml::from_str::<Table>(set).is_err() => {
             format!("{key}={}", serde_json::Value::from(value.trim()))
         }
         _ => set.to_owned(),
     }
+}
+
+fn is_word(value: &str) -> bool {
+    value.trim().starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// The text as a table, which is right as settings too; only the text knows about lines.
@@ -106,6 +111,17 @@ mod tests {
         let settings = read(None, &["ac.optimiser=sgd".to_owned()]).unwrap();
         assert_eq!(settings.ac.optimiser, OptimiserName::Sgd);
         assert_eq!(read(None, &[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_as_a_number() {
+        for set in [
+            "dqn.hidden=[18446744073709551615]",
+            "dqn.replay=18446744073709551616",
+        ] {
+            let error = format!("{:#}", from("", &[set]).unwrap_err());
+            assert!(error.contains(set) && !error.contains("string"), "{error}");
+        }
     }
 
     /// Also those of learners that are not used.

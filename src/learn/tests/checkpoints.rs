@@ -180,3 +180,20 @@ fn writing_replaces_the_whole_file_or_nothing() {
     assert!(checkpoint.write(&directory.path().join("taken")).is_err());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn settings_that_no_learner_can_have_are_told_with_the_name_of_the_file() {
+    let mut learner = build(LearnerName::Linucb, 0, &Settings::default()).unwrap();
+    run(&mut *learner, &tasks(5, 0)).unwrap();
+    let bytes = without_hash(learner.save().to_bytes().unwrap());
+    let text = br#"ridge\":1.0"#;
+    let at = bytes.windows(text.len()).position(|w| w == text).unwrap();
+    let mut bytes = bytes;
+    bytes[at + text.len() - 3] = b'0';
+    let checkpoint = Checkpoint::from_bytes(&bytes, "old.safetensors".to_owned()).unwrap();
+    let error = restore(&checkpoint).err().unwrap().to_string();
+    assert!(
+        error.contains("old.safetensors") && error.contains("linucb: ridge"),
+        "{error}"
+    );
+}
