@@ -12,6 +12,11 @@
 //! ```
 //!
 //! The sign makes delta times the entropy's trace always push towards more entropy.
+//!
+//! Where this departs from the publication: rewards are centred and divided by their own running deviation, and cut at
+//! +-5, where it divides by the deviation of the discounted return and does not centre; and the running mean and
+//! variance of the observations begin with a prior that counts for 200 of them. Both are for gamma = 0, the default.
+//! With gamma = 0.99 the learner closes 25 % of the gap from random to oracle instead of 64 % on the toy device (4 runs of `learners --compare`).
 
 use super::ac::{draw, policy_gradient, softmax};
 use super::memory::{Memory, Observed, Seen, spread};
