@@ -3,10 +3,12 @@
 mod link;
 mod load;
 mod tasks;
+mod trainer;
 
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
+pub use trainer::{ReplayArgs, TrainerCommand};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
@@ -97,6 +99,9 @@ pub enum Command {
     Link(Box<LinkArgs>),
     /// Traffic of other devices toward a server, such as the MEC behind its link
     Load(LoadArgs),
+    /// Train a run's learner once more and compare
+    #[command(subcommand)]
+    Trainer(TrainerCommand),
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +309,9 @@ pub struct RunAgentArgs {
     /// Reward of a failed task is minus this many joules [default: 1.5 x full-load power x its deadline]
     #[arg(long, value_name = "J", value_parser = values::positive)]
     pub penalty: Option<f64>,
+    /// Keep all that the learner learns from in transitions.csv, for `hwmeter trainer replay`
+    #[arg(long)]
+    pub record_transitions: bool,
     /// Share of the results that is recomputed after the run
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
     pub audit: f64,

@@ -1,8 +1,8 @@
 //! What a run writes: the one place with column order.
 
-use crate::learn::Placement;
+use crate::learn::{Cost, Placement, State, Transition};
 use crate::task::Content;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One row of `energy.csv`: one rail at one sample.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,6 +86,103 @@ pub struct DecisionRecord {
     pub sensor: String,
     /// What went wrong, if something did.
     pub error: Option<String>,
+}
+
+/// One row of `transitions.csv`: one experience, in the order in which the learner took them. Every number is written
+/// so that it is read back exactly.
+///
+/// The rows of a fresh run are all that its learner has learned from. A resumed run's go on where `start.safetensors`,
+/// in the same folder, stands: its first `update` is above 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransitionRecord {
+    /// Which update it is: 1 is a fresh learner's first.
+    pub update: u64,
+    /// Observed before: free share of the device's CPU.
+    pub device_free: f64,
+    /// Observed before: free share of the MEC's CPU.
+    pub mec_free: f64,
+    /// Observed before: throughput in bits per second.
+    pub throughput_bps: f64,
+    /// Computing size of the task in CPU cycles.
+    pub cycles: f64,
+    /// Its latency limit in seconds.
+    pub deadline_s: f64,
+    /// Where it ran.
+    pub placement: Placement,
+    /// What the learner was told, in joules.
+    pub reward: f64,
+    /// Observed next: free share of the device's CPU.
+    pub next_device_free: f64,
+    /// Observed next: free share of the MEC's CPU.
+    pub next_mec_free: f64,
+    /// Observed next: throughput in bits per second.
+    pub next_throughput_bps: f64,
+    /// Computing size of the next task in CPU cycles.
+    pub next_cycles: f64,
+    /// Its latency limit in seconds.
+    pub next_deadline_s: f64,
+    /// The device's energy from arrival to result in joules.
+    pub energy_j: f64,
+    /// Seconds from arrival to result, or to giving up.
+    pub latency_s: f64,
+    /// Whether the deadline was met. It stands last, so that a row cut short is no row.
+    pub in_time: bool,
+}
+
+impl TransitionRecord {
+    /// The row of an experience.
+    pub fn of(update: u64, transition: &Transition, cost: &Cost) -> Self {
+        let (state, next) = (&transition.state, &transition.next_state);
+        Self {
+            update,
+            device_free: state.device_free,
+            mec_free: state.mec_free,
+            throughput_bps: state.throughput_bps,
+            cycles: state.cycles,
+            deadline_s: state.deadline_s,
+            placement: transition.placement,
+            reward: transition.reward,
+            next_device_free: next.device_free,
+            next_mec_free: next.mec_free,
+            next_throughput_bps: next.throughput_bps,
+            next_cycles: next.cycles,
+            next_deadline_s: next.deadline_s,
+            energy_j: cost.energy_j,
+            latency_s: cost.latency_s,
+            in_time: cost.in_time,
+        }
+    }
+
+    /// The experience of a row.
+    pub fn taken(&self) -> (Transition, Cost) {
+        let state = State {
+            device_free: self.device_free,
+            mec_free: self.mec_free,
+            throughput_bps: self.throughput_bps,
+            cycles: self.cycles,
+            deadline_s: self.deadline_s,
+        };
+        let next_state = State {
+            device_free: self.next_device_free,
+            mec_free: self.next_mec_free,
+            throughput_bps: self.next_throughput_bps,
+            cycles: self.next_cycles,
+            deadline_s: self.next_deadline_s,
+        };
+        let transition = Transition {
+            state,
+            placement: self.placement,
+            reward: self.reward,
+            next_state,
+        };
+        let cost = Cost {
+            energy_j: self.energy_j,
+            latency_s: self.latency_s,
+            in_time: self.in_time,
+        };
+        (transition, cost)
+    }
 }
 
 #[cfg(test)]

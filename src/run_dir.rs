@@ -1,4 +1,5 @@
-//! The folder of a run: `decisions.csv`, `energy.csv`, `run.json`, `learner.safetensors`.
+//! The folder of a run: `decisions.csv`, `energy.csv`, `run.json`, `learner.safetensors`; with `--record-transitions`
+//! also `transitions.csv` and, if its learner was not a fresh one, `start.safetensors`.
 //!
 //! Files are created at the start, so that a folder that cannot be written is an error before anything runs.
 //! Each row is on its way to the disk before the next task begins: a killed run keeps every finished row.
@@ -74,6 +75,16 @@ impl RunDir {
     /// The learner at the end.
     pub fn learner(&self) -> PathBuf {
         self.path.join("learner.safetensors")
+    }
+
+    /// What the learner has learned from, if it is recorded.
+    pub fn transitions(&self) -> PathBuf {
+        self.path.join("transitions.csv")
+    }
+
+    /// The learner before the first of `transitions.csv`, if it was not a fresh one.
+    pub fn start(&self) -> PathBuf {
+        self.path.join("start.safetensors")
     }
 
     /// Writes `run.json` as a whole, so that a reader never sees half of it.

@@ -6,6 +6,7 @@
 use super::AgentError;
 use super::executor::Outcome;
 use super::observer::Observation;
+use super::recorder::Recorder;
 use super::reward::RewardRule;
 use super::summary::Tally;
 use crate::learn::guard::Guard;
@@ -134,7 +135,7 @@ impl Waiting {
     }
 
     /// One update, in its own span. What the learner refuses is noted in the row and not learned from.
-    fn learn(&mut self, learner: &mut Guard, meter: &Meter) {
+    fn learn(&mut self, learner: &mut Guard, meter: &Meter, recorder: &mut Recorder) {
         let (Some(reward), Some(energy_j)) = (self.record.reward, self.record.energy_j) else {
             self.trained = Some(None);
             return;
@@ -157,6 +158,7 @@ impl Waiting {
             self.trained = Some(None);
             return;
         }
+        recorder.learned(&self.transition, &cost);
         self.record.train_s = Some(train_s);
         self.record.training_site = Some("local");
         self.trained = Some(Some(training));
@@ -220,7 +222,13 @@ impl Ledger {
     }
 
     /// Learns from the tasks whose energy is known, in order, up to the first whose is not.
-    pub fn learn_resolved(&mut self, learner: &mut Guard, meter: &Meter, reward: &RewardRule) -> Updates {
+    pub fn learn_resolved(
+        &mut self,
+        learner: &mut Guard,
+        meter: &Meter,
+        reward: &RewardRule,
+        recorder: &mut Recorder,
+    ) -> Updates {
         let learns = learner.learns();
         let mut updates = Updates::default();
         for task in self.waiting.iter_mut().filter(|task| task.trained.is_none()) {
@@ -228,7 +236,7 @@ impl Ledger {
                 break;
             }
             if learns {
-                task.learn(learner, meter);
+                task.learn(learner, meter, recorder);
                 updates.count += u64::from(task.record.train_s.is_some());
                 updates.seconds += task.record.train_s.unwrap_or(0.0);
             } else {

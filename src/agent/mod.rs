@@ -8,6 +8,7 @@
 //! summary.rs    what the run was like
 //! per_update.rs energy of an update, by regression over the run
 //! checkpoints.rs   the learner on disk while the run goes on
+//! recorder.rs   what the learner has learned from, on disk; replay.rs: the same once more
 //! audit.rs      recomputes a share of the results afterwards
 //! ```
 
@@ -17,6 +18,8 @@ pub mod executor;
 pub mod ledger;
 pub mod observer;
 pub mod per_update;
+pub mod recorder;
+pub mod replay;
 pub mod reward;
 pub mod summary;
 
@@ -34,6 +37,7 @@ use hwmeter_hw::span::Span;
 use ledger::{Ledger, Sink, Updates, Waiting};
 use observer::Observer;
 use per_update::{PerUpdate, Regression};
+use recorder::Recorder;
 use reward::RewardRule;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -47,6 +51,8 @@ pub struct Agent<'a> {
     pub learner: Guard,
     /// Where it is kept meanwhile.
     pub checkpoints: Checkpoints,
+    /// Keeps what it learns from, if it is asked to.
+    pub recorder: Recorder,
     /// What runs the tasks.
     pub executor: Executor<'a>,
     /// The device's energy.
@@ -70,6 +76,12 @@ pub enum AgentError {
         task: u64,
         /// What went wrong.
         source: LearnError,
+    },
+    /// An experience could not be recorded.
+    #[error("cannot record what the learner has learned from; free some space and use --resume")]
+    Record {
+        /// What went wrong.
+        source: anyhow::Error,
     },
     /// A finished row could not be written.
     #[error("cannot write the row of task {task}; free some space and use --resume")]
@@ -181,7 +193,9 @@ impl Agent<'_> {
 
     /// Learns from what has been resolved and writes what is complete.
     fn settle(&mut self, ledger: &mut Ledger, sink: &mut dyn Sink) -> Result<Updates, AgentError> {
-        let updates = ledger.learn_resolved(&mut self.learner, self.meter, &self.reward);
+        let (learner, recorder) = (&mut self.learner, &mut self.recorder);
+        let updates = ledger.learn_resolved(learner, self.meter, &self.reward, recorder);
+        recorder.check().map_err(|source| AgentError::Record { source })?;
         ledger.write_complete(self.meter, sink)?;
         Ok(updates)
     }

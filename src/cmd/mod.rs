@@ -16,6 +16,7 @@ pub mod serve;
 pub mod setup;
 mod stop_signal;
 pub mod tasks;
+pub mod trainer;
 pub mod values;
 
 use anyhow::Context as _;

@@ -22,6 +22,9 @@ pub const FORMAT: u32 = 1;
 /// The one metadata key; a single one, because their order in the file is not defined.
 const KEY: &str = "hwmeter";
 
+/// States that a guard has refused.
+pub(super) const REJECTED_STATES: &str = "guard.rejected_states";
+
 /// A learner, frozen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -201,10 +204,13 @@ impl Checkpoint {
         })
     }
 
-    /// The same with the generator of decisions of `other`, a checkpoint of the same learner: who goes on from here
-    /// draws as `other` would have.
+    /// The same, but what belongs to decisions is of `other`, a checkpoint of the same learner: the generator, so that
+    /// who goes on from here draws as `other` would have, and a guard's count of refused states.
     pub fn with_decisions_of(mut self, other: &Self) -> Self {
         self.header.rng.clone_from(&other.header.rng);
+        if let Some(count) = other.tensors.get(REJECTED_STATES) {
+            self.tensors.insert(REJECTED_STATES.to_owned(), count.clone());
+        }
         self
     }
 

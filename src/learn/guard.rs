@@ -7,6 +7,7 @@
 //! a divergence wherever they are: each learner looks at the few that an update passes by, and before a checkpoint
 //! replaces the last one, all are looked at.
 
+use super::checkpoint::REJECTED_STATES;
 use super::{
     Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
 };
@@ -62,7 +63,7 @@ impl Counts {
     /// All of them with their names in a checkpoint.
     fn by_name(&mut self) -> [(&'static str, &mut u64); 4] {
         [
-            ("guard.rejected_states", &mut self.rejected_states),
+            (REJECTED_STATES, &mut self.rejected_states),
             ("guard.rejected_transitions", &mut self.rejected_transitions),
             ("guard.divergences", &mut self.divergences),
             ("guard.resets", &mut self.resets),

@@ -84,7 +84,7 @@ impl Memory {
 
     /// Whether the policy has run away; NaN has.
     pub fn is_lost(&self) -> bool {
-        !(self.logit_spread <= SPREAD_LIMIT)
+        self.logit_spread.is_nan() || self.logit_spread > SPREAD_LIMIT
     }
 
     /// A checkpoint that lacks the networks only.

@@ -145,8 +145,9 @@ impl Cost {
 /// Something that decides where tasks run and may learn from what came of it.
 ///
 /// After an error a learner is as it was before the call, but for [`LearnError::Engine`]: a device that has failed in
-/// the middle of an update takes the learner with it, and the last checkpoint is what is left. The same learner, seed and calls give the same
-/// decisions, to the bit on the same type of machine.
+/// the middle of an update takes the learner with it, and the last checkpoint is what is left. The same learner, seed
+/// and calls give the same decisions, to the bit on the same type of machine. What it learns depends on its seed and on
+/// the transitions alone, not on what it was asked to decide in between: it may be trained elsewhere.
 pub trait Learner: Send {
     /// Where the task of this state should run.
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError>;

@@ -77,6 +77,21 @@ pub(super) fn as_count(value: f64) -> Option<u64> {
     is_count.then_some(value as u64)
 }
 
+/// Whether it holds for every number. Blocks are looked at as a whole, without a branch per number.
+fn all<T: Copy>(values: &[T], holds: impl Fn(T) -> bool) -> bool {
+    let block = |block: &[T]| block.iter().fold(true, |all, v| all & holds(*v));
+    values.chunks(1024).all(block)
+}
+
+/// The numbers' bytes, one after the other.
+fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; N * values.len()];
+    for (place, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *place = of(*value);
+    }
+    bytes
+}
+
 impl Values {
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -94,16 +109,16 @@ impl Values {
     /// Whether all are finite.
     pub(super) fn are_finite(&self) -> bool {
         match self {
-            Self::F32(values) => values.iter().all(|v| v.is_finite()),
-            Self::F64(values) => values.iter().all(|v| v.is_finite()),
+            Self::F32(values) => all(values, |v| v.is_finite()),
+            Self::F64(values) => all(values, |v| v.is_finite()),
         }
     }
 
     /// Little-endian, one after the other.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::F64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Self::F32(values) => bytes(values, |v| v.to_le_bytes()),
+            Self::F64(values) => bytes(values, |v| v.to_le_bytes()),
         }
     }
 

@@ -181,4 +181,30 @@ mod tests {
         refuse(vec![tensor(&[u64::MAX, 2], 0, 8)], "8 bytes");
         refuse(vec![tensor(&[1], 0, 4), tensor(&[1], 0, 4)], "two tensors");
     }
+
+    #[test]
+    fn any_flipped_byte_is_either_refused_or_harmless() {
+        let mut settings = Settings::default();
+        settings.ac.hidden = vec![6; 2];
+        let state = tasks(1, 0)[0].state;
+        let mut learner = build(LearnerName::Ac, 1, &settings).unwrap();
+        let (good, mut refused) = (learner.weights(), 0);
+        let bytes = tensors(&good).encode_to_vec();
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x41;
+            let read = Tensors::decode(bytes.as_slice())
+                .ok()
+                .and_then(|t| from_tensors(&t).ok());
+            match read.map(|weights| learner.set_weights(&weights)) {
+                Some(Ok(())) => {
+                    learner.decide(&state).unwrap();
+                    learner.set_weights(&good).unwrap();
+                }
+                _ => refused += 1,
+            }
+            assert_eq!(learner.weights(), good, "byte {at}");
+        }
+        assert!(refused > 200, "names, types, shapes and sizes: {refused}");
+    }
 }

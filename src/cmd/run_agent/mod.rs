@@ -15,6 +15,7 @@ use hwmeter::agent::audit::audit;
 use hwmeter::agent::checkpoints::Checkpoints;
 use hwmeter::agent::executor::{Executor, Fallback};
 use hwmeter::agent::observer::Observer;
+use hwmeter::agent::recorder::Recorder;
 use hwmeter::agent::reward::{Penalty, RewardRule};
 use hwmeter::agent::{Agent, AgentError};
 use hwmeter::learn::guard::Guard;
@@ -24,6 +25,7 @@ use hwmeter::run_dir::{DecisionWriter, RunDir};
 use hwmeter::task::cost::CostModel;
 use hwmeter::task::{Speed, Task};
 use hwmeter::trace::{TraceWriter, WallClock};
+use hwmeter::train::weights::{hex, sha256};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::{Clock, Moment, MonotonicClock, SuspendWatch};
@@ -76,11 +78,12 @@ pub fn run_plan(
     let setup = Setup::new(&plan, args, root, calibration, &trace, access)?;
     dir.write_manifest(&with(&setup.manifest, json!({ "status": "running" })))?;
 
-    let mut agent = setup.agent(plan.learner, args, root, &stop, &dir)?;
+    let recorder = recorder(&plan, args, &dir)?;
+    let mut agent = setup.agent(plan.learner, recorder, args, root, &stop, &dir)?;
     let mut sink = Progress::new(&mut rows, setup.tasks.len() as u64);
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
-    let learned = agent.learner.counts();
+    let (learned, weights) = (agent.learner.counts(), agent.learner.weights());
     let checkpoints_kept = agent.checkpoints.kept;
     let network = Network::of(&agent);
     drop(agent);
@@ -106,6 +109,7 @@ pub fn run_plan(
     let result = json!({
         "status": if was_stopped { "interrupted" } else { "done" },
         "summary": summary,
+        "weights_sha256": hex(&sha256(&weights)),
         "energy_per_update": per_update,
         "learner_faults": learned,
         "checkpoints_kept": checkpoints_kept,
@@ -203,6 +207,8 @@ impl Setup {
             "first_task": plan.first,
             "resumed": args.resume,
             "resumed_without": plan.lost,
+            "reset_on_divergence": args.reset_on_divergence,
+            "starts_from": starts_from(plan, args),
             "cost_model": cost,
             "clock_rate": clock_rate,
             "device_speed": device_speed(args)?,
@@ -228,6 +234,7 @@ impl Setup {
     fn agent<'a>(
         &'a self,
         learner: Guard,
+        recorder: Recorder,
         args: &RunAgentArgs,
         root: &Root,
         stop: &'a AtomicBool,
@@ -250,6 +257,7 @@ impl Setup {
                 stop,
             },
             learner,
+            recorder,
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
@@ -261,6 +269,23 @@ impl Setup {
             stop,
         })
     }
+}
+
+/// Keeps what is learned from where that is asked for, and the learner before that, unless it can be built again.
+fn recorder(plan: &Plan, args: &RunAgentArgs, dir: &RunDir) -> anyhow::Result<Recorder> {
+    if !args.record_transitions {
+        return Ok(Recorder::off());
+    }
+    let start = plan.learner.save();
+    if starts_from(plan, args).is_some() {
+        start.write(&dir.start())?;
+    }
+    Recorder::create(&dir.transitions(), start.header().updates)
+}
+
+/// The file that the recorded transitions go on from.
+fn starts_from(plan: &Plan, args: &RunAgentArgs) -> Option<&'static str> {
+    (args.record_transitions && !plan.is_fresh).then_some("start.safetensors")
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.

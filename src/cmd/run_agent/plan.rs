@@ -18,6 +18,8 @@ const SEED: u64 = 50;
 pub struct Plan {
     pub name: LearnerName,
     pub learner: Guard,
+    /// Whether the learner has just been built from `seed` and settings.
+    pub is_fresh: bool,
     pub seed: u64,
     /// The whole set.
     pub source: TaskSource,
@@ -56,6 +58,7 @@ impl Plan {
         Ok(Self {
             name: checkpoint.header().learner,
             learner: Guard::new(engine.restore(checkpoint)?).evaluating(),
+            is_fresh: false,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -77,6 +80,7 @@ impl Plan {
                 true => learner.reset_on_divergence(engine, settings, seed),
                 false => learner,
             },
+            is_fresh: true,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
@@ -116,6 +120,7 @@ impl Plan {
         Ok(Self {
             name: header.learner,
             learner,
+            is_fresh: false,
             seed,
             source,
             first: position.next_task,

@@ -97,11 +97,12 @@ fn evaluating_explores_nothing() {
 
 /// Goes through all transitions; before each `every`th it is stopped and restored from the bytes of its checkpoint.
 fn stopped(mut guard: Guard, every: usize) -> Guard {
-    for (i, transition) in transitions(150, 1).iter().enumerate() {
+    for (i, transition) in transitions(70, 1).iter().enumerate() {
         if i % every == every - 1 {
             let bytes = guard.save().to_bytes().unwrap();
             let checkpoint = Checkpoint::from_bytes(&bytes, "it".to_owned()).unwrap();
-            guard = Guard::restore(&checkpoint, Engine::Native, guard.rebuild.is_some()).unwrap();
+            let engine = Engine::Native;
+            guard = Guard::restore(&checkpoint, engine, guard.rebuild.is_some()).unwrap();
         }
         guard.learn(transition, &COST).unwrap();
     }
@@ -111,29 +112,27 @@ fn stopped(mut guard: Guard, every: usize) -> Guard {
 #[test]
 fn stopped_and_restored_at_any_point_it_goes_on_as_if_it_never_was() {
     let mut settings = wild();
-    settings.dqn.replay = 20;
+    (settings.dqn.rate, settings.dqn.replay) = (1e-3, 20);
+    settings.ac.hidden = vec![8; 2];
     for name in <LearnerName as clap::ValueEnum>::value_variants() {
-        for resets in [false, true] {
-            let mut settings = settings.clone();
-            if !resets {
-                settings.dqn.rate = 1e-3;
-            }
-            let fresh = || {
-                let guard = Guard::new(build(*name, 3, &settings).unwrap());
-                match resets {
-                    true => guard.reset_on_divergence(Engine::Native, settings.clone(), 3),
-                    false => guard,
-                }
-            };
-            let whole = stopped(fresh(), usize::MAX);
-            for every in [1, 7] {
-                let restored = stopped(fresh(), every);
-                assert_eq!(restored.save(), whole.save(), "{name} {every}");
-            }
-            if resets && *name == LearnerName::Dqn {
-                assert!(whole.counts().resets > 2, "{:?}", whole.counts());
-            }
+        let fresh = || Guard::new(build(*name, 3, &settings).unwrap());
+        let whole = stopped(fresh(), usize::MAX).save();
+        for every in [1, 7] {
+            assert_eq!(stopped(fresh(), every).save(), whole, "{name} {every}");
         }
+    }
+}
+
+#[test]
+fn a_learner_that_diverges_again_and_again_is_built_anew_alike_wherever_it_was_stopped() {
+    let fresh = || {
+        let learner = build(LearnerName::Dqn, 3, &wild()).unwrap();
+        Guard::new(learner).reset_on_divergence(Engine::Native, wild(), 3)
+    };
+    let whole = stopped(fresh(), usize::MAX);
+    assert!(whole.counts().resets > 2, "{:?}", whole.counts());
+    for every in [1, 2, 3, 7] {
+        assert_eq!(stopped(fresh(), every).save(), whole.save(), "{every}");
     }
 }
 
@@ -142,6 +141,33 @@ fn a_checkpoint_without_a_guard_gets_one_that_has_seen_nothing() {
     let checkpoint = build(LearnerName::Ac, 0, &Settings::default()).unwrap().save();
     let guard = Guard::restore(&checkpoint, Engine::Native, true).unwrap();
     assert_eq!((guard.counts(), guard.mean_error), (Counts::default(), 0.0));
+}
+
+/// A learner that was trained elsewhere comes home.
+#[test]
+fn decisions_stay_those_of_the_device_when_all_else_comes_from_elsewhere() {
+    let fresh = || Guard::new(build(LearnerName::Ac, 5, &Settings::default()).unwrap());
+    let (mut device, mut trainer, mut undisturbed) = (fresh(), fresh(), fresh());
+    let mut nowhere = tasks(1, 0)[0].state;
+    nowhere.cycles = f64::NAN;
+    device.decide(&nowhere);
+    undisturbed.decide(&nowhere);
+    let states: Vec<State> = tasks(60, 2).iter().map(|task| task.state).collect();
+    for (transition, state) in transitions(30, 1).iter().zip(&states) {
+        // By old weights, but with as many draws: actor-critic makes one for each state.
+        device.decide(state);
+        trainer.learn(transition, &COST).unwrap();
+        undisturbed.decide(state);
+        undisturbed.learn(transition, &COST).unwrap();
+    }
+    let home = trainer.save().with_decisions_of(&device.save());
+    let mut home = Guard::restore(&home, Engine::Native, false).unwrap();
+    assert_eq!(home.counts().rejected_states, 1);
+    assert_eq!(home.save(), undisturbed.save());
+    assert_ne!(home.save(), trainer.save());
+    for state in &states {
+        assert_eq!(home.decide(state).0, undisturbed.decide(state).0);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::super::network::Network;
 use super::super::optimiser::OptimiserName;
 use super::super::random::seeded;
 use super::super::reference::empty;
-use super::super::{Checkpoint, Decision, Transition};
+use super::super::{Checkpoint, Decision, Placement, Tensor, Transition, Values};
 use super::*;
 
 const CPU: Engine = Engine::Torch(Device::Cpu);
@@ -135,6 +135,68 @@ fn plain_gradient_descent_is_the_same_too() {
     );
     assert!(apart < 1e-5 && moved > 1e-4, "{apart} {moved}");
     assert_eq!(CPU.restore(&native.save()).unwrap().save(), native.save());
+}
+
+#[test]
+fn weights_go_from_one_engine_to_the_other_and_nothing_else_does() {
+    for name in [LearnerName::Dqn, LearnerName::Ac] {
+        for (from, to) in [(Engine::Native, CPU), (CPU, Engine::Native), (CPU, CPU)] {
+            let mut one = from.build(name, 1, &small()).unwrap();
+            let mut other = to.build(name, 2, &small()).unwrap();
+            drive(&mut *one, &tasks(101, 1));
+            drive(&mut *other, &tasks(51, 2));
+            let (own, before) = (other.weights(), other.save());
+            other.set_weights(&one.weights()).unwrap();
+            assert_eq!(other.weights(), one.weights(), "{name} {from:?} {to:?}");
+            for task in tasks(50, 3) {
+                let best = one.best(&task.state).unwrap();
+                assert_eq!(other.best(&task.state).unwrap(), best, "{name} {from:?} {to:?}");
+            }
+            other.set_weights(&own).unwrap();
+            assert_eq!(other.save(), before, "{name}: moments, transitions, generators");
+        }
+    }
+}
+
+#[test]
+fn weights_that_do_not_fit_change_nothing() {
+    let mut learner = CPU.build(LearnerName::Dqn, 0, &small()).unwrap();
+    drive(&mut *learner, &tasks(20, 1));
+    let before = learner.save();
+    // The first tensors are fine, so that setting them in place would have changed something.
+    let mut bad = CPU.build(LearnerName::Dqn, 1, &small()).unwrap().weights();
+    let nan = Tensor::new(vec![1], Values::F64(vec![f64::NAN])).unwrap();
+    bad.insert("updates".to_owned(), nan);
+    let error = learner.set_weights(&bad).unwrap_err().to_string();
+    assert!(
+        error.contains("updates holds a number that is not finite"),
+        "{error}"
+    );
+    assert_eq!(learner.save(), before);
+}
+
+#[test]
+fn deciding_in_between_changes_nothing_that_is_learned() {
+    let all = tasks(101, 4);
+    for name in [LearnerName::Dqn, LearnerName::Ac] {
+        let mut decides = CPU.build(name, 7, &small()).unwrap();
+        let mut learns = CPU.build(name, 7, &small()).unwrap();
+        for (i, pair) in all.windows(2).enumerate() {
+            let placement = Placement::ALL[i * 7 % 3];
+            let transition = Transition {
+                state: pair[0].state,
+                placement,
+                reward: pair[0].rewards[placement as usize],
+                next_state: pair[1].state,
+            };
+            for _ in 0..i % 3 {
+                decides.decide(&pair[1].state).unwrap();
+            }
+            decides.learn(&transition).unwrap();
+            learns.learn(&transition).unwrap();
+        }
+        assert_eq!(decides.weights(), learns.weights(), "{name}");
+    }
 }
 
 #[test]
