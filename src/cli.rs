@@ -383,6 +383,10 @@ pub struct LearnersArgs {
     /// Measure seconds and joules of a decision and of an update on this machine
     #[arg(long, conflicts_with = "compare")]
     pub bench: bool,
+    /// Begin with published settings where ours are others: ac as in Nieto et al. (2024). Without --compare and --bench this
+    /// prints a file for --learner-config
+    #[arg(long)]
+    pub published: bool,
     /// Only these; may be given several times [default: all that the engine has]
     #[arg(long, value_enum)]
     pub learner: Vec<LearnerName>,

@@ -589,12 +589,21 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     std::fs::write(&file, &good).unwrap();
     let command = || {
         let mut command = Command::new(HWMETER);
-        command
-            .arg("evaluate")
-            .arg(&file)
-            .args(["--json", "--sensor", "cpu-model"]);
+        command.arg("evaluate").arg(&file).arg("--json");
         command
     };
+    for (given, word) in [
+        (["--learner", "ac"], "--learner"),
+        (["--set", "dqn.rate=1"], "--set"),
+        (["--learner-config", "x.toml"], "--learner-config"),
+    ] {
+        fails(command().args(given), &["checkpoint", word]);
+        fails(
+            command().args(given).args(["--on", "tasks"]),
+            &["checkpoint", word],
+        );
+    }
+    fails(command().args(["--penalty", "3"]), &["--penalty", "--on tasks"]);
     let output = run(command().args(["--seeds", "2", "--tasks", "50"]));
     let row: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
@@ -603,7 +612,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     );
     let out = dir.path().join("evaluated");
     let output = run(command()
-        .args(["--on", "tasks", "--tasks", "3", "--out"])
+        .args(["--sensor", "cpu-model", "--on", "tasks", "--tasks", "3", "--out"])
         .arg(&out));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let evaluated = rows(&out);
@@ -626,7 +635,10 @@ fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
             next_task,
             next_to_learn,
         };
-        for (transition, cost) in unlearned(&run.join("decisions.csv"), position).unwrap() {
+        for (transition, cost) in unlearned(&run.join("decisions.csv"), position)
+            .unwrap()
+            .experiences
+        {
             learner.learn_with_cost(&transition, &cost).unwrap();
         }
     }
@@ -650,6 +662,48 @@ fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
             "{name}"
         );
     }
+}
+
+/// A learner of another kind or seed does not go on with the tasks of a run, and rows that are gone are told.
+#[test]
+fn a_run_is_resumed_with_its_own_learner_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (name, learner, seed) in [
+        ("mine", "linucb", "7"),
+        ("seed", "linucb", "8"),
+        ("kind", "greedy", "7"),
+    ] {
+        let args = ["--tasks", "3", "--learner", learner, "--seed", seed];
+        let output = run(agent(&at(name)).args(args));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let file = at("mine").join("learner.safetensors");
+    let own = std::fs::read(&file).unwrap();
+    for (other, word) in [
+        ("seed", "linucb quadratic with seed 8"),
+        ("kind", "greedy averages"),
+    ] {
+        std::fs::copy(at(other).join("learner.safetensors"), &file).unwrap();
+        let mut resumed = agent(&at("no"));
+        fails(
+            resumed.arg("--resume").arg(at("mine")),
+            &["learner.safetensors", word, "run.json"],
+        );
+    }
+    // One that has learned up to task 1 only, of which the row is gone.
+    std::fs::write(&file, &own).unwrap();
+    let mut saved = Checkpoint::read(&file).unwrap();
+    saved.put_count("run.next_to_learn", 1);
+    saved.write(&file).unwrap();
+    let decisions = std::fs::read_to_string(at("mine").join("decisions.csv")).unwrap();
+    let kept: Vec<&str> = decisions.lines().filter(|line| !line.starts_with("1,")).collect();
+    std::fs::write(at("mine").join("decisions.csv"), kept.join("\n") + "\n").unwrap();
+    let mut resumed = agent(&at("on"));
+    let output = run(resumed.arg("--resume").arg(at("mine")).args(["--tasks", "4"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("1 tasks"), "{said}");
+    assert_eq!(manifest(&at("on"))["resumed_without"], 1);
 }
 
 #[test]

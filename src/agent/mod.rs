@@ -223,13 +223,13 @@ impl Agent<'_> {
         true
     }
 
-    fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
+    fn save(&mut self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
         let position = Position {
             next_task,
             next_to_learn,
         };
         let training = self.training.whereabouts();
-        let saved = self.checkpoints.save(&self.learner, position, training);
+        let saved = self.checkpoints.save(&mut self.learner, position, training);
         saved.map_err(|source| AgentError::Save {
             task: next_task,
             source,

@@ -101,6 +101,7 @@ pub fn run_plan(
     let outcome = agent.run(&setup.tasks, &mut sink);
     sink.bar.finish_and_clear();
     let (learned, weights) = (agent.learner.counts(), agent.learner.weights());
+    let checkpoints_kept = agent.checkpoints.kept;
     let network = Network::of(&agent);
     let of_servers = agent.spot_check.found().clone();
     let trained = agent.into_training().into_reports();
@@ -135,6 +136,7 @@ pub fn run_plan(
         "energy_per_update": per_update,
         "training": trained,
         "learner_faults": learned,
+        "checkpoints_kept": checkpoints_kept,
         "fell_back": fell_back,
         "network": network,
         "audit": found,
@@ -241,6 +243,7 @@ impl Setup {
             "taskset": plan.source.describe(),
             "first_task": plan.first,
             "resumed": args.resume,
+            "resumed_without": plan.lost,
             "reset_on_divergence": args.reset_on_divergence,
             "starts_from": starts_from(plan, args),
             "cost_model": cost,
@@ -298,6 +301,7 @@ impl Setup {
             checkpoints: Checkpoints {
                 path: dir.learner(),
                 every: args.checkpoint_every,
+                kept: 0,
             },
             spot_check: SpotCheck::new(args.audit, self.seed),
             meter: &self.meter,
