@@ -1,15 +1,17 @@
 //! The command line: clap structs only.
 
+mod broker;
 mod link;
 mod load;
 mod tasks;
 mod trainer;
 mod training;
 
+pub use broker::BrokerArgs;
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
-pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand};
+pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand, TrainingArg, TrainingArgs};
 pub use training::{CodecArg, ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;
@@ -524,38 +526,4 @@ pub enum RoleArg {
     Mec,
     Cloud,
     Trainer,
-}
-
-/// What concerns the trainer.
-#[derive(Debug, Args)]
-pub struct TrainingArgs {
-    /// Whether an edge server starts a trainer beside it. With `auto` and no other option of training, it serves without
-    /// one if that cannot be
-    #[arg(long, value_enum, default_value = "auto")]
-    pub training: TrainingArg,
-
-    /// Address and port on which the trainer's own MQTT broker listens
-    /// [default: 127.0.0.1:1883, or any free port where that one is taken]
-    #[arg(long, value_name = "ADDR")]
-    pub mqtt_listen: Option<SocketAddr>,
-
-    /// Who may use that broker: lines `device NAME:PASSWORD` and `trainer NAME:PASSWORD`. A device then reads and writes
-    /// what is its own, a trainer everything. Must not be readable by everybody. Needed unless only this machine is served
-    #[arg(long, value_name = "FILE")]
-    pub mqtt_users: Option<PathBuf>,
-
-    /// The folder in which the trainer keeps learners [default: hwmeter/trainer in the state folder of the user]
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
-
-    /// Start the trainer again when it ends, until stdin ends
-    #[arg(long, hide = true)]
-    pub keep: bool,
-}
-
-/// Whether to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TrainingArg {
-    Auto,
-    Off,
 }

@@ -1,7 +1,10 @@
-//! Arguments of `hwmeter trainer`.
+//! Arguments of `hwmeter trainer`, and those of the trainer in `hwmeter serve`.
 
-use clap::{Args, Subcommand};
+use super::broker::BrokerArgs;
+use clap::{Args, Subcommand, ValueEnum};
 use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::topic::Name;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -36,4 +39,45 @@ pub struct StatusArgs {
     /// Print one JSON document; with --watch one a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// What concerns the trainer.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    /// Whether an edge server starts a trainer beside it. With `auto` and no other option of training, it serves without
+    /// one if that cannot be
+    #[arg(long, value_enum, default_value = "auto")]
+    pub training: TrainingArg,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    /// Address and port on which the trainer's own MQTT broker listens
+    /// [default: 127.0.0.1:1883, or any free port where that one is taken]
+    #[arg(long, value_name = "ADDR", conflicts_with = "broker")]
+    pub mqtt_listen: Option<SocketAddr>,
+
+    /// Who may use that broker: lines `device NAME:PASSWORD` and `trainer NAME:PASSWORD`. A device then reads and writes
+    /// what is its own, a trainer everything. Must not be readable by everybody. Needed unless only this machine is served
+    #[arg(long, value_name = "FILE", conflicts_with = "broker")]
+    pub mqtt_users: Option<PathBuf>,
+
+    /// The folder in which the trainer keeps learners [default: hwmeter/trainer in the state folder of the user]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
+    /// The trainer's name, which no other at the same broker has: letters, digits, - and _ [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub trainer_name: Option<Name>,
+
+    /// Start the trainer again when it ends, until stdin ends
+    #[arg(long, hide = true)]
+    pub keep: bool,
+}
+
+/// Whether to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TrainingArg {
+    Auto,
+    Off,
 }

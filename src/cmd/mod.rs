@@ -1,9 +1,11 @@
 //! One file per subcommand: wiring only.
 
+mod broker;
 pub mod calibrate;
 mod engine;
 pub mod evaluate;
 pub mod frequencies;
+mod host_name;
 pub mod integrate;
 pub mod learners;
 pub mod link;

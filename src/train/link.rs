@@ -102,6 +102,15 @@ impl LinkConfig {
         }
     }
 
+    /// Reads certificates and keys.
+    pub fn prepare(self) -> Result<Prepared, LinkError> {
+        let options = self.options()?;
+        Ok(Prepared {
+            config: self,
+            options,
+        })
+    }
+
     fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref().or(self.url.credentials())
     }
@@ -150,6 +159,55 @@ impl LinkConfig {
             }
         };
         Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    }
+}
+
+/// A link that has read its files and has no thread yet: between this and [`Prepared::start`] the process can give up
+/// its privileges.
+pub struct Prepared {
+    config: LinkConfig,
+    options: MqttOptions,
+}
+
+impl Prepared {
+    /// As [`Link::start`].
+    pub fn start(self) -> Result<(Link, Receiver<Event>), LinkError> {
+        let Self { config, options } = self;
+        let (commands, to_do) = tokio::sync::mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::sync_channel(EVENTS);
+        let (stop_within, stop) = watch::channel(None);
+        let subscriptions = Arc::new(Subscriptions::default());
+        let link = Link {
+            commands: Mutex::new(Some(commands)),
+            held: Arc::default(),
+            subscriptions: Arc::clone(&subscriptions),
+            max_message: config.max_message,
+            max_queued: config.max_queued,
+            max_queued_bytes: config.max_queued_bytes,
+            stop_within,
+            thread: Mutex::new(None),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let session = Session::new(
+            config,
+            options,
+            events,
+            stop,
+            subscriptions,
+            Arc::clone(&link.held),
+        );
+        let thread = std::thread::Builder::new()
+            .name("mqtt".to_owned())
+            .spawn(move || runtime.block_on(session.run(to_do)))?;
+        *lock(&link.thread) = Some(thread);
+        Ok((link, receiver))
+    }
+
+    /// The broker.
+    pub fn url(&self) -> &BrokerUrl {
+        &self.config.url
     }
 }
 
@@ -229,37 +287,7 @@ impl Link {
     ///
     /// The receiver must be emptied: while it is full, nothing more is read from the broker.
     pub fn start(config: LinkConfig) -> Result<(Self, Receiver<Event>), LinkError> {
-        let options = config.options()?;
-        let (commands, to_do) = tokio::sync::mpsc::unbounded_channel();
-        let (events, receiver) = mpsc::sync_channel(EVENTS);
-        let (stop_within, stop) = watch::channel(None);
-        let subscriptions = Arc::new(Subscriptions::default());
-        let link = Self {
-            commands: Mutex::new(Some(commands)),
-            held: Arc::default(),
-            subscriptions: Arc::clone(&subscriptions),
-            max_message: config.max_message,
-            max_queued: config.max_queued,
-            max_queued_bytes: config.max_queued_bytes,
-            stop_within,
-            thread: Mutex::new(None),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let session = Session::new(
-            config,
-            options,
-            events,
-            stop,
-            subscriptions,
-            Arc::clone(&link.held),
-        );
-        let thread = std::thread::Builder::new()
-            .name("mqtt".to_owned())
-            .spawn(move || runtime.block_on(session.run(to_do)))?;
-        *lock(&link.thread) = Some(thread);
-        Ok((link, receiver))
+        config.prepare()?.start()
     }
 
     /// Queues a message, however the connection is. Never waits.

@@ -4,6 +4,7 @@ use super::plan::{OnMec, Plan};
 use super::servers::Servers;
 use crate::cli::RunAgentArgs;
 use crate::cli::{ProtocolArg, TrainArg};
+use crate::cmd::host_name::name_of_host;
 use anyhow::{Context as _, bail};
 use hwmeter::agent::training::auto::Chooser;
 use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole, write_base};
@@ -15,7 +16,7 @@ use hwmeter::train::device::{DeviceConfig, WholeLearner};
 use hwmeter::train::link::{BrokerUrl, Credentials, LinkConfig};
 use hwmeter::train::queue::{Limits, Queue};
 use hwmeter::train::remote::Remote;
-use hwmeter::train::topic::{MAX_NAME, Name, Pupil};
+use hwmeter::train::topic::Pupil;
 use hwmeter::train::wire::Presence;
 use hwmeter_hw::Root;
 use hwmeter_hw::board::Board;
@@ -143,15 +144,6 @@ fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyho
         largest: LARGEST_LEARNER,
         rests: false,
     })
-}
-
-/// The host's name, with `-` for what cannot stand in a topic.
-fn name_of_host(root: &Root) -> Option<Name> {
-    let text = root.read_text("/proc/sys/kernel/hostname").ok()?;
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let name = text.trim().chars().take(MAX_NAME);
-    let name: String = name.map(|c| if is_allowed(c) { c } else { '-' }).collect();
-    name.parse().ok()
 }
 
 fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use super::{announce, training};
 use crate::cli::ServeArgs;
 use anyhow::{Context, bail};
 use hwmeter::offload::parent_death::child_ends_with_us;
+use hwmeter::train::link::BrokerUrl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long a trainer may take to be ready.
 const START_TIME: Duration = Duration::from_secs(10);
+/// How long a broker that somebody else runs is waited for.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long it may take to store its learners when asked to end.
 const STOP_TIME: Duration = Duration::from_secs(8);
 /// The wait before a trainer is started again is twice as long every time, from here
@@ -31,12 +34,13 @@ const LOOK: Duration = Duration::from_millis(200);
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let stopping = watch_for_the_end()?;
     let mut trainer = Running::start(args, None)?;
-    let Some(url) = trainer.ready() else {
+    let Some(url) = trainer.ready(args) else {
         bail!("the trainer did not start");
     };
     announce(&format!("{READY}{url}"));
-    // From now on devices know this port.
-    let address = url.rsplit('/').next().unwrap_or_default().to_owned();
+    // From now on devices know the port, if it is ours.
+    let address = url.rsplit('/').next().unwrap_or_default();
+    let listen = args.training.broker.broker.is_none().then_some(address);
     let mut began = Instant::now();
     let mut wait = FIRST_WAIT;
     while let Some(status) = trainer.until_ended(&stopping)? {
@@ -52,7 +56,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         }
         wait = (wait * 2).min(LONGEST_WAIT);
         began = Instant::now();
-        trainer = Running::start(args, Some(&address))?;
+        trainer = Running::start(args, listen)?;
     }
     Ok(())
 }
@@ -92,10 +96,16 @@ impl Running {
         Ok(Self { child, first_line })
     }
 
-    /// Its broker's URL, once it can be reached.
-    fn ready(&self) -> Option<String> {
-        let line = self.first_line.recv_timeout(START_TIME).ok()?;
-        Some(line.strip_prefix(READY)?.to_owned())
+    /// Its broker's URL, once it can be reached. A broker that somebody else runs may come later: it is enough that
+    /// the trainer waits for it.
+    fn ready(&self, args: &ServeArgs) -> Option<String> {
+        let elsewhere = &args.training.broker.broker;
+        let limit = elsewhere.as_ref().map_or(START_TIME, |_| CONNECT_TIME);
+        match self.first_line.recv_timeout(limit) {
+            Ok(line) => Some(line.strip_prefix(READY)?.to_owned()),
+            Err(RecvTimeoutError::Timeout) => elsewhere.as_ref().map(BrokerUrl::to_string),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
     }
 
     /// How it ended by itself; `None` if it is time to end.

@@ -1,21 +1,27 @@
-//! `hwmeter serve --role trainer`: the process in which learners are trained, with its own MQTT broker.
+//! `hwmeter serve --role trainer`: the process in which learners are trained, with its own MQTT broker or at another.
 
 use super::{announce, lock_in, tls_files};
 use crate::cli::ServeArgs;
+use crate::cmd::host_name::name_of_host;
 use crate::cmd::stop_signal;
 use anyhow::{Context, bail};
 use hwmeter::serve::sandbox::Rights;
 use hwmeter::train::broker::{self, Bound, Broker, BrokerConfig, BrokerError, Limits};
-use hwmeter::train::link::{Credentials, Link, LinkConfig};
+use hwmeter::train::link::{Credentials, Event, Link, LinkConfig, Prepared};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
+use hwmeter::train::topic::Name;
 use hwmeter::train::trainer::Trainer;
 use hwmeter_hw::Root;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 /// How the line begins by which the trainer says that devices can connect.
 pub const READY: &str = "hwmeter serve: trainer on ";
@@ -26,7 +32,21 @@ const DEFAULT_PORT: u16 = 1883;
 
 /// Trains until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
+    let name = name(args, root)?;
     let state = StateFolder::open(args.training.state.as_deref())?;
+    let broker = &args.training.broker;
+    match broker.url()? {
+        Some(url) => {
+            let mut link = broker.link(url, format!("hwmeter-trainer-{name}"))?;
+            link.max_message = Limits::default().message_bytes as usize;
+            at_a_broker(args, root, name, &state, link.prepare()?)
+        }
+        None => with_a_broker(args, root, name, &state),
+    }
+}
+
+/// With the broker of this process.
+fn with_a_broker(args: &ServeArgs, root: &Root, name: Name, state: &StateFolder) -> anyhow::Result<()> {
     let bound = bind(args)?;
     let rights = Rights {
         writable: vec![state.path.clone()],
@@ -34,39 +54,127 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
         names: false,
     };
     lock_in(args, root, &rights);
-    let store = Store::folder(&state.path.join("learners")).context("cannot keep learners")?;
-    let learners = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let store = state.store()?;
+    let runtime = runtime()?;
     let stop = stop_signal::catch()?;
     let broker = bound.start()?;
+    let (link, events) = Link::start(own_link(&broker)?)?;
+    let trainer = start(name, store, link, events)?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
-    let trainer = train(&broker, store, learners)?;
     announce(&format!("{READY}{scheme}://{}", broker.address()));
+    runtime.block_on(stop);
+    end(trainer);
+    tracing::info!("broker: {}", broker.counts());
+    broker.stop();
+    Ok(())
+}
+
+fn own_link(broker: &Broker) -> anyhow::Result<LinkConfig> {
+    let url = format!("mqtt://{}", broker.own_address()).parse()?;
+    let account = broker.account();
+    let mut link = LinkConfig::new(url, account.name.clone());
+    link.credentials = Some(Credentials::new(&account.name, &account.password));
+    // It ends with this process, and so would a session.
+    link.clean = true;
+    link.max_message = Limits::default().message_bytes as usize;
+    Ok(link)
+}
+
+/// With a broker that somebody else runs.
+fn at_a_broker(
+    args: &ServeArgs,
+    root: &Root,
+    name: Name,
+    state: &StateFolder,
+    link: Prepared,
+) -> anyhow::Result<()> {
+    let url = link.url().clone();
+    let rights = Rights {
+        writable: vec![state.path.clone()],
+        connect: vec![url.port()],
+        names: url.host().parse::<IpAddr>().is_err(),
+    };
+    lock_in(args, root, &rights);
+    let store = state.store()?;
+    let runtime = runtime()?;
+    let mut stop = pin!(stop_signal::catch()?);
+    let (link, events) = link.start()?;
+    let connected = connected(events)?;
+    let events = runtime.block_on(async {
+        tokio::select! {
+            () = &mut stop => None,
+            events = connected => Some(events),
+        }
+    });
+    let Some(events) = events else {
+        return Ok(());
+    };
+    let trainer = start(
+        name,
+        store,
+        link,
+        events.context("the connection to the broker has ended")?,
+    )?;
+    announce(&format!("{READY}{url}"));
+    runtime.block_on(stop);
+    end(trainer);
+    Ok(())
+}
+
+/// Gives the events back when there is a connection; until then says why there is none.
+fn connected(events: Receiver<Event>) -> anyhow::Result<oneshot::Receiver<Receiver<Event>>> {
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        while let Ok(event) = events.recv() {
+            match event {
+                Event::Connected => {
+                    // Nobody waits any more when it is time to end.
+                    let _ = sender.send(events);
+                    return;
+                }
+                Event::Disconnected(why) => tracing::warn!("{why}; it is tried again"),
+                Event::Trouble(why) => tracing::warn!("{why}"),
+                Event::Message { .. } => {}
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("hwmeter-connect".to_owned())
+        .spawn(wait)
+        .context("cannot start the thread that waits for the broker")?;
+    Ok(receiver)
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .build()
-        .context("cannot wait for signals")?
-        .block_on(stop);
+        .context("cannot wait for signals")
+}
+
+/// The learners' manager at work.
+fn start(name: Name, store: Store, link: Link, events: Receiver<Event>) -> anyhow::Result<Trainer> {
+    let learners = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let config = Config::new(name);
+    Trainer::start(config, store, link, events, learners, LAST_STORING).context("cannot start the trainer")
+}
+
+fn end(trainer: Trainer) {
     let totals = trainer.stop();
     tracing::info!(
         "trainer: {} updates of {} learners",
         totals.updates,
         totals.learners
     );
-    tracing::info!("broker: {}", broker.counts());
-    broker.stop();
-    Ok(())
 }
 
-/// The learners' manager, connected to the broker of this process.
-fn train(broker: &Broker, store: Store, learners: usize) -> anyhow::Result<Trainer> {
-    let url = format!("mqtt://{}", broker.address()).parse()?;
-    let account = broker.account();
-    let mut link = LinkConfig::new(url, account.name.clone());
-    link.credentials = Some(Credentials::new(&account.name, &account.password));
-    link.clean = true;
-    link.max_message = Limits::default().message_bytes as usize;
-    let (link, events) = Link::start(link)?;
-    let config = Config::new("mec".parse()?);
-    Trainer::start(config, store, link, events, learners, LAST_STORING).context("cannot start the trainer")
+/// Which trainer this is, among those at a broker.
+fn name(args: &ServeArgs, root: &Root) -> anyhow::Result<Name> {
+    match &args.training.trainer_name {
+        Some(name) => Ok(name.clone()),
+        None => {
+            name_of_host(root).context("this host has no name that can be used; give --trainer-name NAME")
+        }
+    }
 }
 
 /// Takes the port that was asked for, or the default one, or any if that is taken.
@@ -121,6 +229,10 @@ impl StateFolder {
             }
             Err(TryLockError::Error(e)) => bail!("cannot lock {shown}: {e}"),
         }
+    }
+
+    fn store(&self) -> anyhow::Result<Store> {
+        Store::folder(&self.path.join("learners")).context("cannot keep learners")
     }
 }
 

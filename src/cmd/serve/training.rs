@@ -4,16 +4,17 @@ use super::trainer::READY;
 use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
 use hwmeter::serve::Trainer;
+use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::topic::Name;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A running trainer, by way of its keeper.
 pub struct Training {
-    address: SocketAddr,
-    is_tls: bool,
+    trainer: Trainer,
     /// The keeper ends when this is closed.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -24,20 +25,31 @@ impl Training {
     /// thread that lives as long as the server.
     pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
         let training = &args.training;
-        let is_asked_for =
-            training.mqtt_listen.is_some() || training.mqtt_users.is_some() || training.state.is_some();
+        let broker = training.broker.url()?;
+        let is_asked_for = broker.is_some()
+            || training.mqtt_listen.is_some()
+            || training.mqtt_users.is_some()
+            || training.trainer_name.is_some()
+            || training.state.is_some();
         if args.role != RoleArg::Mec || training.training == TrainingArg::Off {
             if is_asked_for {
                 bail!(
-                    "--mqtt-listen, --mqtt-users and --state are for an edge server that trains, or for a trainer"
+                    "--broker, --mqtt-listen, --mqtt-users, --trainer-name and --state are for an edge server that \
+                     trains, or for a trainer"
                 );
             }
             return Ok(None);
         }
-        if training.mqtt_listen.is_none() && !is_local {
+        if broker.is_some_and(is_loopback) && !is_local {
+            bail!(
+                "devices elsewhere could not reach the broker by the address in --broker: name it as they know it"
+            );
+        }
+        if broker.is_none() && training.mqtt_listen.is_none() && !is_local {
             if is_asked_for {
                 bail!(
-                    "--state and --mqtt-users need --mqtt-listen ADDR: devices elsewhere could not reach the trainer"
+                    "--state, --trainer-name and --mqtt-users need --mqtt-listen ADDR or --broker URL: devices \
+                     elsewhere could not reach the trainer"
                 );
             }
             tracing::info!("no training: devices elsewhere need --mqtt-listen ADDR and --mqtt-users FILE");
@@ -64,18 +76,13 @@ impl Training {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         stdout.read_line(&mut line).context("cannot hear the trainer")?;
-        let Some((scheme, address)) = line
-            .trim_end()
-            .strip_prefix(READY)
-            .and_then(|url| url.split_once("://"))
-        else {
+        let Some(url) = line.trim_end().strip_prefix(READY) else {
             drop(stdin);
             let status = keeper.wait().context("cannot tell how the trainer ended")?;
             bail!("the trainer did not start ({status}); what it said stands above");
         };
         Ok(Self {
-            address: address.parse().context("the trainer says no address")?,
-            is_tls: scheme == "mqtts",
+            trainer: reached_by(args, url)?,
             stdin,
             stdout,
         })
@@ -83,10 +90,7 @@ impl Training {
 
     /// What clients are told.
     pub fn describe(&self) -> Trainer {
-        Trainer::Here {
-            address: self.address,
-            is_tls: self.is_tls,
-        }
+        self.trainer.clone()
     }
 
     /// Ends it, and waits until its learners are stored. In the sandbox it can neither be signalled nor waited for; that
@@ -95,6 +99,23 @@ impl Training {
         drop(self.stdin.take());
         let _ = self.stdout.read_to_end(&mut Vec::new());
     }
+}
+
+/// How clients reach the trainer that says it is at this URL.
+fn reached_by(args: &ServeArgs, url: &str) -> anyhow::Result<Trainer> {
+    if args.training.broker.broker.is_some() {
+        return Ok(Trainer::Elsewhere(url.to_owned()));
+    }
+    let (scheme, address) = url.split_once("://").context("the trainer says no URL")?;
+    Ok(Trainer::Here {
+        address: address.parse().context("the trainer says no address")?,
+        is_tls: scheme == "mqtts",
+    })
+}
+
+fn is_loopback(url: &BrokerUrl) -> bool {
+    let host = url.host();
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A trainer with the same options, or on this address.
@@ -110,9 +131,14 @@ pub fn command(args: &ServeArgs, listen: Option<&str>) -> anyhow::Result<Command
     let asked = training.mqtt_listen.map(|address| address.to_string());
     option("--mqtt-listen", listen.or(asked.as_deref()).map(OsStr::new));
     option("--mqtt-users", training.mqtt_users.as_deref().map(OsStr::new));
+    option(
+        "--trainer-name",
+        training.trainer_name.as_ref().map(Name::as_str).map(OsStr::new),
+    );
     option("--state", training.state.as_deref().map(OsStr::new));
     option("--tls-cert", args.tls_cert.as_deref().map(OsStr::new));
     option("--tls-key", args.tls_key.as_deref().map(OsStr::new));
+    training.broker.pass_on(&mut command);
     if args.no_sandbox {
         command.arg("--no-sandbox");
     }

@@ -1,0 +1,63 @@
+//! `--broker` and what goes with it, as a link.
+
+use crate::cli::BrokerArgs;
+use anyhow::bail;
+use hwmeter::serve::TlsFiles;
+use hwmeter::train::link::{BrokerUrl, Credentials, LinkConfig};
+use hwmeter::train::remote::read_password;
+use std::ffi::OsStr;
+use std::process::Command;
+
+impl BrokerArgs {
+    /// The broker that was named, if one was.
+    pub fn url(&self) -> anyhow::Result<Option<&BrokerUrl>> {
+        let goes_with_it = [&self.broker_ca, &self.broker_password_file, &self.broker_cert];
+        match &self.broker {
+            Some(url) if url.credentials().is_some() => bail!(
+                "every user of this machine sees a password on the command line: use --broker-user and \
+                 --broker-password-file"
+            ),
+            None if goes_with_it.into_iter().any(Option::is_some) => bail!(
+                "--broker-ca, --broker-user and --broker-cert say how to connect to the broker of --broker URL, which \
+                 is missing"
+            ),
+            url => Ok(url.as_ref()),
+        }
+    }
+
+    /// How to connect to a broker as these options say.
+    pub fn link(&self, url: &BrokerUrl, client_id: impl Into<String>) -> anyhow::Result<LinkConfig> {
+        let mut link = LinkConfig::new(url.clone(), client_id);
+        link.ca.clone_from(&self.broker_ca);
+        if let Some((user, file)) = self.broker_user.as_ref().zip(self.broker_password_file.as_ref()) {
+            link.credentials = Some(Credentials::new(user, read_password(file)?));
+        }
+        link.identity = self
+            .broker_cert
+            .clone()
+            .zip(self.broker_key.clone())
+            .map(|(cert, key)| TlsFiles { cert, key });
+        Ok(link)
+    }
+
+    /// Gives the same options to another process of ours.
+    pub fn pass_on(&self, command: &mut Command) {
+        let url = self.broker.as_ref().map(BrokerUrl::to_string);
+        let options: [(&str, Option<&OsStr>); 6] = [
+            ("--broker", url.as_deref().map(OsStr::new)),
+            ("--broker-ca", self.broker_ca.as_deref().map(OsStr::new)),
+            ("--broker-user", self.broker_user.as_deref().map(OsStr::new)),
+            (
+                "--broker-password-file",
+                self.broker_password_file.as_deref().map(OsStr::new),
+            ),
+            ("--broker-cert", self.broker_cert.as_deref().map(OsStr::new)),
+            ("--broker-key", self.broker_key.as_deref().map(OsStr::new)),
+        ];
+        for (name, value) in options {
+            if let Some(value) = value {
+                command.arg(name).arg(value);
+            }
+        }
+    }
+}
