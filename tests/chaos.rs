@@ -3,10 +3,10 @@
 //! Afterwards every experience was learned from exactly once and in order: the weights are, to the bit, those of the
 //! same experiences learned from in one go.
 //!
-//! Too slow for the quick tests; `.ci/run` runs `once`, and before a release all of it passes:
+//! Too slow for the quick tests; `.ci/run` runs `once` and `one_of_three_brokers_dies`. All of it:
 //!
 //! ```sh
-//! cargo test --release --test chaos -- --ignored --test-threads 1
+//! cargo test --test chaos -- --ignored --test-threads 1
 //! ```
 #![allow(clippy::unwrap_used)]
 

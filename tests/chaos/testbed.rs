@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 /// Longer than any run takes that goes on at all.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Tasks per second, roughly: each waits for a link of 5 ms or 25 ms twice, or computes.
-const TASKS_PER_S: f64 = 25.0;
+/// Tasks per second, roughly.
+const TASKS_PER_S: f64 = 4.0;
 /// Seconds of all other disturbances together.
 const OTHER_S: f64 = 9.0;
 
