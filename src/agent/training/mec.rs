@@ -22,6 +22,8 @@ const ROW_PATIENCE: Duration = Duration::from_secs(2);
 const MOST_ROWS: usize = 256;
 /// At the end, a trainer that says nothing for so long is not waited for.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
+/// And one that learns nothing, nor sends the learner, for no longer than this.
+const LAST_PROGRESS: Duration = Duration::from_secs(60);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -220,11 +222,17 @@ impl MecSite {
     /// At the end: the whole learner, from the trainer if it answers.
     pub fn bring_back(&mut self, learner: &mut Guard) {
         self.ask_back();
+        let (mut learned, mut since) = (0, Instant::now());
         while !self.remote.wait_for_learner(Instant::now() + LOOK) {
             // Weights on the way say when updates were in use.
             self.swap_in(learner);
-            if self.is_silent(LAST_PATIENCE) {
-                tracing::warn!("the trainer is silent: what it has not learned from is learned here");
+            let now = self.remote.with(|device, _| device.learned());
+            if now > learned {
+                (learned, since) = (now, Instant::now());
+            }
+            // One that answers and gets nowhere is no better than one that does not answer.
+            if self.is_silent(LAST_PATIENCE) || since.elapsed() > LAST_PROGRESS {
+                tracing::warn!("the trainer gets no further: what it has not learned from is learned here");
                 return self.rebuild(learner);
             }
         }

@@ -5,11 +5,14 @@ use bytes::Bytes;
 use rumqttc::{AsyncClient, ClientError, QoS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Messages that the broker has not acknowledged yet, at most.
 const WINDOW: usize = 64;
+/// How often subscriptions that were refused are asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// What the link is asked to send.
 #[derive(Debug)]
@@ -91,11 +94,20 @@ pub(super) async fn feed(
     subscriptions: &Subscriptions,
 ) {
     let window = Arc::new(Semaphore::new(WINDOW));
-    while let Some(command) = commands.recv().await {
-        // It takes everything: the event loop lives as long as this future.
-        let _ = hand_over(command, &client, &window, subscriptions).await;
+    let mut ask_again = tokio::time::interval(ASK_AGAIN);
+    loop {
+        let to_do = tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => vec![command],
+                None => std::future::pending().await,
+            },
+            _ = ask_again.tick() => subscriptions.to_ask_again().into_iter().map(Command::Subscribe).collect(),
+        };
+        for command in to_do {
+            // It takes everything: the event loop lives as long as this future.
+            let _ = hand_over(command, &client, &window, subscriptions).await;
+        }
     }
-    std::future::pending().await
 }
 
 async fn hand_over(

@@ -18,6 +18,10 @@ struct State {
     asking: VecDeque<Vec<String>>,
     /// By the number of the packet that asked.
     asked: HashMap<u16, Vec<String>>,
+    /// To be asked for again after a while.
+    refused: BTreeSet<String>,
+    /// Refused ones that somebody was told of.
+    told: BTreeSet<String>,
 }
 
 impl Subscriptions {
@@ -37,6 +41,7 @@ impl Subscriptions {
         let mut state = self.state();
         state.asking.clear();
         state.asked.clear();
+        state.refused.clear();
         let all: Vec<String> = state.wanted.iter().cloned().collect();
         all.chunks(AT_ONCE).map(|some| state.ask(some)).collect()
     }
@@ -54,12 +59,33 @@ impl Subscriptions {
         }
     }
 
-    /// What the broker refuses.
+    /// What the broker refuses and nobody was told of yet.
     pub fn refused(&self, answer: &SubAck) -> Vec<String> {
-        let filters = self.state().asked.remove(&answer.pkid).unwrap_or_default();
-        let answers = filters.into_iter().zip(&answer.return_codes);
-        let refused = answers.filter(|(_, code)| **code == SubscribeReasonCode::Failure);
-        refused.map(|(filter, _)| filter).collect()
+        let mut state = self.state();
+        let filters = state.asked.remove(&answer.pkid).unwrap_or_default();
+        let mut news = Vec::new();
+        for (filter, code) in filters.into_iter().zip(&answer.return_codes) {
+            if *code != SubscribeReasonCode::Failure {
+                state.told.remove(&filter);
+                continue;
+            }
+            state.refused.insert(filter.clone());
+            if state.told.insert(filter.clone()) {
+                news.push(filter);
+            }
+        }
+        news
+    }
+
+    /// What was refused and is still wanted: a broker whose cluster has lost a node refuses for a while what it grants
+    /// later.
+    pub fn to_ask_again(&self) -> Vec<String> {
+        let mut state = self.state();
+        let refused = std::mem::take(&mut state.refused);
+        refused
+            .into_iter()
+            .filter(|filter| state.wanted.contains(filter))
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
