@@ -12,7 +12,7 @@ pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand, TrainingArg, TrainingArgs};
-pub use training::{ProtocolArg, TrainArg, TrainArgs};
+pub use training::{CodecArg, ProtocolArg, TrainArg, TrainArgs};
 
 use crate::cmd::run_agent::options::Given;
 use crate::cmd::values;
@@ -318,7 +318,7 @@ pub struct RunAgentArgs {
     /// Keep all that the learner learns from in transitions.csv, for `hwmeter trainer replay`
     #[arg(long)]
     pub record_transitions: bool,
-    /// Share of the results that is recomputed after the run
+    /// Share of the results that is recomputed: those of servers between tasks, those of the device after the run
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = values::share)]
     pub audit: f64,
     /// Print the summary as one JSON document
@@ -385,6 +385,10 @@ pub struct LearnersArgs {
     /// Measure seconds and joules of a decision and of an update on this machine
     #[arg(long, conflicts_with = "compare")]
     pub bench: bool,
+    /// Begin with published settings where ours are others: ac as in Nieto et al. (2024). Without --compare and --bench this
+    /// prints a file for --learner-config
+    #[arg(long)]
+    pub published: bool,
     /// Only these; may be given several times [default: all that the engine has]
     #[arg(long, value_enum)]
     pub learner: Vec<LearnerName>,

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod bundle;
+mod file_limit;
 pub mod integrate;
 pub mod learn;
 pub mod marks;

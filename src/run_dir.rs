@@ -4,12 +4,14 @@
 //! Files are created at the start, so that a folder that cannot be written is an error before anything runs.
 //! Each row is on its way to the disk before the next task begins: a killed run keeps every finished row.
 
+use crate::agent::audit::WRONG_RESULT;
 use crate::agent::ledger::Sink;
 use crate::record::DecisionRecord;
 use anyhow::Context;
 use hwmeter_hw::small_file;
 use serde::Serialize;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A run's folder.
@@ -97,12 +99,39 @@ impl RunDir {
         self.path.join("start.safetensors")
     }
 
-    /// Writes `run.json` as a whole, so that a reader never sees half of it.
-    pub fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_vec_pretty(manifest).context("cannot put run.json into words")?;
-        text.push(b'\n');
+    /// Writes `run.json` at the beginning, with room for what will be known at the end: white space, which JSON allows.
+    pub fn begin_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+        let mut text = in_words(manifest)?;
+        text.resize(text.len() + ROOM_BYTES, b'\n');
         replace(&self.manifest(), &text)
     }
+
+    /// Writes `run.json` as a whole, so that a reader never sees half of it. On a full disk it is overwritten where it
+    /// is: how the run ended is worth more.
+    pub fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+        let text = in_words(manifest)?;
+        let path = self.manifest();
+        replace(&path, &text).or_else(|first| overwrite(&path, &text).map_err(|_| first))
+    }
+}
+
+/// Kept free for the summary. It takes a few kB; what servers and the sensor say in it is bounded.
+const ROOM_BYTES: usize = 8 << 10;
+
+fn in_words(manifest: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(manifest).context("cannot put run.json into words")?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes into the room that the file has, which takes no more of the disk.
+fn overwrite(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() < content.len() as u64 {
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)
 }
 
 /// Writes a file beside the old one and puts it in its place in one step; a device or a pipe is written to.
@@ -186,7 +215,7 @@ fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
         marked.write_record(row.iter().enumerate().map(|(i, cell)| match i {
             _ if !is_wrong => cell,
             i if i == success => "false",
-            i if i == error => "wrong result (audit)",
+            i if i == error => WRONG_RESULT,
             _ => cell,
         }))?;
     }
@@ -194,4 +223,31 @@ fn mark_rows(path: &Path, wrong: &[u64]) -> anyhow::Result<()> {
         .into_inner()
         .map_err(|e| anyhow::anyhow!("{}", e.error()))?;
     replace(path, &content)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn how_a_run_ended_is_told_on_a_full_disk_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(folder.path()).unwrap();
+        dir.begin_manifest(&json!({ "status": "running" })).unwrap();
+        assert_eq!(dir.read_manifest().unwrap()["status"], "running");
+        // No new file can be written beside it, as on a full disk.
+        std::fs::create_dir(folder.path().join("run.json.tmp")).unwrap();
+        let length = || std::fs::metadata(dir.manifest()).unwrap().len();
+        let before = length();
+        dir.write_manifest(&json!({ "status": "done", "summary": "s".repeat(6000) }))
+            .unwrap();
+        assert_eq!(dir.read_manifest().unwrap()["status"], "done");
+        assert!(length() < before, "it took no more of the disk");
+        // What does not fit is an error, and what was there stays.
+        let huge = json!({ "status": "huge", "summary": "s".repeat(99_000) });
+        assert!(dir.write_manifest(&huge).is_err());
+        assert_eq!(dir.read_manifest().unwrap()["status"], "done");
+    }
 }

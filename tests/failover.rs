@@ -10,7 +10,7 @@ mod troublemaker;
 
 use certificates::Authority;
 use common::{SMALL, payload, server, small_mec, until};
-use hwmeter::offload::site::{Site, Watch};
+use hwmeter::offload::site::{DOUBTED, Site, Watch};
 use hwmeter::offload::{Access, OffloadError};
 use hwmeter::serve::{Role, ServeConfig, TlsFiles};
 use serde_json::Value;
@@ -126,6 +126,25 @@ fn a_server_whose_probe_comes_back_wrong_is_given_up_before_the_first_task() {
         );
         fails_fast_and_recovers(&proxy, &mut site);
     }
+}
+
+/// It answers probes rightly, so only results that are recomputed show what it is.
+#[test]
+fn a_server_with_a_wrong_result_is_trusted_again_after_many_right_ones() {
+    let mec = small_mec();
+    let mut site = site(mec.address, Watch::Health);
+    let right = submit(&mut site).unwrap();
+    assert!(site.judge(right, right) && !site.is_doubted());
+    assert!(!site.judge(right, right + 1));
+    let refused = submit(&mut site).unwrap_err().to_string();
+    assert!(refused.contains("is right"), "{refused}");
+    for done in 0..DOUBTED {
+        assert!(site.is_doubted(), "{done} were right");
+        until("a probe lets it in", || submit(&mut site).is_ok());
+        assert!(site.judge(right, right));
+    }
+    assert!(!site.is_doubted());
+    assert_eq!(site.report().circuit_opened, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use hwmeter::serve::{Role, ServeConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -187,4 +188,50 @@ fn what_cannot_be_is_said_and_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
+}
+
+/// A shell that lets few files be open begins the program: more connections than that all work.
+fn with_few_files(arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!(
+        "ulimit -Sn 40; exec {} {arguments}",
+        env!("CARGO_BIN_EXE_hwmeter")
+    );
+    command.args(["-c", &script]).stdin(Stdio::null());
+    command
+}
+
+struct KilledOnDrop(std::process::Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn link_and_load_have_the_files_they_need() {
+    let mec = server(ServeConfig::new(Role::Mec));
+    let link = with_few_files(&format!("link --preset ideal --to {}", mec.address))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut link = KilledOnDrop(link);
+    let mut line = String::new();
+    BufReader::new(link.0.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap();
+    let output = with_few_files(&format!(
+        "load --to http://{address} --ues 100 --rate 10k --payload 100 --duration 1s --json"
+    ))
+    .output()
+    .unwrap();
+    let report = report(&output);
+    assert_eq!(report["failed"], 0, "{report:#}");
+    assert!(
+        report["ue_bps"][0].as_f64().unwrap() > 0.0,
+        "each was answered: {report:#}"
+    );
 }

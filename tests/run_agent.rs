@@ -333,15 +333,29 @@ fn liar() -> String {
     url
 }
 
+/// Probes are known by their size alone: kernel and seed are others each time.
+fn probe_in(request: &str) -> Option<Work> {
+    let (_, query) = request.split_once('?')?;
+    let query = query.split(' ').next()?;
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(key, value)| (key == name).then_some(value))
+    };
+    let kernel: Kernel = value("kernel")?.parse().ok()?;
+    (value("size")? == "1").then_some(Work::one(kernel, 1, value("seed")?.parse().ok()?))
+}
+
 fn lie(stream: &TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream);
-    let (mut length, mut is_probe) = (0, false);
+    let (mut length, mut probe) = (0, None);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
         }
-        is_probe |= line.contains("kernel=sha256&size=1&seed=0&");
+        if line.starts_with("POST") {
+            probe = probe_in(&line);
+        }
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -352,9 +366,9 @@ fn lie(stream: &TcpStream) -> Option<()> {
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload).ok()?;
     let hash = xxhash_rust::xxh3::xxh3_64(&payload);
-    let checksum = match is_probe {
-        true => task::run(&Work::one(Kernel::Sha256, 1, 0), &payload, Speed::FULL, &|| false).ok()?,
-        false => 0xbad,
+    let checksum = match probe {
+        Some(work) => task::run(&work, &payload, Speed::FULL, &|| false).ok()?,
+        None => 0xbad,
     };
     let answer = format!(
         "{{\"checksum\":\"{checksum:016x}\",\"payload_hash\":\"{hash:016x}\",\"receive_s\":0.0,\"receive_bytes\":0,\"queue_s\":0.0,\"execute_s\":0.0}}"
@@ -369,7 +383,7 @@ fn lie(stream: &TcpStream) -> Option<()> {
 }
 
 #[test]
-fn wrong_results_are_found_out_and_count_as_failures() {
+fn a_server_that_lies_is_given_up_at_its_first_wrong_result() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let liar = liar();
@@ -377,7 +391,7 @@ fn wrong_results_are_found_out_and_count_as_failures() {
         "--learner",
         "mec",
         "--tasks",
-        "3",
+        "8",
         "--audit",
         "1",
         "--mec",
@@ -386,18 +400,33 @@ fn wrong_results_are_found_out_and_count_as_failures() {
         &liar,
     ]));
     assert_eq!(output.status.code(), Some(1));
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(
-        text(&output.stderr).contains("3 results were wrong"),
-        "{}",
-        text(&output.stderr)
+        stderr.contains("results were wrong") && stderr.contains("upper bound"),
+        "{stderr}"
     );
-    for row in rows(&out) {
-        assert_eq!(
-            (row["success"].as_str(), row["error"].as_str()),
-            ("false", "wrong result (audit)")
+    assert!(stdout.contains("at most 0.0 %"), "{stdout}");
+    let rows = rows(&out);
+    assert_eq!(rows[0]["error"], "wrong result (audit)");
+    let manifest = manifest(&out);
+    let wrong = manifest["audit"]["wrong"].as_array().unwrap();
+    let mut refused = 0;
+    for (task, row) in rows.iter().enumerate() {
+        assert_eq!(row["success"], "false", "{row:?}");
+        // Learned from as what it is.
+        assert!(
+            row["reward"].is_empty() || row["reward"].parse::<f64>().unwrap() < -1e-3,
+            "{row:?}"
         );
+        let is_wrong = row["error"] == "wrong result (audit)";
+        assert_eq!(wrong.contains(&task.into()), is_wrong, "{row:?}");
+        refused += usize::from(row["error"].contains("is not used until a probe succeeds"));
     }
-    assert_eq!(manifest(&out)["summary"]["success_rate"], 0.0);
+    assert_eq!(wrong.len() + refused, rows.len());
+    assert!(refused >= 4, "{refused} tasks were kept from it");
+    assert!(manifest["network"]["mec"]["circuit_opened"].as_u64().unwrap() >= 1);
+    assert_eq!(manifest["summary"]["success_rate"], 0.0);
+    assert_eq!(manifest["success_rate_is_upper_bound"], true);
 }
 
 fn fails(command: &mut Command, words: &[&str]) {
@@ -560,12 +589,21 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     std::fs::write(&file, &good).unwrap();
     let command = || {
         let mut command = Command::new(HWMETER);
-        command
-            .arg("evaluate")
-            .arg(&file)
-            .args(["--json", "--sensor", "cpu-model"]);
+        command.arg("evaluate").arg(&file).arg("--json");
         command
     };
+    for (given, word) in [
+        (["--learner", "ac"], "--learner"),
+        (["--set", "dqn.rate=1"], "--set"),
+        (["--learner-config", "x.toml"], "--learner-config"),
+    ] {
+        fails(command().args(given), &["checkpoint", word]);
+        fails(
+            command().args(given).args(["--on", "tasks"]),
+            &["checkpoint", word],
+        );
+    }
+    fails(command().args(["--penalty", "3"]), &["--penalty", "--on tasks"]);
     let output = run(command().args(["--seeds", "2", "--tasks", "50"]));
     let row: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
@@ -574,7 +612,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     );
     let out = dir.path().join("evaluated");
     let output = run(command()
-        .args(["--on", "tasks", "--tasks", "3", "--out"])
+        .args(["--sensor", "cpu-model", "--on", "tasks", "--tasks", "3", "--out"])
         .arg(&out));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let evaluated = rows(&out);
@@ -597,7 +635,10 @@ fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
             next_task,
             next_to_learn,
         };
-        for (transition, cost) in unlearned(&run.join("decisions.csv"), position).unwrap() {
+        for (transition, cost) in unlearned(&run.join("decisions.csv"), position)
+            .unwrap()
+            .experiences
+        {
             learner.learn_with_cost(&transition, &cost).unwrap();
         }
     }
@@ -621,6 +662,48 @@ fn same_as_never_stopped(first: &Path, second: &Path, next: u64) {
             "{name}"
         );
     }
+}
+
+/// A learner of another kind or seed does not go on with the tasks of a run, and rows that are gone are told.
+#[test]
+fn a_run_is_resumed_with_its_own_learner_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (name, learner, seed) in [
+        ("mine", "linucb", "7"),
+        ("seed", "linucb", "8"),
+        ("kind", "greedy", "7"),
+    ] {
+        let args = ["--tasks", "3", "--learner", learner, "--seed", seed];
+        let output = run(agent(&at(name)).args(args));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let file = at("mine").join("learner.safetensors");
+    let own = std::fs::read(&file).unwrap();
+    for (other, word) in [
+        ("seed", "linucb quadratic with seed 8"),
+        ("kind", "greedy averages"),
+    ] {
+        std::fs::copy(at(other).join("learner.safetensors"), &file).unwrap();
+        let mut resumed = agent(&at("no"));
+        fails(
+            resumed.arg("--resume").arg(at("mine")),
+            &["learner.safetensors", word, "run.json"],
+        );
+    }
+    // One that has learned up to task 1 only, of which the row is gone.
+    std::fs::write(&file, &own).unwrap();
+    let mut saved = Checkpoint::read(&file).unwrap();
+    saved.put_count("run.next_to_learn", 1);
+    saved.write(&file).unwrap();
+    let decisions = std::fs::read_to_string(at("mine").join("decisions.csv")).unwrap();
+    let kept: Vec<&str> = decisions.lines().filter(|line| !line.starts_with("1,")).collect();
+    std::fs::write(at("mine").join("decisions.csv"), kept.join("\n") + "\n").unwrap();
+    let mut resumed = agent(&at("on"));
+    let output = run(resumed.arg("--resume").arg(at("mine")).args(["--tasks", "4"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("1 tasks"), "{said}");
+    assert_eq!(manifest(&at("on"))["resumed_without"], 1);
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn what_cannot_be_generated_or_run_is_said() {
         (
             &["generate", "--period-min", "1000", "--period-max", "2000"],
             1,
-            "discarded",
+            "need --period-max",
         ),
         (
             &["generate", "--tasks", "9", "--out", "/nowhere/set.csv"],

@@ -80,7 +80,7 @@ struct Asker {
 impl Asker {
     fn new(server: SocketAddr, payload: usize) -> Self {
         let head = format!(
-            "POST /v1/tasks?kernel=sha256&size=0&seed=1 HTTP/1.1\r\nhost: x\r\ncontent-length: {payload}\r\n\r\n"
+            "POST /v1/tasks?kernel=sha256&size=0&seed=1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: {payload}\r\n\r\n"
         );
         let mut request = head.into_bytes();
         request.resize(request.len() + payload, 7);

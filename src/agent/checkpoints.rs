@@ -8,6 +8,7 @@ use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Placement, State, Transition};
 use anyhow::Context;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where checkpoints go, and how often.
@@ -17,6 +18,8 @@ pub struct Checkpoints {
     pub path: PathBuf,
     /// Tasks between two checkpoints.
     pub every: u64,
+    /// Times that the last good one stayed, because the learner had diverged.
+    pub kept: u64,
 }
 
 /// Where in the task set a learner stands.
@@ -75,15 +78,24 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint. A diverged learner is not worth keeping: the last good checkpoint stays.
-    pub fn save(&self, learner: &Guard, position: Position, training: Training) -> Result<(), LearnError> {
-        if learner.is_diverged() {
-            tracing::warn!(
-                "{} is kept as it was: the learner has diverged",
-                self.path.display()
-            );
+    /// Numbers that are not finite are a divergence, which the learner's guard is told of.
+    pub fn save(
+        &mut self,
+        learner: &mut Guard,
+        position: Position,
+        training: Training,
+    ) -> Result<(), LearnError> {
+        let checkpoint = match learner.is_diverged() {
+            true => None,
+            false => Some(learner.save()).filter(Checkpoint::is_finite),
+        };
+        let Some(mut checkpoint) = checkpoint else {
+            let path = self.path.display();
+            tracing::warn!("{path} is kept as it was: the learner has diverged");
+            learner.diverge();
+            self.kept += 1;
             return Ok(());
-        }
-        let mut checkpoint = learner.save();
+        };
         checkpoint.put_count("run.next_task", position.next_task);
         checkpoint.put_count("run.next_to_learn", position.next_to_learn);
         checkpoint.put_count(EXPERIENCES, training.experiences);
@@ -92,8 +104,14 @@ impl Checkpoints {
     }
 }
 
-/// A task that was written but not learned from.
-pub type Unlearned = (Transition, Cost);
+/// What a checkpoint has decided but not learned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unlearned {
+    /// What is to be learned, in task order.
+    pub experiences: Vec<(Transition, Cost)>,
+    /// Tasks of which no readable row was left: nothing can be learned from them.
+    pub lost: u64,
+}
 
 /// What is needed of a row of `decisions.csv`.
 #[derive(Debug, Deserialize)]
@@ -111,46 +129,53 @@ struct Row {
     energy_j: Option<f64>,
 }
 
-/// The tasks that a checkpoint has decided but not learned from, as far as their rows were written.
-pub fn unlearned(decisions: &Path, position: Position) -> anyhow::Result<Vec<Unlearned>> {
+/// The tasks that a checkpoint has decided but not learned from, as far as their rows can be read. Tasks whose energy
+/// never came are passed over, as they are in a run that was not stopped.
+pub fn unlearned(decisions: &Path, position: Position) -> anyhow::Result<Unlearned> {
     let what = || format!("cannot read {}", decisions.display());
-    let mut rows = Vec::new();
+    let mut rows = BTreeMap::new();
     for row in csv::Reader::from_path(decisions)
         .with_context(what)?
         .deserialize()
     {
+        // A row that cannot be read is missed below, if it was to be learned from: the last one is cut short where a run was
+        // killed, and any other is damage.
         let row: Row = match row {
             Ok(row) => row,
-            // A killed run may have cut its last row short; nothing follows it.
-            Err(_) => break,
+            Err(error) if error.is_io_error() => return Err(error).with_context(what),
+            Err(_) => continue,
         };
         if (position.next_to_learn..=position.next_task).contains(&row.task) {
-            rows.push(row);
+            rows.insert(row.task, row);
         }
     }
-    let waiting = rows
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| row.task < position.next_task);
-    let taught = waiting.filter_map(|(i, row)| {
-        let next_state = rows.get(i + 1).unwrap_or(row).state();
-        let transition = Transition {
-            state: row.state(),
-            placement: row.placement,
-            reward: row.reward?,
-            next_state,
-        };
-        let cost = Cost {
-            energy_j: row.energy_j?,
-            latency_s: row.latency_s,
-            in_time: row.success,
-        };
-        Some((transition, cost))
-    });
-    Ok(taught.collect())
+    let expected = position.next_task.saturating_sub(position.next_to_learn);
+    let waiting = rows.range(position.next_to_learn..position.next_task.max(position.next_to_learn));
+    let lost = expected - waiting.clone().count() as u64;
+    let experiences = waiting.filter_map(|(task, row)| row.experience(rows.get(&(task + 1))));
+    Ok(Unlearned {
+        experiences: experiences.collect(),
+        lost,
+    })
 }
 
 impl Row {
+    /// What is to be learned of it; `None` if its energy is not known. Without the row after it, its next state is its own.
+    fn experience(&self, next: Option<&Self>) -> Option<(Transition, Cost)> {
+        let transition = Transition {
+            state: self.state(),
+            placement: self.placement,
+            reward: self.reward?,
+            next_state: next.unwrap_or(self).state(),
+        };
+        let cost = Cost {
+            energy_j: self.energy_j?,
+            latency_s: self.latency_s,
+            in_time: self.success,
+        };
+        Some((transition, cost))
+    }
+
     fn state(&self) -> State {
         super::observer::state(
             self.device_free,
@@ -167,14 +192,15 @@ impl Row {
 mod tests {
     use super::*;
     use crate::learn::environment::{ToyTask, tasks};
-    use crate::learn::{Engine, LearnerName, Settings, build};
+    use crate::learn::linucb::TERMS;
+    use crate::learn::{Engine, LearnerName, Settings, Tensor, Values, build};
 
     /// Decides and learns through `tasks`, whose numbers begin at `first`; returns the decisions.
     fn drive(
         guard: &mut Guard,
         tasks: &[ToyTask],
         first: usize,
-        checkpoints: &Checkpoints,
+        checkpoints: &mut Checkpoints,
     ) -> Vec<Placement> {
         let mut placements = Vec::new();
         for (i, task) in tasks.iter().enumerate().skip(first) {
@@ -201,9 +227,10 @@ mod tests {
     #[test]
     fn two_runs_of_a_hundred_decide_as_one_of_two_hundred() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints {
+        let mut checkpoints = Checkpoints {
             path: directory.path().join("learner.safetensors"),
             every: 100,
+            kept: 0,
         };
         let all = tasks(200, 3);
         let mut settings = Settings::default();
@@ -214,7 +241,7 @@ mod tests {
                 &mut whole,
                 &all,
                 0,
-                &Checkpoints {
+                &mut Checkpoints {
                     every: 1000,
                     ..checkpoints.clone()
                 },
@@ -222,12 +249,12 @@ mod tests {
 
             // Killed at task 150: the checkpoint of task 100 is what is left.
             let mut killed = Guard::new(build(*name, 5, &settings).unwrap());
-            drive(&mut killed, &all[..150], 0, &checkpoints);
+            drive(&mut killed, &all[..150], 0, &mut checkpoints);
             let saved = Checkpoint::read(&checkpoints.path).unwrap();
             let position = Position::of(&saved).unwrap();
             assert_eq!((position.next_task, position.next_to_learn), (100, 100));
             let mut resumed = Guard::restore(&saved, Engine::Native, false).unwrap();
-            let rest = drive(&mut resumed, &all, 100, &checkpoints);
+            let rest = drive(&mut resumed, &all, 100, &mut checkpoints);
             assert_eq!(rest, expected[100..], "{name}");
         }
     }
@@ -235,17 +262,46 @@ mod tests {
     #[test]
     fn a_diverged_learner_does_not_replace_the_last_good_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints {
+        let mut checkpoints = Checkpoints {
             path: directory.path().join("learner.safetensors"),
             every: 50,
+            kept: 0,
         };
         let mut settings = Settings::default();
         (settings.dqn.hidden, settings.dqn.rate) = (vec![16; 2], 1e4);
         let mut guard = Guard::new(build(LearnerName::Dqn, 0, &settings).unwrap());
-        drive(&mut guard, &tasks(101, 1), 0, &checkpoints);
+        drive(&mut guard, &tasks(101, 1), 0, &mut checkpoints);
         assert!(guard.is_diverged());
         let kept = Checkpoint::read(&checkpoints.path).unwrap();
         assert_eq!(Position::of(&kept).unwrap().next_task, 0);
+        assert_eq!(checkpoints.kept, 2);
+    }
+
+    /// Finite numbers of which the next update makes NaN.
+    #[test]
+    fn a_learner_without_finite_numbers_does_not_replace_it_either_and_is_told_as_diverged() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut checkpoints = Checkpoints {
+            path: directory.path().join("learner.safetensors"),
+            every: 10,
+            kept: 0,
+        };
+        let mut guard = Guard::new(build(LearnerName::Linucb, 0, &Settings::default()).unwrap());
+        drive(&mut guard, &tasks(21, 1), 0, &mut checkpoints);
+        let good = std::fs::read(&checkpoints.path).unwrap();
+        let mut weights = guard.weights();
+        for i in 0..3 {
+            let inverse = Tensor::new(vec![TERMS, TERMS], Values::F64(vec![1e200; TERMS * TERMS]));
+            weights.insert(format!("{i}.inverse"), inverse.unwrap());
+        }
+        guard.set_weights(&weights).unwrap();
+        let placements = drive(&mut guard, &tasks(41, 2), 21, &mut checkpoints);
+        assert_eq!((placements.len(), guard.counts().divergences), (20, 1));
+        assert!(guard.is_diverged() && checkpoints.kept >= 2);
+        assert_eq!(std::fs::read(&checkpoints.path).unwrap(), good);
+        let error = guard.save().write(&checkpoints.path).unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{error}");
+        assert_eq!(std::fs::read(&checkpoints.path).unwrap(), good);
     }
 
     #[test]
@@ -260,13 +316,45 @@ mod tests {
             next_to_learn: 1,
         };
         let found = unlearned(&path, position).unwrap();
-        assert_eq!(found.len(), 1, "the energy of task 2 is not known: {found:?}");
-        let (transition, cost) = found[0];
+        assert_eq!(
+            (found.experiences.len(), found.lost),
+            (1, 0),
+            "the energy of task 2 is not known: {found:?}"
+        );
+        let (transition, cost) = found.experiences[0];
         assert_eq!((transition.placement, transition.reward), (Placement::Mec, -2.0));
         assert_eq!(
             (transition.state.cycles, transition.next_state.cycles),
             (20.0, 30.0)
         );
         assert!(cost.in_time && cost.energy_j == 2.0);
+    }
+
+    #[test]
+    fn rows_that_are_missing_or_damaged_are_counted_and_the_others_are_learned_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("decisions.csv");
+        let head = "task,cycles,deadline_s,device_free,mec_free,throughput_bps,placement,latency_s,success,reward,energy_j\n";
+        let row = |task| format!("{task},{task}0,1,0.5,,,local,0.5,true,-1,1\n");
+        let learned = |rows: &[String], next_task| {
+            std::fs::write(&path, head.to_owned() + &rows.concat()).unwrap();
+            let position = Position {
+                next_task,
+                next_to_learn: 1,
+            };
+            let found = unlearned(&path, position).unwrap();
+            let cycles: Vec<f64> = found.experiences.iter().map(|(t, _)| t.state.cycles).collect();
+            (cycles, found)
+        };
+        let damaged = "2,20,1,0.5,,,loc\u{fffd}l,x,true,-1,1\n".to_owned();
+        let rows = [row(0), row(1), damaged, row(3), row(4), row(5)];
+        let (cycles, found) = learned(&rows, 5);
+        assert_eq!((cycles, found.lost), (vec![10.0, 30.0, 40.0], 1));
+        let next = |i: usize| found.experiences[i].0.next_state.cycles;
+        assert_eq!((next(0), next(1), next(2)), (10.0, 40.0, 50.0));
+        let (cycles, found) = learned(&[row(0), row(3), "4,4".to_owned()], 5);
+        assert_eq!((cycles, found.lost), (vec![30.0], 3));
+        let (cycles, found) = learned(&[row(0)], 1);
+        assert_eq!((cycles, found.lost), (vec![], 0));
     }
 }

@@ -69,6 +69,15 @@ impl Executor<'_> {
         self.cloud.hold_probes();
     }
 
+    /// The server behind a placement.
+    pub fn site(&mut self, placement: Placement) -> Option<&mut Site> {
+        match placement {
+            Placement::Local => None,
+            Placement::Mec => Some(&mut self.mec),
+            Placement::Cloud => Some(&mut self.cloud),
+        }
+    }
+
     /// Runs `task`, which arrived at `arrival`.
     pub fn execute(&mut self, task: &Task, payload: &[u8], placement: Placement, arrival: Moment) -> Outcome {
         let work = Work {

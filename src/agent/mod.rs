@@ -10,7 +10,7 @@
 //! per_update.rs energy of an update, by regression over the run
 //! checkpoints.rs   the learner on disk while the run goes on
 //! recorder.rs   what the learner has learned from, on disk; replay.rs: the same once more
-//! audit.rs      recomputes a share of the results afterwards
+//! audit.rs      recomputes a share of the results, of servers between tasks, of the device afterwards
 //! ```
 
 pub mod audit;
@@ -30,9 +30,9 @@ use crate::learn::Placement;
 use crate::learn::guard::Guard;
 use crate::task::Task;
 use crate::task::set::payload;
-use audit::Answer;
+use audit::{Answer, SpotCheck};
 use checkpoints::{Checkpoints, Position};
-use executor::Executor;
+use executor::{Executor, Outcome};
 use hwmeter_hw::clock::Moment;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::span::Span;
@@ -63,6 +63,8 @@ pub struct Agent<'a> {
     pub recorder: Recorder,
     /// What runs the tasks.
     pub executor: Executor<'a>,
+    /// Whether servers compute rightly.
+    pub spot_check: SpotCheck,
     /// The device's energy.
     pub meter: &'a Meter,
     /// What a result is worth.
@@ -105,7 +107,7 @@ pub enum AgentError {
 pub struct Finished {
     /// What its tasks were like.
     pub tally: Tally,
-    /// Its results, to be audited.
+    /// Its results that are still to be audited: those of the device.
     pub answers: Vec<Answer>,
     /// Tasks that ran on the device because their server failed.
     pub fell_back: u64,
@@ -157,7 +159,9 @@ impl Agent<'_> {
                 (_, true) => outcome.execute_s.unwrap_or(0.0),
                 (_, false) => 0.0,
             };
-            cycle = Some((around, computing));
+            // What checking takes belongs to no task and no update: this cycle is left out.
+            let was_checked = self.check(&mut outcome, decision.placement, &payload);
+            cycle = (!was_checked).then_some((around, computing));
             if let Some(error) = refused {
                 outcome
                     .error
@@ -192,13 +196,40 @@ impl Agent<'_> {
         self.training
     }
 
-    fn save(&self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
+    /// Recomputes a share of what servers answer, and every result of one that was found wrong. A wrong one has failed
+    /// before anything is learned from it. Whether it took time.
+    fn check(&mut self, outcome: &mut Outcome, placement: Placement, payload: &[u8]) -> bool {
+        if outcome.fell_back {
+            return false;
+        }
+        let Some(site) = self.executor.site(placement) else {
+            return false;
+        };
+        let Some(answer) = outcome.answer.take() else {
+            return false;
+        };
+        // Drawn in any case, so that one server's lies do not change what is checked of the other.
+        let is_due = self.spot_check.is_due();
+        if !is_due && !site.is_doubted() {
+            return false;
+        }
+        let stop = || self.stop.load(Ordering::Relaxed);
+        if let Some(expected) = self.spot_check.recompute(&answer, payload, &stop)
+            && !site.judge(expected, answer.checksum)
+        {
+            outcome.success = false;
+            outcome.error = Some(audit::WRONG_RESULT.to_owned());
+        }
+        true
+    }
+
+    fn save(&mut self, next_task: u64, next_to_learn: u64) -> Result<(), AgentError> {
         let position = Position {
             next_task,
             next_to_learn,
         };
         let training = self.training.whereabouts();
-        let saved = self.checkpoints.save(&self.learner, position, training);
+        let saved = self.checkpoints.save(&mut self.learner, position, training);
         saved.map_err(|source| AgentError::Save {
             task: next_task,
             source,

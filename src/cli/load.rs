@@ -1,8 +1,11 @@
 //! Arguments of `hwmeter load`.
 
+use super::CodecArg;
 use crate::cmd::values;
 use clap::Args;
+use hwmeter::learn::LearnerName;
 use hwmeter::offload::url::Url;
+use hwmeter::train::link::BrokerUrl;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +42,44 @@ pub struct LoadArgs {
     /// Seed of the payload, and of when each UE sends
     #[arg(long, value_name = "SEED", default_value_t = 50)]
     pub seed: u64,
+
+    /// Instead: so many devices that train on the MEC, by way of --broker
+    #[arg(long, value_name = "N", requires = "broker", conflicts_with_all = ["ues", "rate", "to", "payload"],
+          value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub devices: Option<u32>,
+
+    /// The broker whose trainer they use, such as mqtt://127.0.0.1:1883
+    #[arg(long, value_name = "URL", requires = "devices")]
+    pub broker: Option<BrokerUrl>,
+
+    /// Experiences of each device per second
+    #[arg(long, value_name = "HZ", default_value = "1", value_parser = values::hertz, requires = "devices")]
+    pub device_rate: f64,
+
+    /// What each of them has trained
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        default_value = "ac",
+        requires = "devices"
+    )]
+    pub learner: LearnerName,
+
+    /// How weights come back
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CODEC",
+        default_value = "f32",
+        requires = "devices"
+    )]
+    pub codec: CodecArg,
+
+    /// Weights come back after so many updates
+    #[arg(long, value_name = "K", default_value_t = 1, requires = "devices",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub sync_every: u32,
 
     /// Print one JSON document
     #[arg(long)]

@@ -5,10 +5,14 @@ use crate::cli::LearnersArgs;
 use crate::ui::{self, BOLD, paint, table};
 use anyhow::Context as _;
 use clap::ValueEnum;
+use hwmeter::learn::bench::Bench;
 use hwmeter::learn::compare::{Comparison, Row};
-use hwmeter::learn::{Description, Engine, LearnerName, Settings, bench};
+use hwmeter::learn::{Description, Engine, LearnerName, Settings, bench, config};
 use hwmeter_hw::Root;
 use hwmeter_hw::calibration::Calibration;
+use hwmeter_hw::clock::MonotonicClock;
+use hwmeter_hw::cpu::core_count;
+use hwmeter_hw::envelope::PowerEnvelope;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -18,9 +22,17 @@ const BLOCK: Duration = Duration::from_millis(400);
 /// The same beside a comparison, whose point is another.
 const SHORT_BLOCK: Duration = Duration::from_millis(100);
 
+/// Why a table has no joules where it should.
+const DISTURBED: &str = "Some joules are unknown: more than full load draws in that time was measured. Something else ran \
+    meanwhile; try again on a quiet machine.";
+
 /// Lists, compares or measures the learners.
 pub fn run(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<()> {
-    let settings = args.settings.read()?;
+    let base = match args.published {
+        true => Settings::published(),
+        false => Settings::default(),
+    };
+    let settings = config::read_over(&base, args.settings.learner_config.as_deref(), &args.settings.set)?;
     let engine = args.engine.choose(root)?;
     let all = LearnerName::value_variants().iter().copied();
     let names = match args.learner.as_slice() {
@@ -70,8 +82,8 @@ fn compare(
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<()> {
-    let meter = match start_meter(args, root, calibration) {
-        Ok(meter) => Some(meter),
+    let bench = match start_bench(args, root, calibration, SHORT_BLOCK) {
+        Ok(bench) => Some(bench),
         Err(error) if args.sensor.is_some() => return Err(error),
         Err(error) => {
             tracing::warn!("no joules: {error:#}");
@@ -87,8 +99,8 @@ fn compare(
         tasks: args.tasks as usize,
     };
     let mut rows = comparison.run()?;
-    if let Some(meter) = &meter {
-        comparison.measure_joules(&mut rows, meter, block(meter, SHORT_BLOCK))?;
+    if let Some(bench) = &bench {
+        comparison.measure_joules(&mut rows, bench)?;
     }
     if args.json {
         ui::outln!("{:#}", serde_json::to_value(&rows)?);
@@ -105,12 +117,20 @@ fn compare(
     print_rows(&rows);
     ui::outln!("");
     print_costs_beside(&rows);
-    if let Some(meter) = &meter
-        && let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id)
-    {
-        ui::outln!("{sentence}");
+    if let Some(bench) = &bench {
+        say_what_joules_are(bench, rows.iter().any(|row| row.joules.disturbed));
     }
     Ok(())
+}
+
+fn say_what_joules_are(bench: &Bench, any_disturbed: bool) {
+    if any_disturbed {
+        ui::outln!("{DISTURBED}");
+    }
+    let info = bench.meter.info();
+    if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
+        ui::outln!("{sentence}");
+    }
 }
 
 /// How well they decide.
@@ -124,9 +144,13 @@ pub fn print_rows(rows: &[Row]) {
         cell
     };
     for row in rows {
+        let name = match row.diverged_runs {
+            0 => row.name.clone(),
+            n => format!("{} (diverged in {n} runs)", row.name),
+        };
         let percent = |share: f64, half: Option<f64>| with(100.0 * share, half.map(|h| 100.0 * h), 1) + " %";
         text.add_row([
-            row.name.clone(),
+            name,
             with(row.mean_reward, row.ci95, 3),
             with(row.regret, row.regret_ci95, 3),
             percent(row.miss_rate, row.miss_rate_ci95),
@@ -169,16 +193,23 @@ fn energy(joules: Option<f64>, u: Option<f64>) -> String {
     }
 }
 
-fn start_meter(args: &LearnersArgs, root: &Root, calibration: &Calibration) -> anyhow::Result<Meter> {
-    let sensor = open_sensor(&context(root), calibration, args.sensor.as_deref())?;
+/// Blocks of calls are as long as this meter sees: four of its samples at least.
+fn start_bench(
+    args: &LearnersArgs,
+    root: &Root,
+    calibration: &Calibration,
+    at_least: Duration,
+) -> anyhow::Result<Bench> {
+    let context = context(root);
+    let mut sensor = open_sensor(&context, calibration, args.sensor.as_deref())?;
     let info = sensor.info();
-    Meter::start(sensor, MeterOptions::at(info.default_rate_hz()))
-        .with_context(|| format!("sensor {} cannot be read", info.id))
-}
-
-/// A block of calls that this meter sees: four of its samples at least.
-fn block(meter: &Meter, at_least: Duration) -> Duration {
-    at_least.max(Duration::from_secs_f64(4.0 * meter.period().0))
+    let unreadable = || format!("sensor {} cannot be read", info.id);
+    let envelope = PowerEnvelope::find(&mut *sensor, &MonotonicClock, core_count(root));
+    let full = envelope.with_context(unreadable)?.full_watts;
+    let options = MeterOptions::at(info.default_rate_hz());
+    let meter = Meter::start(sensor, options).with_context(unreadable)?;
+    let block = at_least.max(Duration::from_secs_f64(4.0 * meter.period().0));
+    Ok(Bench { meter, full, block })
 }
 
 fn measure(
@@ -189,18 +220,15 @@ fn measure(
     root: &Root,
     calibration: &Calibration,
 ) -> anyhow::Result<()> {
-    let meter = start_meter(args, root, calibration)?;
-    let block = block(&meter, BLOCK);
-    let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &meter, block);
+    let bench = start_bench(args, root, calibration, BLOCK)?;
+    let one = |name: &LearnerName| bench::measure(engine, *name, settings, args.seed, &bench);
     let rows: Vec<bench::Row> = names.iter().map(one).collect::<Result<_, _>>()?;
     if args.json {
         ui::outln!("{:#}", serde_json::to_value(&rows)?);
         return Ok(());
     }
     print_costs(&rows);
-    if let Some(sentence) = ui::kind_sentence(meter.info().kind, &meter.info().id) {
-        ui::outln!("{sentence}");
-    }
+    say_what_joules_are(&bench, rows.iter().any(|row| row.joules.disturbed));
     Ok(())
 }
 
@@ -215,8 +243,12 @@ fn print_costs(rows: &[bench::Row]) {
     ]);
     let times = |median, p99| format!("{} ({})", ui::seconds(median), ui::seconds(p99));
     for row in rows {
+        let name = match row.diverged {
+            true => format!("{} (diverged)", row.name),
+            false => row.name.clone(),
+        };
         text.add_row([
-            row.name.clone(),
+            name,
             row.variant.clone(),
             row.engine.to_owned(),
             row.parameters.to_string(),

@@ -74,6 +74,12 @@ fn run_netem(interface: &str, profile: &Profile, args: &LinkArgs, root: &Root) -
     let conditions = profile
         .if_constant(Way::Up)
         .context("--netem takes no profile that changes over time; leave out its changes and outages")?;
+    if profile.if_constant(Way::Down) != Some(conditions) {
+        tracing::warn!(
+            "netem slows down only what leaves {interface}: the profile's other way, [down], is not used; \
+             run the same at the other end, its ways exchanged"
+        );
+    }
     let mut ending = Ending::watch()?;
     let netem = Netem::start(
         interface,

@@ -1,6 +1,6 @@
 //! `hwmeter load`: the traffic of other UEs.
 
-use super::stop_signal;
+use super::{load_devices, stop_signal};
 use crate::cli::LoadArgs;
 use crate::ui::{self, outln, table};
 use anyhow::{Context, bail};
@@ -9,6 +9,9 @@ use hwmeter::offload::ues::{self, UeConfig, UeReport};
 
 /// Sends until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
 pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
+    if let (Some(devices), Some(broker)) = (args.devices, &args.broker) {
+        return load_devices::run(args, devices, broker);
+    }
     let stopped = stop_signal::catch()?;
     let config = UeConfig {
         url: args.to.clone(),

@@ -10,6 +10,7 @@ pub mod integrate;
 pub mod learners;
 pub mod link;
 pub mod load;
+mod load_devices;
 pub mod mark;
 pub mod measure;
 pub mod probe;

@@ -12,7 +12,7 @@
 
 use super::adam::Adam;
 use super::features::FEATURES;
-use super::memory::{Memory, Observed, Seen, highest};
+use super::memory::{Memory, Observed, Seen, highest, spread};
 use super::mlp::{Activation, Mlp};
 use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
@@ -85,7 +85,7 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "ac" };
         check.hidden(&self.hidden)?;
         check.positive("actor_rate", self.actor_rate)?;
@@ -202,7 +202,9 @@ impl<N: Network> Learner for ActorCritic<N> {
         let (before, after) = (states.apply_f32(&before), states.apply_f32(&after));
         let delta = self.td_error(&before, reward, &after)?;
         self.critic.descend(&[-delta])?;
-        let policy = softmax(self.actor.forward(&before)?);
+        let logits = self.actor.forward(&before)?;
+        self.memory.logit_spread = spread(logits);
+        let policy = softmax(logits);
         let gradient = policy_gradient(&policy, transition.placement, delta, self.config.entropy as f32);
         self.actor.descend(&gradient)?;
         self.memory.updated(delta);
@@ -211,6 +213,10 @@ impl<N: Network> Learner for ActorCritic<N> {
 
     fn last_error(&self) -> Option<f64> {
         self.memory.last_error
+    }
+
+    fn is_lost(&self) -> bool {
+        self.memory.is_lost()
     }
 
     fn save(&self) -> Checkpoint {

@@ -2,14 +2,16 @@
 //!
 //! Times are of single calls. One call is far shorter than any sensor's period, so joules are found by repetition:
 //! blocks of calls for a fraction of a second each, with a sample at both ends, divided by the number of calls. They
-//! hold all that the sensor sees meanwhile, the idle board included, as the joules of a run do.
+//! hold all that the sensor sees meanwhile, the idle board included, as the joules of a run do. Joules that the board
+//! cannot have drawn within the calls, its full-load power given, are those of another program: they are left out.
 
-use super::environment::transitions;
+use super::environment::{self, transitions};
+use super::guard::Guard;
 use super::{Cost, Engine, LearnError, Learner, LearnerName, Settings, Transition};
 use hwmeter_hw::combine::Terms;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::Repeated;
-use hwmeter_hw::units::Joules;
+use hwmeter_hw::units::{Joules, Watts};
 use serde::Serialize;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -17,6 +19,10 @@ use std::time::{Duration, Instant};
 /// Calls that are timed one by one, at most, and for how long at most.
 const TIMED_CALLS: usize = 2000;
 const TIMED: Duration = Duration::from_secs(1);
+/// Tasks that a learner goes through first, as in a run, to see whether it diverges.
+const TRIED: usize = 500;
+/// How far a block's calls may be longer than the median one, in the mean.
+const LONGER: f64 = 2.0;
 /// Updates before anything is timed: caches, branch predictors and the network have settled.
 const WARM_UP: usize = 200;
 /// Blocks of calls whose energy is measured; their scatter is the uncertainty's larger part.
@@ -41,6 +47,8 @@ pub struct Row {
     pub update_median_s: f64,
     /// 99th percentile of it.
     pub update_p99_s: f64,
+    /// Whether it diverged within its first 500 tasks; its other figures mean nothing then.
+    pub diverged: bool,
     /// Joules of both.
     #[serde(flatten)]
     pub joules: CallJoules,
@@ -59,33 +67,60 @@ pub struct CallJoules {
     pub update_j: Option<f64>,
     /// Standard uncertainty of it.
     pub update_u_j: Option<f64>,
+    /// Whether joules were left out because something else ran meanwhile.
+    pub disturbed: bool,
 }
 
-/// Measures one learner; each of its blocks takes `block`.
+impl CallJoules {
+    /// Without those that the board cannot have drawn at `full` power in the time of the calls, in seconds.
+    pub fn plausible(mut self, decide_s: f64, update_s: f64, full: Watts) -> Self {
+        let most = |seconds: f64| LONGER * full.0 * seconds;
+        if self.decide_j.is_some_and(|joules| joules > most(decide_s)) {
+            (self.decide_j, self.decide_u_j, self.disturbed) = (None, None, true);
+        }
+        if self.update_j.is_some_and(|joules| joules > most(update_s)) {
+            (self.update_j, self.update_u_j, self.disturbed) = (None, None, true);
+        }
+        self
+    }
+}
+
+/// What measures joules, and what the board can draw.
+pub struct Bench {
+    /// The meter.
+    pub meter: Meter,
+    /// The board's power with all cores busy.
+    pub full: Watts,
+    /// How long each block of calls lasts.
+    pub block: Duration,
+}
+
+/// Measures one learner.
 pub fn measure(
     engine: Engine,
     name: LearnerName,
     settings: &Settings,
     seed: u64,
-    meter: &Meter,
-    block: Duration,
+    bench: &Bench,
 ) -> Result<Row, LearnError> {
     let mut subject = Subject::new(engine, name, settings, seed)?;
     let decide_s = times(&mut subject, Subject::decide)?;
     let update_s = times(&mut subject, Subject::update)?;
-    let joules = subject.joules(meter, block)?;
+    let joules = subject.joules(&bench.meter, bench.block)?;
+    let (decide_median_s, update_median_s) = (quantile(&decide_s, 0.5), quantile(&update_s, 0.5));
     let description = subject.learner.describe();
     Ok(Row {
         name: name.to_string(),
         variant: description.variant,
         engine: description.engine,
         parameters: description.parameters,
-        decide_median_s: quantile(&decide_s, 0.5),
+        decide_median_s,
         decide_p99_s: quantile(&decide_s, 0.99),
-        update_median_s: quantile(&update_s, 0.5),
+        update_median_s,
         update_p99_s: quantile(&update_s, 0.99),
-        joules,
-        kind: meter.info().kind.as_str(),
+        diverged: subject.diverged,
+        joules: joules.plausible(decide_median_s, update_median_s, bench.full),
+        kind: bench.meter.info().kind.as_str(),
     })
 }
 
@@ -95,15 +130,15 @@ pub fn joules(
     name: LearnerName,
     settings: &Settings,
     seed: u64,
-    meter: &Meter,
-    block: Duration,
+    bench: &Bench,
 ) -> Result<CallJoules, LearnError> {
-    Subject::new(engine, name, settings, seed)?.joules(meter, block)
+    Subject::new(engine, name, settings, seed)?.joules(&bench.meter, bench.block)
 }
 
 /// A learner that is warm, and what it meets in turn.
 struct Subject {
     learner: Box<dyn Learner>,
+    diverged: bool,
     transitions: Vec<Transition>,
     next: usize,
 }
@@ -113,8 +148,11 @@ type Call = fn(&mut Subject) -> Result<(), LearnError>;
 
 impl Subject {
     fn new(engine: Engine, name: LearnerName, settings: &Settings, seed: u64) -> Result<Self, LearnError> {
+        let mut guard = Guard::new(engine.build(name, seed, settings)?);
+        let score = environment::run_guarded(&mut guard, &environment::tasks(TRIED, seed))?;
         let mut subject = Self {
-            learner: engine.build(name, seed, settings)?,
+            learner: guard.into_learner(),
+            diverged: score.diverged,
             transitions: transitions(500, seed),
             next: 0,
         };
@@ -152,6 +190,7 @@ impl Subject {
             decide_u_j: decide.and_then(|r| r.uncertainty).map(|u| u.0),
             update_j: update.map(|r| r.mean.0),
             update_u_j: update.and_then(|r| r.uncertainty).map(|u| u.0),
+            disturbed: false,
         })
     }
 }
@@ -205,4 +244,38 @@ fn joules_of(
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joules_beyond_what_full_load_draws_are_left_out() {
+        let measured = CallJoules {
+            decide_j: Some(5e-6),
+            decide_u_j: Some(1e-6),
+            update_j: Some(975e-6),
+            update_u_j: Some(1e-6),
+            disturbed: false,
+        };
+        let plausible = measured.plausible(1e-6, 4.5e-6, Watts(20.0));
+        assert_eq!(
+            (plausible.decide_j, plausible.decide_u_j),
+            (Some(5e-6), Some(1e-6))
+        );
+        assert_eq!((plausible.update_j, plausible.update_u_j), (None, None));
+        assert!(plausible.disturbed);
+        assert_eq!(measured.plausible(1e-6, 50e-6, Watts(20.0)), measured);
+    }
+
+    #[test]
+    fn a_learner_that_diverges_is_told() {
+        let mut settings = Settings::default();
+        settings.ac.actor_rate = 1e6;
+        let new = |settings| Subject::new(Engine::Native, LearnerName::Ac, settings, 1).unwrap();
+        assert!(new(&settings).diverged);
+        assert!(!new(&Settings::default()).diverged);
+    }
 }

@@ -1,7 +1,8 @@
 //! Checkpoints: everything a learner needs to go on exactly where it stopped, in one safetensors file.
 //!
 //! The tensors are the numbers; the header's metadata has one entry, `hwmeter`, a JSON document with the format
-//! version, the learner, its variant, seed, settings, number of updates and the state of its generator. The
+//! version, the learner, its variant, seed, settings, number of updates, the state of its generator, and last a hash
+//! of all this and of the tensors, by which a flipped bit is noticed. The
 //! same learner in the same state always gives the same bytes.
 
 use super::error::LearnError;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// The format this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
@@ -116,17 +118,43 @@ impl Checkpoint {
 
     /// Reads a file back.
     pub fn read(path: &Path) -> Result<Self, LearnError> {
-        let bytes = std::fs::read(path).map_err(|source| LearnError::Io {
+        let io = |source| LearnError::Io {
             action: "read",
             path: path.to_owned(),
             source,
-        })?;
+        };
+        // A pipe or a device might never end.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(LearnError::Checkpoint {
+                origin: path.display().to_string(),
+                what: "not a regular file".to_owned(),
+            });
+        }
+        let bytes = std::fs::read(path).map_err(io)?;
         Self::from_bytes(&bytes, path.display().to_string())
     }
 
-    /// The bytes of the file.
+    /// Whether all its numbers are finite.
+    pub fn is_finite(&self) -> bool {
+        self.not_finite().is_none()
+    }
+
+    fn not_finite(&self) -> Option<&str> {
+        let mut tensors = self.tensors.iter();
+        tensors
+            .find(|(_, tensor)| !tensor.values().are_finite())
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// The bytes of the file. Numbers that are not finite are an error: nobody could go on from them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, LearnError> {
+        if let Some(name) = self.not_finite() {
+            return Err(self.error(format!(
+                "not written, {name} holds a number that is not finite: the learner has diverged"
+            )));
+        }
         let header = serde_json::to_string(&self.header).map_err(|e| self.error(e.to_string()))?;
+        let header = sealed(header, &self.tensors);
         let bytes: Vec<_> = self
             .tensors
             .iter()
@@ -162,6 +190,12 @@ impl Checkpoint {
             let tensor = Tensor::new(view.shape().to_vec(), values);
             let tensor = tensor.ok_or_else(|| error(format!("{name} does not fill its shape")))?;
             tensors.insert(name.to_owned(), tensor);
+        }
+        if !is_whole(json, &tensors) {
+            return Err(error(
+                "damaged: its hash is not that of its content; take an earlier copy, or train a new learner"
+                    .to_owned(),
+            ));
         }
         Ok(Self {
             header,
@@ -279,6 +313,38 @@ impl Checkpoint {
         let found = self.tensors.get(name);
         found.ok_or_else(|| self.error(format!("{name} is missing")))
     }
+}
+
+/// What stands before the hash in the header.
+const SEAL: &str = ",\"xxh3\":\"";
+
+/// The header's text with the hash of itself and of the tensors as its last entry.
+fn sealed(mut header: String, tensors: &BTreeMap<String, Tensor>) -> String {
+    header.pop(); // its closing brace
+    let hash = hash(&header, tensors);
+    header + SEAL + &format!("{hash:016x}\"}}")
+}
+
+/// Whether the hash is right. Files of earlier versions have none; they are taken as they are.
+fn is_whole(header: &str, tensors: &BTreeMap<String, Tensor>) -> bool {
+    match header.rsplit_once(SEAL) {
+        None => true,
+        Some((header, rest)) => rest == format!("{:016x}\"}}", hash(header, tensors)),
+    }
+}
+
+/// XXH3 over the header and the names, shapes and numbers of the tensors.
+fn hash(header: &str, tensors: &BTreeMap<String, Tensor>) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    hasher.update(header.as_bytes());
+    for (name, tensor) in tensors {
+        hasher.update(name.as_bytes());
+        for length in tensor.shape() {
+            hasher.update(&(*length as u64).to_le_bytes());
+        }
+        hasher.update(&tensor.values().to_bytes());
+    }
+    hasher.digest()
 }
 
 /// The format first: another version may have other fields.

@@ -3,15 +3,17 @@
 //! Every learner meets the same runs of [`environment`]: run `i` is drawn from seed `seed + i`, and a learner's
 //! draws from that seed too. Intervals are those of the mean over runs, by Student's t.
 
-use super::bench::{self, CallJoules};
-use super::environment::{self, Score, ToyTask};
+use super::bench::{self, Bench, CallJoules};
+use super::environment::{self, Score};
+use super::guard::Guard;
 use super::{Engine, LearnError, Learner, LearnerName, Settings};
-use hwmeter_hw::meter::Meter;
 use hwmeter_hw::repeat::student_t;
 use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+
+/// Tasks that are held in memory at once, unless one run has more: some 300 MB.
+const TASKS_AT_ONCE: usize = 2_000_000;
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Row {
     pub decide_s: Option<f64>,
     /// Median seconds of an update; absent for the oracle.
     pub update_s: Option<f64>,
+    /// Runs in which the learner diverged; its other figures mean nothing then.
+    pub diverged_runs: usize,
     /// Joules of both; absent for the oracle, and where none were measured.
     #[serde(flatten)]
     pub joules: CallJoules,
@@ -65,44 +69,59 @@ pub struct Row {
 impl Comparison {
     /// Runs everything, on all cores; the oracle's row comes first, then the learners in their order.
     pub fn run(&self) -> Result<Vec<Row>, LearnError> {
-        let seeds: Vec<u64> = (0..self.runs as u64).map(|i| self.seed.wrapping_add(i)).collect();
-        let runs = parallel(&seeds, |seed| environment::tasks(self.tasks, *seed));
-        let jobs: Vec<(LearnerName, usize)> = (self.learners.iter())
-            .flat_map(|name| (0..self.runs).map(move |run| (*name, run)))
-            .collect();
-        let scores = parallel(&jobs, |(name, run)| {
-            let mut learner = self.engine.build(*name, seeds[*run], &self.settings)?;
-            environment::run(&mut *learner, &runs[*run])
-        });
-        let scores: Vec<Score> = scores.into_iter().collect::<Result<_, _>>()?;
-        let rows = self.learners.iter().zip(scores.chunks(self.runs.max(1)));
+        let mut scores = vec![Vec::with_capacity(self.runs); self.learners.len()];
+        for seeds in batches(self.seed, self.runs, self.tasks) {
+            self.run_batch(&seeds, &mut scores)?;
+        }
+        let rows = self.learners.iter().zip(&scores);
         let mut rows: Vec<Row> = rows
             .map(|(name, scores)| Row::of(name.to_string(), scores))
             .collect();
-        if let Some(first) = scores.get(..self.runs) {
+        if let Some(first) = scores.first() {
             rows.insert(0, Row::oracle(first));
         }
         Ok(rows)
     }
 
+    /// Every learner on the runs of these seeds; adds a score for each to those of the learner.
+    fn run_batch(&self, seeds: &[u64], scores: &mut [Vec<Score>]) -> Result<(), LearnError> {
+        let runs = parallel(seeds, |seed| environment::tasks(self.tasks, *seed));
+        let jobs: Vec<(usize, usize)> = (0..self.learners.len())
+            .flat_map(|learner| (0..seeds.len()).map(move |run| (learner, run)))
+            .collect();
+        let done = parallel(&jobs, |(learner, run)| {
+            let fresh = self
+                .engine
+                .build(self.learners[*learner], seeds[*run], &self.settings)?;
+            environment::run_guarded(&mut Guard::new(fresh), &runs[*run])
+        });
+        for ((learner, _), score) in jobs.iter().zip(done) {
+            scores[*learner].push(score?);
+        }
+        Ok(())
+    }
+
     /// Measures the joules of each learner's decisions and updates, one learner after the other, into its row.
-    pub fn measure_joules(&self, rows: &mut [Row], meter: &Meter, block: Duration) -> Result<(), LearnError> {
+    pub fn measure_joules(&self, rows: &mut [Row], bench: &Bench) -> Result<(), LearnError> {
         for name in &self.learners {
             let label = name.to_string();
-            let joules = bench::joules(self.engine, *name, &self.settings, self.seed, meter, block)?;
+            let joules = bench::joules(self.engine, *name, &self.settings, self.seed, bench)?;
             for row in rows.iter_mut().filter(|row| row.name == label) {
-                row.joules = joules;
-                row.kind = Some(meter.info().kind.as_str());
+                let seconds = |s: Option<f64>| s.unwrap_or(f64::INFINITY);
+                row.joules = joules.plausible(seconds(row.decide_s), seconds(row.update_s), bench.full);
+                row.kind = Some(bench.meter.info().kind.as_str());
             }
         }
         Ok(())
     }
 }
 
-/// How a learner does over runs without exploring or learning.
-pub fn evaluate(learner: &mut dyn Learner, runs: &[Vec<ToyTask>]) -> Result<Row, LearnError> {
+/// How a learner does over runs of the toy device without exploring or learning.
+pub fn evaluate(learner: &mut dyn Learner, seed: u64, runs: usize, tasks: usize) -> Result<Row, LearnError> {
     let name = learner.describe().name.to_string();
-    let scores = runs.iter().map(|tasks| environment::evaluate(learner, tasks));
+    // One run after the other, so that no more than one is held.
+    let scores = (0..runs as u64)
+        .map(|i| environment::evaluate(learner, &environment::tasks(tasks, seed.wrapping_add(i))));
     Ok(Row::of(name, &scores.collect::<Result<Vec<_>, _>>()?))
 }
 
@@ -126,6 +145,7 @@ impl Row {
             gap_closed_ci95,
             decide_s: time(|s| s.decide_s),
             update_s: time(|s| s.update_s),
+            diverged_runs: scores.iter().filter(|score| score.diverged).count(),
             joules: CallJoules::default(),
             kind: None,
         }
@@ -137,6 +157,7 @@ impl Row {
             missed: s.oracle_missed,
             decide_s: f64::NAN,
             update_s: f64::NAN,
+            diverged: false,
             ..*s
         };
         Self::of(
@@ -144,6 +165,13 @@ impl Row {
             &scores.iter().map(of_oracle).collect::<Vec<_>>(),
         )
     }
+}
+
+/// The seeds of all runs, so many together as are held in memory at once.
+fn batches(seed: u64, runs: usize, tasks: usize) -> Vec<Vec<u64>> {
+    let seeds: Vec<u64> = (0..runs as u64).map(|i| seed.wrapping_add(i)).collect();
+    let together = (TASKS_AT_ONCE / tasks.max(1)).max(1);
+    seeds.chunks(together).map(<[u64]>::to_vec).collect()
 }
 
 /// Mean, and half the width of its 95 % interval.
@@ -254,5 +282,35 @@ mod tests {
         assert_eq!(mean, 2.0);
         assert!((half.unwrap() - 4.3027 / 3f64.sqrt()).abs() < 1e-9);
         assert_eq!(super::mean(&[5.0]), (5.0, None));
+    }
+
+    #[test]
+    fn a_learner_that_diverges_is_marked_and_the_others_are_not() {
+        let mut settings = Settings::default();
+        (settings.dqn.hidden, settings.dqn.rate) = (vec![8], 1e5);
+        let comparison = Comparison {
+            engine: Engine::Native,
+            learners: vec![LearnerName::Dqn, LearnerName::Linucb],
+            settings,
+            seed: 1,
+            runs: 2,
+            tasks: 100,
+        };
+        let rows = comparison.run().unwrap();
+        let diverged: Vec<_> = rows.iter().map(|row| (&*row.name, row.diverged_runs)).collect();
+        assert_eq!(diverged, [("oracle", 0), ("dqn", 2), ("linucb", 0)]);
+    }
+
+    #[test]
+    fn runs_are_held_in_batches_that_do_not_grow_with_their_number() {
+        for (runs, tasks) in [(10_000, 500), (10_000, 1_000_000), (3, 10)] {
+            let all = batches(u64::MAX, runs, tasks);
+            assert!(
+                all.iter()
+                    .all(|seeds| seeds.len() == 1 || seeds.len() * tasks <= TASKS_AT_ONCE)
+            );
+            let seeds: Vec<u64> = all.concat();
+            assert_eq!((seeds.len(), seeds[0], seeds[1]), (runs, u64::MAX, 0));
+        }
     }
 }

@@ -16,7 +16,13 @@ use toml::{Table, Value};
 
 /// The defaults, changed by the file, if one is given, and then by each of `sets` (`LEARNER.KEY=VALUE`).
 pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
-    let mut table = match file {
+    read_over(&Settings::default(), file, sets)
+}
+
+/// The same over other settings than the defaults. All of them are in range, whichever learner is used.
+pub fn read_over(base: &Settings, file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
+    let mut table = Table::try_from(base)?;
+    let given = match file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the learner settings {}", path.display()))?;
@@ -25,6 +31,7 @@ pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
         }
         None => Table::new(),
     };
+    merge(&mut table, given);
     for set in sets {
         let one = parse(&quoted(set)).map_err(|error| {
             let reason = error.message().trim().to_owned();
@@ -34,17 +41,24 @@ pub fn read(file: Option<&Path>, sets: &[String]) -> anyhow::Result<Settings> {
         })?;
         merge(&mut table, one);
     }
-    Ok(table.try_into()?)
+    let settings: Settings = table.try_into()?;
+    settings.check()?;
+    Ok(settings)
 }
 
-/// `KEY=VALUE` as TOML: a value that is none is a string that lacks its quotes, as a shell leaves it (JSON quotes as TOML does).
+/// `KEY=VALUE` as TOML: a word that is no value is a string that lacks its quotes, as a shell leaves it (JSON quotes as
+/// TOML does). Numbers and lists that are no values stay as they are, to be told as what they are.
 fn quoted(set: &str) -> String {
     match set.split_once('=') {
-        Some((key, value)) if toml::from_str::<Table>(set).is_err() => {
+        Some((key, value)) if is_word(value) && toml::from_str::<Table>(set).is_err() => {
             format!("{key}={}", serde_json::Value::from(value.trim()))
         }
         _ => set.to_owned(),
     }
+}
+
+fn is_word(value: &str) -> bool {
+    value.trim().starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// The text as a table, which is right as settings too; only the text knows about lines.
@@ -97,6 +111,43 @@ mod tests {
         let settings = read(None, &["ac.optimiser=sgd".to_owned()]).unwrap();
         assert_eq!(settings.ac.optimiser, OptimiserName::Sgd);
         assert_eq!(read(None, &[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_as_a_number() {
+        for set in [
+            "dqn.hidden=[18446744073709551615]",
+            "dqn.replay=18446744073709551616",
+        ] {
+            let error = format!("{:#}", from("", &[set]).unwrap_err());
+            assert!(error.contains(set) && !error.contains("string"), "{error}");
+        }
+    }
+
+    /// Also those of learners that are not used.
+    #[test]
+    fn values_out_of_range_are_told_by_name_for_every_learner() {
+        for (set, words) in [
+            ("ac.actor_rate=0", "ac: actor_rate is 0"),
+            ("dqn.gamma=0.99999999", "dqn: gamma is 0.99999999"),
+            ("stream-q.kappa=-1", "stream-q: kappa is -1"),
+            ("stream-ac.gamma=0.999999999", "stream-ac: gamma is 0.999999999"),
+            ("linucb.ridge=1e-160", "linucb: ridge is 1e-160"),
+            ("d-linucb.discount=1.5", "d-linucb: discount is 1.5"),
+            ("greedy.epsilon=2", "greedy: epsilon is 2"),
+        ] {
+            let error = format!("{:#}", from("", &[set]).unwrap_err());
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(from("", &["dqn.gamma=0.9999999"]).is_ok());
+    }
+
+    #[test]
+    fn the_published_settings_are_a_base_that_the_others_win_over() {
+        let sets = ["ac.gamma=0.5".to_owned()];
+        let settings = read_over(&Settings::published(), None, &sets).unwrap();
+        assert_eq!((settings.ac.actor_rate, settings.ac.gamma), (1e-5, 0.5));
+        assert_eq!(settings.dqn, Settings::default().dqn);
     }
 
     #[test]

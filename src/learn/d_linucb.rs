@@ -17,7 +17,7 @@
 //! 3 x 21^3 / 6 multiplications.
 
 use super::features::{self, RewardNormaliser};
-use super::linucb::{TERMS, dot, highest, quadratic};
+use super::linucb::{LEAST_RIDGE, TERMS, dot, highest, quadratic};
 use super::weights::{Reader, Weights};
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
@@ -40,7 +40,7 @@ type Matrix = Box<[Vector; TERMS]>;
 pub struct Config {
     /// What is kept of the past at every update; 1 / (1 - discount) tasks are remembered.
     pub discount: f64,
-    /// Weight of the ridge.
+    /// Weight of the ridge, 1e-6 to 1e6.
     pub ridge: f64,
     /// Width of the confidence bound, in deviations of the reward.
     pub width: f64,
@@ -53,6 +53,16 @@ impl Default for Config {
             ridge: 1.0,
             width: 0.4,
         }
+    }
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "d-linucb" };
+        check.positive("discount", self.discount)?;
+        check.share("discount", self.discount)?;
+        check.between("ridge", self.ridge, LEAST_RIDGE, 1e6)?;
+        check.not_negative("width", self.width)
     }
 }
 
@@ -80,11 +90,7 @@ struct Model {
 impl DLinUcb {
     /// A fresh learner. It draws no random numbers; the seed is only remembered.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
-        let check = settings::Check { learner: "d-linucb" };
-        check.positive("discount", config.discount)?;
-        check.share("discount", config.discount)?;
-        check.positive("ridge", config.ridge)?;
-        check.not_negative("width", config.width)?;
+        config.check()?;
         let models = std::array::from_fn(|_| Model::new(config.ridge));
         Ok(Self {
             config,
@@ -138,6 +144,11 @@ impl Learner for DLinUcb {
         }
         self.updates += 1;
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut numbers = self.models.iter().flat_map(|model| model.theta);
+        numbers.any(|number| !number.is_finite())
     }
 
     fn save(&self) -> Checkpoint {

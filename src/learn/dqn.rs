@@ -104,7 +104,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "dqn" };
         check.hidden(&self.hidden)?;
         check.positive("rate", self.rate)?;

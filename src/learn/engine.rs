@@ -92,7 +92,11 @@ impl Engine {
     /// The learner a checkpoint was made of, with its settings, as it was, whichever engine it was made by.
     pub fn restore(self, checkpoint: &Checkpoint) -> Result<Box<dyn Learner>, LearnError> {
         let header = checkpoint.header();
-        let mut learner = self.build(header.learner, header.seed, &header.settings)?;
+        let built = self.build(header.learner, header.seed, &header.settings);
+        let mut learner = built.map_err(|error| match error {
+            LearnError::Setting { .. } => checkpoint.error(format!("its settings are out of range: {error}")),
+            other => other,
+        })?;
         learner.load(checkpoint)?;
         Ok(learner)
     }

@@ -13,6 +13,7 @@
 //!
 //! The reward is -min(e / 6, 0.95) when T is within the deadline, else -1.
 
+use super::guard::Guard;
 use super::random::{Rng, gaussian, seeded};
 use super::{Cost, LearnError, Learner, Placement, State, Transition};
 use rand::RngExt;
@@ -54,12 +55,21 @@ pub struct Score {
     pub decide_s: f64,
     /// Median seconds of an update; NaN where there was none.
     pub update_s: f64,
+    /// Whether the learner diverged on the way.
+    pub diverged: bool,
 }
 
 impl Score {
     /// Share of the way from random to oracle that the learner went; 1 is the oracle.
     pub fn gap_closed(&self) -> f64 {
         (self.learner - self.random) / (self.oracle - self.random)
+    }
+
+    fn with_updates(self, seconds: &mut [f64]) -> Self {
+        Self {
+            update_s: median(seconds),
+            ..self
+        }
     }
 }
 
@@ -90,34 +100,53 @@ pub fn transitions(count: usize, seed: u64) -> Vec<Transition> {
 pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
     let mut updates = Vec::with_capacity(tasks.len());
     let score = follow(tasks, |i, task, times| {
-        let began = Instant::now();
-        let placement = learner.decide(&task.state)?.placement;
-        times.push(began.elapsed().as_secs_f64());
-        let transition = Transition {
-            state: task.state,
-            placement,
-            reward: task.rewards[placement as usize],
-            next_state: tasks.get(i + 1).unwrap_or(task).state,
-        };
-        let began = Instant::now();
-        learner.learn_with_cost(&transition, &task.costs[placement as usize])?;
-        updates.push(began.elapsed().as_secs_f64());
+        let placement = timed(times, || learner.decide(&task.state))?.placement;
+        let (transition, cost) = outcome(tasks, i, placement);
+        timed(&mut updates, || learner.learn_with_cost(&transition, &cost))?;
         Ok(placement)
     })?;
+    Ok(score.with_updates(&mut updates))
+}
+
+/// The same with an eye on it, as in a run: what the learner refuses is counted, and the tasks go on.
+pub fn run_guarded(guard: &mut Guard, tasks: &[ToyTask]) -> Result<Score, LearnError> {
+    let mut updates = Vec::with_capacity(tasks.len());
+    let score = follow(tasks, |i, task, times| {
+        let (decision, _) = timed(times, || guard.decide(&task.state));
+        let (transition, cost) = outcome(tasks, i, decision.placement);
+        // What is refused is counted.
+        let _ = timed(&mut updates, || guard.learn(&transition, &cost));
+        Ok(decision.placement)
+    })?;
     Ok(Score {
-        update_s: median(&mut updates),
-        ..score
+        diverged: guard.counts().divergences > 0,
+        ..score.with_updates(&mut updates)
     })
+}
+
+/// What `placement` brings task `i`.
+fn outcome(tasks: &[ToyTask], i: usize, placement: Placement) -> (Transition, Cost) {
+    let task = &tasks[i];
+    let transition = Transition {
+        state: task.state,
+        placement,
+        reward: task.rewards[placement as usize],
+        next_state: tasks.get(i + 1).unwrap_or(task).state,
+    };
+    (transition, task.costs[placement as usize])
+}
+
+/// Notes the seconds that a call takes.
+fn timed<T>(times: &mut Vec<f64>, call: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = call();
+    times.push(began.elapsed().as_secs_f64());
+    result
 }
 
 /// Lets a learner decide what it holds best, without learning.
 pub fn evaluate(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
-    follow(tasks, |_, task, times| {
-        let began = Instant::now();
-        let placement = learner.best(&task.state)?;
-        times.push(began.elapsed().as_secs_f64());
-        Ok(placement)
-    })
+    follow(tasks, |_, task, times| timed(times, || learner.best(&task.state)))
 }
 
 /// Adds up what the decisions bring; `decide` also notes its time.

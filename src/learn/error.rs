@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Why a learner could not decide, learn, be built, be saved or be loaded. The learner is as it was before.
+/// Why a learner could not decide, learn, be built, be saved or be loaded. The learner is as it was before,
+/// unless its engine has failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
@@ -26,7 +27,7 @@ pub enum LearnError {
         /// What it may be.
         expected: String,
     },
-    /// The engine cannot be used, or has failed.
+    /// The engine cannot be used, or has failed; a learner that is there already is lost then.
     #[error(transparent)]
     Engine(#[from] super::engine::EngineError),
     /// A checkpoint is damaged, or is of another learner or size.

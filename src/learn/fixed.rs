@@ -7,6 +7,7 @@ use super::{
     Transition, features,
 };
 use rand::RngExt;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A policy that does not look at the state.
 #[derive(Clone, Debug)]
@@ -58,8 +59,17 @@ impl Learner for Fixed {
         })
     }
 
+    /// A uniform draw holds no placement best. By a hash of the state each comes out for a third of the states, and
+    /// nothing is drawn.
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        Ok(self.decide(state)?.placement)
+        let numbers = features::raw(state)?;
+        let by_state = || {
+            let hash = numbers.iter().fold(self.seed, |hash, number| {
+                xxh3_64_with_seed(&number.to_le_bytes(), hash)
+            });
+            Placement::ALL[(hash % Placement::ALL.len() as u64) as usize]
+        };
+        Ok(self.always.unwrap_or_else(by_state))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -103,5 +113,26 @@ impl Learner for Fixed {
 
     fn describe(&self) -> Description {
         Description::new(self.name, "fixed", 0, &())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::environment::tasks;
+    use super::*;
+
+    #[test]
+    fn what_a_uniform_draw_holds_best_changes_nothing_and_is_each_placement_for_a_third() {
+        let mut learner = Fixed::random(3);
+        let before = learner.save();
+        let mut counts = [0; 3];
+        for task in tasks(300, 1) {
+            let best = learner.best(&task.state).unwrap();
+            assert_eq!(learner.best(&task.state).unwrap(), best);
+            counts[best as usize] += 1;
+        }
+        assert_eq!(learner.save(), before);
+        assert!(counts.iter().all(|count| (60..140).contains(count)), "{counts:?}");
     }
 }

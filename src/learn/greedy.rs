@@ -50,6 +50,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "greedy" };
+        check.share("rate", self.rate)?;
+        check.share("epsilon", self.epsilon)
+    }
+}
+
 /// Running averages per placement and class of size.
 #[derive(Clone, Debug)]
 pub struct Greedy {
@@ -70,9 +78,7 @@ struct Average {
 impl Greedy {
     /// A fresh rule.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
-        let check = settings::Check { learner: "greedy" };
-        check.share("rate", config.rate)?;
-        check.share("epsilon", config.epsilon)?;
+        config.check()?;
         Ok(Self {
             config,
             seed,

@@ -26,6 +26,9 @@ const VARIANT: &str = "quadratic";
 /// Terms of a full quadratic in the features: 1 + 5 + 15.
 pub const TERMS: usize = 1 + FEATURES + FEATURES * (FEATURES + 1) / 2;
 
+/// The least ridge: its inverse is what A^-1 begins with, and below, rounding eats the regression.
+pub const LEAST_RIDGE: f64 = 1e-6;
+
 /// The settings of [`LinUcb`].
 ///
 /// The publication leaves both open. A ridge of 1 and a width of 0.4 are chosen for runs of some 500 tasks: on the toy
@@ -33,7 +36,7 @@ pub const TERMS: usize = 1 + FEATURES + FEATURES * (FEATURES + 1) / 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Weight of the ridge.
+    /// Weight of the ridge, 1e-6 to 1e6.
     pub ridge: f64,
     /// Width of the confidence bound, in deviations of the reward.
     pub width: f64,
@@ -45,6 +48,14 @@ impl Default for Config {
             ridge: 1.0,
             width: 0.4,
         }
+    }
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
+        let check = settings::Check { learner: "linucb" };
+        check.between("ridge", self.ridge, LEAST_RIDGE, 1e6)?;
+        check.not_negative("width", self.width)
     }
 }
 
@@ -69,9 +80,7 @@ struct Ridge {
 impl LinUcb {
     /// A fresh learner. It draws no random numbers; the seed is only remembered.
     pub fn new(config: Config, seed: u64) -> Result<Self, LearnError> {
-        let check = settings::Check { learner: "linucb" };
-        check.positive("ridge", config.ridge)?;
-        check.not_negative("width", config.width)?;
+        config.check()?;
         let models = std::array::from_fn(|_| Ridge::new(config.ridge));
         Ok(Self {
             config,
@@ -81,32 +90,34 @@ impl LinUcb {
             models,
         })
     }
+
+    /// The placement of the highest expected reward among those tried.
+    fn held_best(&self, phi: &[f64; TERMS]) -> Placement {
+        highest(&self.models.each_ref().map(|model| match model.count {
+            0 => f64::NEG_INFINITY,
+            _ => model.predict(phi),
+        }))
+    }
 }
 
 impl Learner for LinUcb {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         let phi = quadratic(&features::fixed(&features::raw(state)?));
         let width = self.config.width * self.rewards.deviation();
-        let means = self.models.each_ref().map(|m| m.predict(&phi));
         let bounds: [f64; Placement::ALL.len()] = std::array::from_fn(|i| match self.models[i].count {
             // Never tried: no bound is known, so it comes first.
             0 => f64::INFINITY,
-            _ => means[i] + width * self.models[i].spread(&phi),
+            _ => self.models[i].predict(&phi) + width * self.models[i].spread(&phi),
         });
         let placement = highest(&bounds);
         Ok(Decision {
             placement,
-            explored: placement != highest(&means),
+            explored: placement != self.held_best(&phi),
         })
     }
 
-    /// A placement never tried is not held best.
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        let phi = quadratic(&features::fixed(&features::raw(state)?));
-        Ok(highest(&self.models.each_ref().map(|model| match model.count {
-            0 => f64::NEG_INFINITY,
-            _ => model.predict(&phi),
-        })))
+        Ok(self.held_best(&quadratic(&features::fixed(&features::raw(state)?))))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {
@@ -117,6 +128,11 @@ impl Learner for LinUcb {
         model.observe(&phi, reward);
         self.updates += 1;
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut numbers = self.models.iter().flat_map(|model| model.theta);
+        numbers.any(|number| !number.is_finite())
     }
 
     fn save(&self) -> Checkpoint {

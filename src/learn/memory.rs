@@ -2,6 +2,7 @@
 //! goes into a checkpoint.
 
 use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
+use super::guard::SPREAD_LIMIT;
 use super::random::{Rng, seeded};
 use super::weights::{Reader, Weights};
 use super::{Checkpoint, Decision, LearnError, LearnerName, Placement, Settings, State, Transition};
@@ -14,6 +15,8 @@ pub(super) struct Memory {
     pub updates: u64,
     /// The error of the last update, in deviations of the reward.
     pub last_error: Option<f64>,
+    /// How far apart the policy's logits were at the last update; 0 without a policy.
+    pub logit_spread: f32,
     pub rng: Rng,
     pub states: StateNormaliser,
     pub rewards: RewardNormaliser,
@@ -40,6 +43,7 @@ impl Memory {
             seed,
             updates: 0,
             last_error: None,
+            logit_spread: 0.0,
             rng: seeded(seed),
             states: StateNormaliser::default(),
             rewards: RewardNormaliser::default(),
@@ -78,6 +82,11 @@ impl Memory {
         self.updates += 1;
     }
 
+    /// Whether the policy has run away; NaN has.
+    pub fn is_lost(&self) -> bool {
+        self.logit_spread.is_nan() || self.logit_spread > SPREAD_LIMIT
+    }
+
     /// A checkpoint that lacks the networks only.
     pub fn save(&self, name: LearnerName, size: String, settings: Settings) -> Checkpoint {
         let mut checkpoint = Checkpoint::new(name, size, self.seed, self.updates, settings);
@@ -108,6 +117,7 @@ impl Memory {
             seed: header.seed,
             updates: header.updates,
             last_error: None,
+            logit_spread: 0.0,
             rng: checkpoint.rng()?,
             states: StateNormaliser::load(checkpoint)?,
             rewards: RewardNormaliser::load(checkpoint)?,
@@ -124,6 +134,11 @@ impl Seen {
             rewards: RewardNormaliser::find(weights)?,
         })
     }
+}
+
+/// From the lowest to the highest of a policy's logits.
+pub(super) fn spread(logits: &[f32]) -> f32 {
+    highest(logits) - logits.iter().copied().fold(f32::INFINITY, f32::min)
 }
 
 /// The highest of a network's values.

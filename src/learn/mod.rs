@@ -144,9 +144,10 @@ impl Cost {
 
 /// Something that decides where tasks run and may learn from what came of it.
 ///
-/// After an error a learner is as it was before the call. The same learner, seed and calls give the same
-/// decisions, to the bit on the same type of machine. What it learns depends on its seed and on the transitions alone,
-/// not on what it was asked to decide in between: it may be trained elsewhere.
+/// After an error a learner is as it was before the call, but for [`LearnError::Engine`]: a device that has failed in
+/// the middle of an update takes the learner with it, and the last checkpoint is what is left. The same learner, seed
+/// and calls give the same decisions, to the bit on the same type of machine. What it learns depends on its seed and on
+/// the transitions alone, not on what it was asked to decide in between: it may be trained elsewhere.
 pub trait Learner: Send {
     /// Where the task of this state should run.
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError>;
@@ -167,6 +168,12 @@ pub trait Learner: Send {
     /// `None` before the first update, and for learners that cannot diverge.
     fn last_error(&self) -> Option<f64> {
         None
+    }
+
+    /// Whether the last update has left it of no use in a way that its errors do not show: its numbers are not finite,
+    /// or its policy has run away ([`guard::SPREAD_LIMIT`]). [`guard`] takes it for diverged.
+    fn is_lost(&self) -> bool {
+        false
     }
 
     /// Everything needed to go on from here.

@@ -25,6 +25,27 @@ pub struct Settings {
     pub greedy: greedy::Config,
 }
 
+impl Settings {
+    /// Whether each learner can be built with its part.
+    pub fn check(&self) -> Result<(), LearnError> {
+        self.ac.check()?;
+        self.dqn.check()?;
+        self.stream_q.check()?;
+        self.stream_ac.check()?;
+        self.linucb.check()?;
+        self.d_linucb.check()?;
+        self.greedy.check()
+    }
+
+    /// The defaults, but `ac` as the group of the reference system has published it ([`ac::Config::published`]).
+    pub fn published() -> Self {
+        Self {
+            ac: ac::Config::published(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Largest number of layers and of weights accepted: beyond, it is a typing error or a damaged file, and
 /// building it might take the memory of the machine.
 const MAX_LAYERS: usize = 16;
@@ -61,6 +82,21 @@ impl Check {
         )
     }
 
+    pub fn between(
+        &self,
+        setting: &'static str,
+        value: f64,
+        least: f64,
+        most: f64,
+    ) -> Result<(), LearnError> {
+        self.that(
+            (least..=most).contains(&value),
+            setting,
+            format!("{value:e}"),
+            format!("{least:e} to {most:e}"),
+        )
+    }
+
     pub fn not_negative(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
         self.that(
             (0.0..=1e6).contains(&value),
@@ -75,11 +111,12 @@ impl Check {
     }
 
     pub fn below_one(&self, setting: &'static str, value: f64) -> Result<(), LearnError> {
+        // Networks have it in single precision, where what is just below 1 is 1.
         self.that(
-            (0.0..1.0).contains(&value),
+            (0.0..1.0).contains(&value) && (value as f32) < 1.0,
             setting,
             value.to_string(),
-            "0 or more, and below 1",
+            "0 or more, and below 1 by 1e-7 at least",
         )
     }
 

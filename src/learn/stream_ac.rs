@@ -12,9 +12,14 @@
 //! ```
 //!
 //! The sign makes delta times the entropy's trace always push towards more entropy.
+//!
+//! Where this departs from the publication: rewards are centred and divided by their own running deviation, and cut at
+//! +-5, where it divides by the deviation of the discounted return and does not centre; and the running mean and
+//! variance of the observations begin with a prior that counts for 200 of them. Both are for gamma = 0, the default.
+//! With gamma = 0.99 the learner closes 25 % of the gap from random to oracle instead of 64 % on the toy device (4 runs of `learners --compare`).
 
 use super::ac::{draw, policy_gradient, softmax};
-use super::memory::{Memory, Observed, Seen};
+use super::memory::{Memory, Observed, Seen, spread};
 use super::settings::{self, variant};
 use super::stream_net::{Obgd, StreamNet};
 use super::weights::{Reader, Weights};
@@ -70,7 +75,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "stream-ac" };
         check.hidden(&self.hidden)?;
         check.positive("alpha", self.alpha)?;
@@ -151,7 +156,9 @@ impl Learner for StreamAc {
         let decay = (c.gamma * c.lambda) as f32;
         self.critic.trace(&[1.0], decay);
         self.critic.step(delta, c.rule(c.kappa_value));
-        let policy = softmax(self.actor.forward(&before));
+        let logits = self.actor.forward(&before);
+        self.memory.logit_spread = spread(logits);
+        let policy = softmax(logits);
         // The loss's gradient with delta = 1, turned round, is that of log pi(a) + weight H.
         let weight = c.entropy as f32 * delta.signum();
         let slope = policy_gradient(&policy, transition.placement, 1.0, weight).map(|g| -g);
@@ -163,6 +170,10 @@ impl Learner for StreamAc {
 
     fn last_error(&self) -> Option<f64> {
         self.memory.last_error
+    }
+
+    fn is_lost(&self) -> bool {
+        self.memory.is_lost()
     }
 
     fn save(&self) -> Checkpoint {

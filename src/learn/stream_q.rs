@@ -11,6 +11,11 @@
 //! ```
 //!
 //! The traces are cut after a placement that was not the best (Watkins). With gamma = 0 a trace is the gradient.
+//!
+//! Where this departs from the publication: rewards are centred and divided by their own running deviation, and cut at
+//! +-5, where it divides by the deviation of the discounted return and does not centre; and the running mean and
+//! variance of the observations begin with a prior that counts for 200 of them. Both are for gamma = 0, the default.
+//! With gamma = 0.99 the learner closes 38 % of the gap from random to oracle instead of 82 % on the toy device (4 runs of `learners --compare`).
 
 use super::features::{self, FEATURES};
 use super::memory::{Memory, Observed, Seen, highest};
@@ -72,7 +77,7 @@ impl Default for Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<(), LearnError> {
+    pub(super) fn check(&self) -> Result<(), LearnError> {
         let check = settings::Check { learner: "stream-q" };
         check.hidden(&self.hidden)?;
         check.positive("alpha", self.alpha)?;

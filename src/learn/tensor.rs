@@ -41,7 +41,7 @@ impl Tensor {
     pub(super) fn f32s(&self, name: &str, shape: &[usize]) -> Result<&[f32], String> {
         self.expect(name, shape)?;
         match &self.values {
-            Values::F32(values) if all(values, |v| v.is_finite()) => Ok(values),
+            Values::F32(values) if self.values.are_finite() => Ok(values),
             Values::F32(_) => Err(format!("{name} holds a number that is not finite")),
             Values::F64(_) => Err(format!("{name} is of type F64, expected F32")),
         }
@@ -51,7 +51,7 @@ impl Tensor {
     pub(super) fn f64s(&self, name: &str, shape: &[usize]) -> Result<&[f64], String> {
         self.expect(name, shape)?;
         match &self.values {
-            Values::F64(values) if all(values, |v| v.is_finite()) => Ok(values),
+            Values::F64(values) if self.values.are_finite() => Ok(values),
             Values::F64(_) => Err(format!("{name} holds a number that is not finite")),
             Values::F32(_) => Err(format!("{name} is of type F32, expected F64")),
         }
@@ -104,6 +104,14 @@ impl Values {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether all are finite.
+    pub(super) fn are_finite(&self) -> bool {
+        match self {
+            Self::F32(values) => all(values, |v| v.is_finite()),
+            Self::F64(values) => all(values, |v| v.is_finite()),
+        }
     }
 
     /// Little-endian, one after the other.

@@ -9,7 +9,7 @@ use super::url::Url;
 use super::watched::Sent;
 use super::wire::{
     Asked, CODE_DEADLINE, CODE_MODULE_UNKNOWN, ErrorBody, HEALTH_PATH, Health, LOAD_PATH, Load, PAYLOAD_TYPE,
-    SentModule, TASKS_PATH, TRAINING_PATH, TaskQuery, TaskResult, Training, payload_hash,
+    SentModule, TASKS_PATH, TRAINING_PATH, TaskQuery, TaskResult, Training, harmless, payload_hash,
 };
 use crate::task::{Program, Work};
 use http_body_util::Full;
@@ -26,6 +26,9 @@ use tokio::runtime::Runtime;
 /// Opening a connection may take this share of the time left: a task that spends more on it would be late anyway, and
 /// what remains may still do for running it on the device.
 const CONNECT_SHARE: f64 = 0.5;
+
+/// What is wrong with an answer is told in at most so many characters: it may quote the answer.
+const LONGEST_EXCUSE: usize = 300;
 
 /// A client of the server at one URL. Its methods block, so they must not be called from async code.
 pub struct Client {
@@ -263,11 +266,10 @@ impl Client {
 
     fn refused(&self, answer: &Answer, allowed: Duration) -> OffloadError {
         let url = self.url.clone();
-        let ErrorBody { code, message } =
-            serde_json::from_slice(&answer.body).unwrap_or_else(|_| ErrorBody {
-                code: String::new(),
-                message: format!("no hwmeter error, but {:?}", excerpt(&answer.body)),
-            });
+        let ErrorBody { code, message } = ErrorBody::read(&answer.body).unwrap_or_else(|| ErrorBody {
+            code: String::new(),
+            message: format!("no hwmeter error, but {:?}", excerpt(&answer.body)),
+        });
         if code == CODE_DEADLINE {
             let told = true;
             return OffloadError::Deadline { url, allowed, told };
@@ -299,7 +301,7 @@ impl Client {
     fn bad_answer(&self, what: String) -> OffloadError {
         OffloadError::BadAnswer {
             url: self.url.clone(),
-            what,
+            what: harmless(&what, LONGEST_EXCUSE),
         }
     }
 }
@@ -315,8 +317,7 @@ impl Drop for Client {
 
 fn is_module_unknown(answer: &Answer) -> bool {
     answer.status == StatusCode::NOT_FOUND
-        && serde_json::from_slice::<ErrorBody>(&answer.body)
-            .is_ok_and(|body| body.code == CODE_MODULE_UNKNOWN)
+        && ErrorBody::read(&answer.body).is_some_and(|body| body.code == CODE_MODULE_UNKNOWN)
 }
 
 fn no_connection_in_time(allowed: Duration) -> io::Error {

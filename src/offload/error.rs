@@ -21,7 +21,7 @@ pub enum OffloadError {
         told: bool,
     },
     /// No connection came about.
-    #[error("cannot reach {url}: {cause}; is `hwmeter serve` running there?")]
+    #[error("cannot reach {url}: {cause}; {}", connect_advice(.cause))]
     Unreachable {
         /// The server.
         url: Url,
@@ -125,6 +125,19 @@ pub enum OffloadError {
     Setup(io::Error),
 }
 
+/// The device itself may be what has run out.
+fn is_out_of_files(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+fn connect_advice(cause: &io::Error) -> &'static str {
+    if is_out_of_files(cause) {
+        "the fault is on this side: open fewer connections, or allow this process more files (ulimit -n)"
+    } else {
+        "is `hwmeter serve` running there?"
+    }
+}
+
 fn token_advice(had_token: bool) -> &'static str {
     if had_token {
         "check that --token-file holds the token of that server"
@@ -157,6 +170,7 @@ impl OffloadError {
             | Self::CircuitOpen { .. }
             | Self::Access(_)
             | Self::Setup(_) => Blame::Task,
+            Self::Unreachable { cause, .. } if is_out_of_files(cause) => Blame::Task,
             Self::Deadline { .. } => Blame::Unclear,
             // An error in our own words comes from a server that is alive, whatever its status.
             Self::Refused { code, .. } if !code.is_empty() && !CODES_OF_TROUBLE.contains(&code.as_str()) => {
@@ -177,6 +191,24 @@ impl OffloadError {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_without_files_does_not_blame_the_server() {
+        let unreachable = |number| OffloadError::Unreachable {
+            url: "http://mec:1".parse().unwrap(),
+            cause: io::Error::from_raw_os_error(number),
+        };
+        let here = unreachable(libc::EMFILE);
+        assert_eq!(here.blame(), Blame::Task);
+        let text = here.to_string();
+        assert!(
+            text.contains("ulimit -n") && !text.contains("hwmeter serve"),
+            "{text}"
+        );
+        let there = unreachable(libc::ECONNREFUSED);
+        assert_eq!(there.blame(), Blame::Server);
+        assert!(there.to_string().contains("hwmeter serve"));
+    }
 
     #[test]
     fn a_server_that_talks_sense_is_not_to_blame() {

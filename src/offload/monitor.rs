@@ -11,7 +11,7 @@ use super::submitted::Submitted;
 use super::throughput::{Pace, Throughput};
 use super::wire::Load;
 use crate::task::{self, Kernel, Speed, Work};
-use rand::{Rng as _, SeedableRng};
+use rand::{Rng as _, RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,12 +82,6 @@ impl Shared {
     }
 }
 
-/// A payload, and what a right server makes of it.
-struct Probe {
-    payload: Vec<u8>,
-    checksum: Option<u64>,
-}
-
 /// The thread's side.
 pub(super) struct Monitor {
     client: Client,
@@ -95,9 +89,10 @@ pub(super) struct Monitor {
     /// Set while no probe may begin.
     busy: Arc<AtomicBool>,
     watch: Watch,
-    work: Work,
-    small: Probe,
-    large: Probe,
+    small: Vec<u8>,
+    large: Vec<u8>,
+    /// Each probe is another kernel with another seed: a server shall not know one from a task.
+    random: ChaCha8Rng,
     pace: Pace,
     /// What went wrong is said once, not five times a second.
     was_well: bool,
@@ -105,24 +100,22 @@ pub(super) struct Monitor {
 
 impl Monitor {
     pub fn new(client: Client, shared: Arc<Mutex<Shared>>, busy: Arc<AtomicBool>, watch: Watch) -> Self {
-        let work = Work::one(Kernel::Sha256, 1, 0);
+        let mut random = ChaCha8Rng::seed_from_u64(rand::random());
         // Bytes that no network on the way can compress.
-        let mut random = ChaCha8Rng::seed_from_u64(0);
-        let mut probe = |bytes: usize| {
+        let mut payload = |bytes: usize| {
             let mut payload = vec![0; bytes];
             random.fill_bytes(&mut payload);
-            let checksum = task::run(&work, &payload, Speed::FULL, &|| false).ok();
-            Probe { payload, checksum }
+            payload
         };
-        let (small, large) = (probe(SMALL_BYTES), probe(LARGE_BYTES));
+        let (small, large) = (payload(SMALL_BYTES), payload(LARGE_BYTES));
         Self {
             client,
             shared,
             busy,
             watch,
-            work,
             small,
             large,
+            random,
             pace: Pace::default(),
             was_well: true,
         }
@@ -244,10 +237,13 @@ impl Monitor {
 
     /// Sends a probe, counts what it cost, and checks what came back.
     fn send(&mut self, is_large: bool) -> Result<Submitted, OffloadError> {
-        let probe = if is_large { &self.large } else { &self.small };
+        let payload = if is_large { &self.large } else { &self.small };
+        let kernel = Kernel::ALL[self.random.random_range(0..Kernel::ALL.len())];
+        let work = Work::one(kernel, 1, self.random.random());
+        let expected = task::run(&work, payload, Speed::FULL, &|| false).ok();
         let (began, sent_before) = (Instant::now(), self.client.sent_bytes());
-        let outcome = self.client.submit(&self.work, &probe.payload, PROBE_TIMEOUT);
-        let outcome = outcome.and_then(|done| match probe.checksum {
+        let outcome = self.client.submit(&work, payload, PROBE_TIMEOUT);
+        let outcome = outcome.and_then(|done| match expected {
             Some(expected) if expected != done.checksum => Err(OffloadError::WrongResult {
                 url: self.client.url().clone(),
                 expected,

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 pub use super::monitor::{Probes, Watch};
 
+/// After a wrong result so many have to be right, all of them recomputed, before the server is trusted again.
+pub const DOUBTED: u32 = 20;
+
 /// A server, a connection for its tasks, and a thread with one of its own that watches it.
 pub struct Site {
     client: Client,
@@ -25,6 +28,8 @@ pub struct Site {
     busy: Arc<AtomicBool>,
     seen: Seen,
     exchanges: Exchanges,
+    /// Results that have to be right before the server is trusted again.
+    doubted: u32,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -116,6 +121,7 @@ impl Site {
             busy,
             seen: Seen::default(),
             exchanges: Exchanges::default(),
+            doubted: 0,
             thread: Some(thread),
         })
     }
@@ -136,7 +142,9 @@ impl Site {
         match &outcome {
             Ok(done) => {
                 self.exchanges.add(done);
-                shared.circuit.task_succeeded();
+                if self.doubted == 0 {
+                    shared.circuit.task_succeeded();
+                }
                 let bytes = payload.len() as u64;
                 shared
                     .throughput
@@ -150,6 +158,35 @@ impl Site {
             }
         }
         outcome
+    }
+
+    /// Whether each of its results should be recomputed, because one was wrong not long ago.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted > 0
+    }
+
+    /// Takes in that a result was recomputed: one that is wrong opens the circuit, and only [`DOUBTED`] right ones in a
+    /// row close it for good. Whether it was right.
+    pub fn judge(&mut self, expected: u64, computed: u64) -> bool {
+        let mut shared = lock(&self.shared);
+        if expected == computed {
+            if self.doubted == 1 {
+                shared.circuit.task_succeeded();
+            }
+            self.doubted = self.doubted.saturating_sub(1);
+            return true;
+        }
+        self.doubted = DOUBTED;
+        let error = OffloadError::WrongResult {
+            url: self.client.url().clone(),
+            expected,
+            computed,
+        };
+        tracing::warn!("{error}");
+        shared.failed(&error, Instant::now());
+        drop(shared);
+        self.wake();
+        false
     }
 
     /// What is known by now. Never waits: while the thread is just writing, what was known before is given once more.

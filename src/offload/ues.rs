@@ -12,6 +12,7 @@ use super::task_query::{Asked, TaskQuery};
 use super::url::Url;
 use super::watched::Sent;
 use super::wire::{ErrorBody, PAYLOAD_TYPE, TASKS_PATH};
+use crate::file_limit::raise_file_limit;
 use crate::learn::random::seeded;
 use crate::task::{Kernel, Kernels};
 use hdrhistogram::Histogram;
@@ -38,6 +39,8 @@ const BACK_OFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs
 const PAYLOAD_S: f64 = 0.05;
 /// ... within these bytes.
 const PAYLOAD_BYTES: [f64; 2] = [1e3, 1e6];
+/// Files the process needs besides connections.
+const OTHER_FILES: u64 = 16;
 /// Codes of refusals counted one by one; a server that makes up more is not worth the memory.
 const MOST_CODES: usize = 16;
 
@@ -101,6 +104,13 @@ pub struct Latency {
 
 /// Sends until `stop` completes.
 pub fn run(config: &UeConfig, stop: impl Future<Output = ()>) -> Result<UeReport, OffloadError> {
+    let files = raise_file_limit().saturating_sub(OTHER_FILES);
+    if u64::from(config.ues) > files {
+        tracing::warn!(
+            "this process may have {files} connections (ulimit -Hn), so not all of the {} UEs can send at once",
+            config.ues
+        );
+    }
     Client::with_access(config.url.clone(), &config.access)?.health(HEALTH_TIMEOUT)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -271,8 +281,8 @@ impl Tally {
             self.latency_us.saturating_record(took.as_micros() as u64);
             return;
         }
-        let code = serde_json::from_slice::<ErrorBody>(&answer.body).map_or_else(
-            |_| format!("status {}", answer.status.as_u16()),
+        let code = ErrorBody::read(&answer.body).map_or_else(
+            || format!("status {}", answer.status.as_u16()),
             |refusal| refusal.code,
         );
         let is_known = self.refused.contains_key(&code) || self.refused.len() < MOST_CODES;

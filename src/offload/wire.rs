@@ -119,6 +119,39 @@ pub struct ErrorBody {
     pub message: String,
 }
 
+impl ErrorBody {
+    /// From the body of an answer, if it is one. A server is not to be trusted with a terminal or a file: control
+    /// characters are escaped, and what is too long is cut.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        const CODE: usize = 40;
+        const MESSAGE: usize = 500;
+        let Self { code, message } = serde_json::from_slice(body).ok()?;
+        Some(Self {
+            code: harmless(&code, CODE),
+            message: harmless(&message, MESSAGE),
+        })
+    }
+}
+
+/// The first characters of a text from outside, on one line and without control characters.
+pub(super) fn harmless(text: &str, longest: usize) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(longest) {
+        // Those that turn the direction of the text are no controls to Unicode, but do as much harm.
+        match character {
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+    }
+    if text.chars().nth(longest).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// The hash that proves that a payload arrived unchanged.
 pub fn payload_hash(payload: &[u8]) -> u64 {
     xxh3_64(payload)
@@ -172,6 +205,25 @@ mod tests {
             let json = json.replace("0000000000000007", bad);
             assert!(serde_json::from_str::<TaskResult>(&json).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_reach_the_terminal() {
+        let evil = "\u{1b}[2J\u{1b}]0;PWNED\u{7}evil\nsecond line\u{202e}\u{9b}";
+        let body =
+            serde_json::json!({ "code": evil.repeat(2), "message": format!("größer {}", evil.repeat(100)) });
+        let read = ErrorBody::read(body.to_string().as_bytes()).unwrap();
+        for text in [&read.code, &read.message] {
+            assert!(
+                !text.chars().any(char::is_control) && !text.contains('\u{202e}'),
+                "{text}"
+            );
+            assert!(text.contains("\\u{1b}[2J") && text.ends_with("..."), "{text}");
+        }
+        assert!(read.code.len() < 200 && read.message.len() < 5000 && read.message.starts_with("größer "));
+        let plain = r#"{"code":"queue_full","message":"all workers are busy"}"#;
+        assert_eq!(ErrorBody::read(plain.as_bytes()).unwrap().code, "queue_full");
+        assert_eq!(ErrorBody::read(b"no JSON"), None);
     }
 
     #[test]

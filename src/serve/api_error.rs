@@ -13,6 +13,8 @@ pub(super) enum Code {
     BadParameter,
     BodyIncomplete,
     Unauthorized,
+    CrossOrigin,
+    WrongHost,
     NotFound,
     WrongMethod,
     BodyTooSlow,
@@ -74,6 +76,18 @@ impl Code {
                 None,
                 "no bearer token, or none that this server knows",
             ),
+            Self::CrossOrigin => (
+                "cross_origin",
+                S::FORBIDDEN,
+                None,
+                "the request comes from a web page, and this server has no tokens to tell friends by",
+            ),
+            Self::WrongHost => (
+                "wrong_host",
+                S::MISDIRECTED_REQUEST,
+                None,
+                "the server was asked for by a name that need not be its own; use its address, or localhost",
+            ),
             Self::NotFound => ("not_found", S::NOT_FOUND, None, "no such path"),
             Self::WrongMethod => (
                 "wrong_method",
@@ -109,7 +123,7 @@ impl Code {
                 CODE_QUEUE_FULL,
                 S::TOO_MANY_REQUESTS,
                 Some(1),
-                "all workers are busy and the queue is full",
+                "all workers are busy and the queue is full, or the payloads that arrive fill the memory for them",
             ),
             Self::TaskCrashed => (
                 "task_crashed",

@@ -6,7 +6,7 @@
 //! been idle for longest go early, so that whoever opens connections and does nothing locks nobody out.
 
 use super::metrics::{Lost, Metrics};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use crate::file_limit::raise_file_limit;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -180,19 +180,6 @@ impl Drop for Place {
         let mut open = self.connections.lock();
         open.by_id.remove(&self.id);
         self.connections.metrics.connections.set(open.by_id.len() as i64);
-    }
-}
-
-/// Raises the number of files this process may have as far as it may, and returns it.
-fn raise_file_limit() -> u64 {
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            Ok(()) => hard,
-            Err(_) => soft,
-        },
-        Ok((soft, _)) => soft,
-        // What every Linux allows.
-        Err(_) => 1024,
     }
 }
 

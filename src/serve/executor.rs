@@ -1,8 +1,9 @@
 //! Runs tasks on threads of their own: only so many at once, only so many waiting, none for ever.
 //!
-//! A request first gets a [`Ticket`], before its body is read, so that the memory of all payloads together is
-//! bounded. The ticket then runs one job. A job is told to stop when its deadline passes, when it hits a limit,
-//! when its request is dropped because the client hung up, and when the server ends.
+//! A request gets a [`Ticket`] once its body is there, so that whoever sends slowly takes no place from others; it is
+//! refused before its body is read if there is no ticket to be had at that time. The ticket then runs one job. A job is
+//! told to stop when its deadline passes, when it hits a limit, when its request is dropped because the client hung up,
+//! and when the server ends.
 
 use crate::task::Limits;
 use crate::task::pacer::thread_cpu_time;
@@ -23,7 +24,7 @@ pub(super) struct Executor {
 struct Shared {
     workers: NonZeroUsize,
     limits: Limits,
-    /// One permit per task that may be here at all, receiving, waiting or running.
+    /// One permit per task that may be here at all, waiting or running.
     places: Arc<Semaphore>,
     places_in_all: usize,
     /// One permit per task that may run. Closed when the server ends.
@@ -112,6 +113,17 @@ impl Executor {
         })
     }
 
+    /// Would there be a ticket now?
+    pub fn has_room(&self) -> Result<(), Refused> {
+        if self.is_closing() {
+            return Err(Refused::Stopping);
+        }
+        match self.shared.places.available_permits() {
+            0 => Err(Refused::QueueFull),
+            _ => Ok(()),
+        }
+    }
+
     pub fn counts(&self) -> Counts {
         Counts {
             waiting: self.shared.waiting.load(Ordering::Relaxed),
@@ -144,6 +156,10 @@ impl Executor {
     }
 }
 
+/// A job that is told to stop has this long to do so. Then its client is told without it, and it keeps its worker until
+/// it has really ended: a module that is being compiled cannot be interrupted.
+const LATE: Duration = Duration::from_millis(100);
+
 /// More permits than this no semaphore has; `u32` is what can be asked for at once.
 const MOST: usize = u32::MAX as usize >> 4;
 
@@ -159,6 +175,7 @@ impl Ticket {
         let started = Instant::now();
         let Self { executor, place } = self;
         let shared = executor.shared;
+        let wall = shared.limits.wall;
         let running = Counted::new(&shared.running);
         let request = DropFlag::default();
         let is_abandoned = Arc::clone(&request.is_dropped);
@@ -172,7 +189,11 @@ impl Ticket {
             let value = value.ok_or_else(|| watch.why.get().unwrap_or(Unfinished::Crashed));
             (value, started.elapsed())
         });
-        match thread.await {
+        let (until, late) = end_of(deadline, started + wall);
+        match timeout_at((until + LATE).into(), thread)
+            .await
+            .map_err(|_| late)?
+        {
             Ok((Ok(value), ran)) => Ok(Finished {
                 value,
                 queued: started - asked,
@@ -200,6 +221,14 @@ impl Ticket {
             None => worker.await,
         };
         worker.map_err(|_| Unfinished::Ending)
+    }
+}
+
+/// When a job has to be over, and what to say if it is not.
+fn end_of(deadline: Option<Instant>, wall_limit: Instant) -> (Instant, Unfinished) {
+    match deadline {
+        Some(deadline) if deadline <= wall_limit => (deadline, Unfinished::DeadlineRunning),
+        _ => (wall_limit, Unfinished::WallLimit),
     }
 }
 

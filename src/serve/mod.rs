@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! accept: a place (connections), TLS, HTTP
-//!   -> routes: header, token, path, method (route) -> ticket (executor)
-//!        -> body, bounded in size and time (receive) -> worker, bounded in time and CPU (executor) -> TaskResult
+//!   -> routes: header, token, path, method (route) -> room in the queue (executor)
+//!        -> body, bounded in size and time (receive)
+//!        -> ticket, worker, bounded in time and CPU (executor) -> TaskResult
 //!        -> where learners are trained (training)
 //!        -> /proc/stat (load) -> Load        counters (metrics) -> /metrics        openapi -> /openapi.json
 //!        -> otherwise an error with code and sentence (api_error)
@@ -13,7 +14,8 @@
 //!
 //! # Who gets in
 //!
-//! On a loopback address everybody on this machine. Any other address needs a token file and TLS (or a proxy
+//! On a loopback address everybody on this machine, but no web page: what carries an `Origin`, or asks for a name other
+//! than `localhost`, is refused (403, 421). Any other address needs a token file and TLS (or a proxy
 //! that does it); every route but `/healthz` then asks for a bearer token. The order of the checks is such that
 //! a stranger costs nothing but a small header: place, header size, token, path, method, parameters, declared
 //! size, room in the executor, and only then the body.
@@ -27,8 +29,17 @@
 //! | header | 16 KiB, 100 fields | 431 (without a body beyond 64 KiB or 100 fields) |
 //! | payload | `max_payload`, `limits.memory_bytes` | 413, before it is read if its length is declared |
 //! | a payload that stalls | 10 s | 408 |
+//! | a payload that drips | its deadline; `limits.wall` | 504; 408 |
+//! | payloads that arrive | only hashed, or for modules `workers` + `queue` times `max_payload` in all | 429 |
 //! | tasks at once, tasks waiting | `workers`, `queue` | 429 |
 //! | a task | its deadline; `limits.wall`, `limits.cpu` | 504; 503 |
+//!
+//! A payload that arrives slowly holds its connection and what has come of it, no place among the tasks: it takes that
+//! once it is there. A task that does not stop when told, as while its module is compiled, keeps its worker, and its
+//! client is answered without it.
+//!
+//! Every error that the server itself answers is JSON. What is no HTTP, or has a header that cannot be read, is answered by
+//! the HTTP library below it: a status (400, 414, 431) without a body, and the connection is closed.
 //!
 //! Deadlines are times left, not times of day: clocks need not agree.
 
@@ -53,6 +64,7 @@ mod stress;
 pub(crate) mod tls;
 mod tokens;
 mod training;
+mod web_page;
 
 pub use config::{
     DEFAULT_IDLE_LIMIT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PAYLOAD, DEFAULT_QUEUE, Role, ServeConfig,
@@ -72,6 +84,7 @@ use executor::Executor;
 use load::LoadWatch;
 use metrics::Metrics;
 use nix::sys::socket::Backlog;
+use receive::Room;
 use routes::App;
 use std::future::Future;
 use std::io;
@@ -197,9 +210,13 @@ async fn serve(
     }
     let app = App {
         openapi: openapi::document(&config).to_string().into(),
-        config,
         tokens: server.tokens,
         executor: executor.clone(),
+        room: Room::new(
+            config.workers.get().saturating_add(config.queue),
+            config.payload_limit(),
+        ),
+        config,
         load,
         metrics: server.metrics,
         wasm,

@@ -158,7 +158,9 @@ fn responses(config: &ServeConfig, route: Route) -> Value {
     };
     let mut by_status: BTreeMap<u16, Vec<Facts>> = BTreeMap::new();
     for code in route.errors() {
-        if *code == Code::Unauthorized && config.token_file.is_none() {
+        let for_strangers = matches!(code, Code::CrossOrigin | Code::WrongHost);
+        let has_tokens = config.token_file.is_some();
+        if (*code == Code::Unauthorized && !has_tokens) || (for_strangers && has_tokens) {
             continue;
         }
         let facts = code.facts();

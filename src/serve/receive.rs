@@ -3,7 +3,9 @@
 use super::api_error::{ApiError, Code};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -16,10 +18,60 @@ pub(super) enum Keep {
     Hash,
 }
 
+/// Memory for the bodies that are kept, all of them together. A body takes it piece by piece as it arrives: one that
+/// drips holds what has come of it, not what it claims to be.
+pub(super) struct Room {
+    pieces: Arc<Semaphore>,
+}
+
+/// What a body holds of it, until dropped.
+#[derive(Default)]
+pub(super) struct Held {
+    pieces: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+/// Memory is given out in pieces of so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+impl Room {
+    /// For `bodies` of at most `limit` bytes.
+    pub fn new(bodies: usize, limit: usize) -> Self {
+        let pieces = bodies.saturating_mul(limit.div_ceil(PIECE_BYTES));
+        Self {
+            // More than this cannot be asked for at once.
+            pieces: Arc::new(Semaphore::new(pieces.min(u32::MAX as usize >> 4))),
+        }
+    }
+
+    /// Has `held` reach to so many bytes.
+    fn extend(&self, held: &mut Held, bytes: usize) -> Result<(), ApiError> {
+        if bytes <= held.bytes {
+            return Ok(());
+        }
+        let more = (bytes - held.bytes).div_ceil(PIECE_BYTES);
+        let full = || {
+            Code::QueueFull.error("the payloads that are arriving fill the memory for them; try again later")
+        };
+        let more_pieces = u32::try_from(more).map_err(|_| full())?;
+        let permit = Arc::clone(&self.pieces)
+            .try_acquire_many_owned(more_pieces)
+            .map_err(|_| full())?;
+        held.bytes += more * PIECE_BYTES;
+        match &mut held.pieces {
+            Some(pieces) => pieces.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
+    }
+}
+
 /// A payload as it arrived.
 pub(super) struct Received {
     /// The bytes, or none where only their hash is needed.
     pub payload: Vec<u8>,
+    /// The memory of these.
+    pub held: Held,
     /// As [`crate::offload::wire::payload_hash`] makes it.
     pub hash: u64,
     /// From the first to the last read.
@@ -42,14 +94,14 @@ pub(super) fn declared_too_large(body: &Incoming, limit: usize) -> bool {
 }
 
 /// Reads the whole body.
-pub(super) async fn receive(mut body: Incoming, limit: usize, keep: Keep) -> Result<Received, ApiError> {
-    let expected = match keep {
-        Keep::Bytes => usize::try_from(body.size_hint().lower())
-            .unwrap_or(limit)
-            .min(limit),
-        Keep::Hash => 0,
-    };
-    let mut payload = Vec::with_capacity(expected);
+pub(super) async fn receive(
+    mut body: Incoming,
+    limit: usize,
+    keep: Keep,
+    room: &Room,
+) -> Result<Received, ApiError> {
+    // Not as long as it claims to be: nobody reserves memory for a claim.
+    let (mut payload, mut held) = (Vec::new(), Held::default());
     let mut length = 0;
     let mut hash = Xxh3::new();
     let mut first: Option<(Instant, usize)> = None;
@@ -66,6 +118,10 @@ pub(super) async fn receive(mut body: Incoming, limit: usize, keep: Keep) -> Res
         hash.update(&data);
         length += data.len();
         if keep == Keep::Bytes {
+            if let Err(full) = room.extend(&mut held, length) {
+                discard(body);
+                return Err(full);
+            }
             payload.extend_from_slice(&data);
         }
         let now = Instant::now();
@@ -78,6 +134,7 @@ pub(super) async fn receive(mut body: Incoming, limit: usize, keep: Keep) -> Res
     };
     Ok(Received {
         payload,
+        held,
         hash: hash.digest(),
         took,
         later_bytes,

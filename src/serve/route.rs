@@ -67,6 +67,8 @@ impl Route {
                 Code::BadParameter,
                 Code::BodyIncomplete,
                 Code::Unauthorized,
+                Code::CrossOrigin,
+                Code::WrongHost,
                 Code::BodyTooSlow,
                 Code::PayloadTooLarge,
                 Code::UnsupportedType,
@@ -91,10 +93,32 @@ impl Route {
                 Code::Stopping,
                 Code::DeadlinePassed,
             ],
-            Self::Load => &[Code::Unauthorized, Code::HeaderTooLarge, Code::LoadUnknown],
-            Self::Training => &[Code::Unauthorized, Code::HeaderTooLarge, Code::NoTraining],
-            Self::Health => &[Code::HeaderTooLarge, Code::Stopping],
-            Self::Metrics | Self::OpenApi => &[Code::Unauthorized, Code::HeaderTooLarge],
+            Self::Load => &[
+                Code::Unauthorized,
+                Code::CrossOrigin,
+                Code::WrongHost,
+                Code::HeaderTooLarge,
+                Code::LoadUnknown,
+            ],
+            Self::Training => &[
+                Code::Unauthorized,
+                Code::CrossOrigin,
+                Code::WrongHost,
+                Code::HeaderTooLarge,
+                Code::NoTraining,
+            ],
+            Self::Health => &[
+                Code::CrossOrigin,
+                Code::WrongHost,
+                Code::HeaderTooLarge,
+                Code::Stopping,
+            ],
+            Self::Metrics | Self::OpenApi => &[
+                Code::Unauthorized,
+                Code::CrossOrigin,
+                Code::WrongHost,
+                Code::HeaderTooLarge,
+            ],
         }
     }
 }

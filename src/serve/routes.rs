@@ -2,13 +2,14 @@
 
 use super::answer::{Answer, json, typed};
 use super::api_error::{ApiError, Code};
-use super::executor::{Executor, Refused, Ticket, Unfinished};
+use super::executor::{Executor, Refused, Unfinished};
 use super::job::{Job, Payload};
 use super::load::LoadWatch;
 use super::metrics::{Metrics, TEXT_FORMAT};
-use super::receive::{Keep, Received, declared_too_large, discard, receive, too_large};
+use super::receive::{Keep, Received, Room, declared_too_large, discard, receive, too_large};
 use super::route::Route;
 use super::training::broker_for;
+use super::web_page::check_no_web_page;
 use super::{ServeConfig, Tokens};
 use crate::offload::wire::{
     Health, Load, MODULE_TYPE, PAYLOAD_TYPE, TaskQuery, TaskResult, Training, payload_hash,
@@ -29,6 +30,8 @@ pub(super) struct App {
     pub config: ServeConfig,
     pub tokens: Option<Tokens>,
     pub executor: Executor,
+    /// For the bodies of modules.
+    pub room: Room,
     pub load: LoadWatch,
     pub metrics: Arc<Metrics>,
     pub openapi: Bytes,
@@ -92,6 +95,9 @@ async fn dispatch(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
 /// May this client use this route in this way?
 fn let_in(app: &App, request: &Request<Incoming>) -> Result<Route, ApiError> {
     check_header(request)?;
+    if app.tokens.is_none() {
+        check_no_web_page(request)?;
+    }
     let path = request.uri().path();
     let route = Route::of(path);
     if let Some(tokens) = &app.tokens
@@ -134,11 +140,7 @@ fn not_found(path: &str) -> ApiError {
 }
 
 async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Result<Answer, ApiError> {
-    let Admitted {
-        job,
-        deadline,
-        ticket,
-    } = match admit(app, &request) {
+    let Admitted { job, deadline } = match admit(app, &request) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             discard_body_of(request);
@@ -147,7 +149,9 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     };
     let deadline = deadline.map(|left| arrived + left);
     let received = receive_in_time(app, request, job.keep(), arrived, deadline).await?;
-    let body = received.payload;
+    // Only now, so that whoever sends slowly holds nothing that others could use.
+    let ticket = app.executor.admit().map_err(no_ticket)?;
+    let (body, held) = (received.payload, received.held);
     let payload_at = job.payload_at(&body)?;
     let payload_hash = match payload_at {
         0 => received.hash,
@@ -158,6 +162,7 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
     let (speed, limits) = (app.config.speed, app.config.limits);
     let done = ticket
         .run(deadline, move |stop| {
+            let _held = held;
             let payload = Payload {
                 body: &body,
                 at: payload_at,
@@ -183,7 +188,6 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
 struct Admitted {
     job: Job,
     deadline: Option<Duration>,
-    ticket: Ticket,
 }
 
 /// Everything that can be refused before the body is read.
@@ -198,16 +202,19 @@ fn admit(app: &App, request: &Request<Incoming>) -> Result<Admitted, ApiError> {
     if declared_too_large(request.body(), limit) {
         return Err(too_large(limit));
     }
-    let ticket = app.executor.admit().map_err(|refused| match refused {
-        Refused::QueueFull => Code::QueueFull
-            .error("all workers are busy and the queue is full; try again later or run the task elsewhere"),
-        Refused::Stopping => stopping(),
-    })?;
+    app.executor.has_room().map_err(no_ticket)?;
     Ok(Admitted {
         job,
         deadline: query.deadline,
-        ticket,
     })
+}
+
+fn no_ticket(refused: Refused) -> ApiError {
+    match refused {
+        Refused::QueueFull => Code::QueueFull
+            .error("all workers are busy and the queue is full; try again later or run the task elsewhere"),
+        Refused::Stopping => stopping(),
+    }
 }
 
 /// Does the body begin with a module, by its type?
@@ -236,7 +243,7 @@ async fn receive_in_time(
 ) -> Result<Received, ApiError> {
     let wall = app.config.limits.wall;
     let until = deadline.unwrap_or(arrived + wall).min(arrived + wall);
-    let receiving = receive(request.into_body(), app.config.payload_limit(), keep);
+    let receiving = receive(request.into_body(), app.config.payload_limit(), keep, &app.room);
     match timeout_at(until.into(), receiving).await {
         Ok(outcome) => outcome,
         Err(_) if Some(until) == deadline => Err(deadline_passed("its payload was arriving")),

@@ -21,7 +21,7 @@ pub enum SecretFileError {
         cause: io::Error,
     },
     /// Its secret is one no longer.
-    #[error("refusing to use {path}: every user of this machine may read it; run: chmod 600 {path}", path = .0.display())]
+    #[error("refusing to use {path}: every user of this machine may read or change it; run: chmod 600 {path}", path = .0.display())]
     Readable(PathBuf),
     /// Something else was named by mistake.
     #[error("{} is larger than {LARGEST} bytes: that is no token or key file", .0.display())]
@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<String, SecretFileError> {
     let file = File::open(path).map_err(failed)?;
     // Of the open file, so that it is the one that is read.
     let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o004 != 0 {
+    if mode & 0o006 != 0 {
         return Err(SecretFileError::Readable(path.to_owned()));
     }
     if mode & 0o040 != 0 {

@@ -15,12 +15,14 @@
 //! store     checkpoints in a folder or an object store
 //! trainer   a manager, its threads and a link
 //! directory what trainers say of their learners
+//! fleet     many devices at once, to see what a broker and a trainer take
 //! ```
 
 pub mod broker;
 pub mod codec;
 pub mod device;
 pub mod directory;
+pub mod fleet;
 pub mod link;
 pub mod manager;
 pub mod queue;

@@ -34,6 +34,20 @@ fn a_preset_is_shown_as_a_profile_that_can_be_used() {
     }
 }
 
+/// Of a profile's two ways only one leaves the interface.
+#[test]
+fn netem_says_that_it_does_not_use_the_way_down() {
+    let says = |preset: &str| {
+        let output = link(&["--preset", preset, "--netem", "nosuchif0"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        text(&output.stderr).contains("[down], is not used")
+    };
+    assert!(says("lte"));
+    assert!(!says("wan-cloud"), "both its ways are the same");
+}
+
 #[test]
 fn what_cannot_be_is_said() {
     let dir = tempfile::tempdir().unwrap();

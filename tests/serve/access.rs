@@ -1,7 +1,7 @@
 //! Who gets in: addresses, tokens, TLS.
 
 use super::common::have;
-use super::http::{Served, TINY, curl, metric, send, try_curl};
+use super::http::{Served, TINY, curl, metric, read_answer, send, try_curl};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,9 +90,10 @@ fn nobody_from_elsewhere_gets_in_without_token_and_tls() {
     let files = Files::new();
     let tokens = files.text("tokens");
     let open = files.write("open", &format!("{TOKEN}\n"), 0o644);
+    let writable = files.write("writable", &format!("{TOKEN}\n"), 0o602);
     let empty = files.write("empty", "\n", 0o600);
     let junk = files.write("junk.pem", "no certificate", 0o600);
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 9] = [
         (&["--listen", "0.0.0.0:0"], &["--token-file"]),
         (&["--listen", "[::]:0"], &["--token-file"]),
         (&["--listen", "192.0.2.1:0", "--behind-proxy"], &["--token-file"]),
@@ -102,6 +103,7 @@ fn nobody_from_elsewhere_gets_in_without_token_and_tls() {
             &["--tls-cert", "--behind-proxy"],
         ),
         (&["--token-file", &open], &["chmod 600", &open]),
+        (&["--token-file", &writable], &["chmod 600", &writable]),
         (&["--token-file", &empty], &["no token", "openssl rand"]),
         (
             &["--token-file", &tokens, "--tls-cert", &junk, "--tls-key", &junk],
@@ -169,6 +171,52 @@ fn a_token_lets_in_and_everything_else_is_refused_before_its_body() {
         "hwmeter_http_requests_total{code=\"unauthorized\",route=\"/v1/tasks\",status=\"401\"}";
     assert_eq!(metric(base, &good, unauthorized), 4.0);
     assert_eq!(metric(base, &good, "hwmeter_tasks_total{outcome=\"done\"}"), 2.0);
+}
+
+/// A browser lets every page send to every server; it says so, and names whom it believes to ask.
+#[test]
+fn web_pages_cannot_use_a_server_without_tokens() {
+    if !have("curl", "curl") {
+        return;
+    }
+    let server = Served::start(&[]);
+    let (base, port) = (&server.base, server.address().port());
+    let task = format!("{base}{TINY}");
+    for origin in ["https://evil.example", "null", base.as_str()] {
+        let refused = curl(&["-X", "POST", "-H", &format!("origin: {origin}")], &task);
+        assert_eq!(refused.error(), (403, "cross_origin".to_owned()), "{origin}");
+    }
+    let asked_as = |host: &str| curl(&["-H", &format!("host: {host}")], &format!("{base}/metrics"));
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+        "a b",
+    ] {
+        assert_eq!(asked_as(host).error(), (421, "wrong_host".to_owned()), "{host}");
+    }
+    for host in [
+        "localhost",
+        &format!("LOCALHOST:{port}"),
+        "[::1]:80",
+        "127.0.0.1",
+        "10.0.0.7:9000",
+    ] {
+        assert_eq!(asked_as(host).status, 200, "{host}");
+    }
+    let get = "GET http://evil.example/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = read_answer(&mut send(server.address(), get.as_bytes())).unwrap();
+    assert_eq!(answer.error(), (421, "wrong_host".to_owned()));
+
+    // Behind tokens every name may lead to it, and its proxy may say where requests come from.
+    let files = Files::new();
+    let server = Served::start(&["--token-file", &files.text("tokens")]);
+    let named = ["-H", "host: edge.example", "-H", "origin: https://edge.example"];
+    let post = ["-X", "POST", "-H", AUTHORIZATION];
+    assert_eq!(
+        curl(&[&named[..], &post].concat(), &format!("{}{TINY}", server.base)).status,
+        200
+    );
 }
 
 #[test]

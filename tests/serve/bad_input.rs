@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 fn is_healthy(address: SocketAddr) {
     let attempt = || {
         let began = Instant::now();
-        let mut stream = send(address, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut stream = send(address, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let answer = read_answer(&mut stream).unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         began.elapsed()
@@ -23,7 +23,7 @@ fn is_healthy(address: SocketAddr) {
 }
 
 fn request(path: &str, head: &str, body: &str) -> Vec<u8> {
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\n{head}\r\n{body}").into_bytes()
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{head}\r\n{body}").into_bytes()
 }
 
 #[test]
@@ -140,11 +140,13 @@ fn what_is_no_http_is_refused_and_counted() {
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let mec = server(ServeConfig::new(Role::Mec));
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let tasks: String = (0..50)
-        .map(|seed| format!("POST /v1/tasks?kernel=sha256&size=1&seed={seed} HTTP/1.1\r\nhost: x\r\n\r\n"))
+        .map(|seed| {
+            format!("POST /v1/tasks?kernel=sha256&size=1&seed={seed} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        })
         .collect();
-    let close = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let close = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let all = [get("/nowhere"), get("/healthz"), tasks, close.to_owned()].concat();
     let mut text = String::new();
     send(mec.address, all.as_bytes())
@@ -189,7 +191,7 @@ fn a_header_that_drips_and_a_connection_that_idles_are_closed() {
     let mec = server(config);
     let silent = send(mec.address, b"");
     let dripping = send(mec.address, b"GET /healthz HTTP/1.1\r\nhos");
-    let mut used = send(mec.address, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut used = send(mec.address, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert_eq!(read_answer(&mut used).unwrap().status, 200);
     let began = Instant::now();
     for mut stream in [silent, dripping, used] {

@@ -110,8 +110,9 @@ fn every_documented_answer_is_given_and_no_other() {
             &curl(&[&["-H", TOKEN], args].concat(), &format!("{base}{path}")),
         );
     }
-    let post =
-        |path: &str, rest: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\n{TOKEN}\r\n{rest}").into_bytes();
+    let post = |path: &str, rest: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{TOKEN}\r\n{rest}").into_bytes()
+    };
     let broken = post(TINY, "transfer-encoding: chunked\r\n\r\n5\r\nab\r\nrubbish");
     note(
         &mut seen,

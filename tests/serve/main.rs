@@ -61,7 +61,11 @@ fn a_deadline_ends_the_wait_here_and_the_work_there() {
 /// Sends a task by hand and leaves its connection open.
 fn post_by_hand(address: std::net::SocketAddr, query: &str, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "POST /v1/tasks?{query} HTTP/1.1\r\nhost: x\r\n{head}\r\n").unwrap();
+    write!(
+        stream,
+        "POST /v1/tasks?{query} HTTP/1.1\r\nhost: localhost\r\n{head}\r\n"
+    )
+    .unwrap();
     // The server may refuse, and close, before it has everything.
     let _ = stream.write_all(body);
     stream
@@ -108,6 +112,65 @@ fn a_full_queue_refuses_before_the_payload_is_sent() {
     assert!(client.health(PLENTY).is_ok());
     drop(streams);
     until("both are gone", || client.submit(&SMALL, b"x", PLENTY).is_ok());
+}
+
+/// More slow senders than the server has places for tasks: nobody else feels them.
+#[test]
+fn payloads_that_drip_take_no_place_from_others() {
+    let mec = small_mec();
+    let mut client = Client::new(mec.url()).unwrap();
+    let query = "kernel=sha256&size=1&seed=5";
+    let mut slow: Vec<_> = (0..40)
+        .map(|_| post_by_hand(mec.address, query, "content-length: 3\r\n", b"x"))
+        .collect();
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(client.submit(&SMALL, b"x", PLENTY).is_ok());
+        for stream in &mut slow {
+            stream.write_all(b"x").unwrap();
+        }
+    }
+    // Slow is not refused: each gets its answer. All at once may be more than the queue takes.
+    let statuses: Vec<_> = slow
+        .into_iter()
+        .map(read_head)
+        .map(|head| head[9..12].to_owned())
+        .collect();
+    assert!(
+        statuses.iter().all(|status| status == "200" || status == "429"),
+        "{statuses:?}"
+    );
+    assert!(statuses.iter().any(|status| status == "200"), "{statuses:?}");
+}
+
+/// What is kept of modules that arrive is bounded over all of them, and what they claim to be costs nothing.
+#[test]
+fn modules_that_arrive_share_the_memory_for_them() {
+    let mec = small_mec();
+    let head = "content-type: application/wasm\r\ncontent-length: 1000000\r\n";
+    let claims: Vec<_> = (0..10)
+        .map(|_| post_by_hand(mec.address, "", head, b"x"))
+        .collect();
+    let mut client = Client::new(mec.url()).unwrap();
+    assert!(client.submit(&SMALL, b"x", PLENTY).is_ok());
+    drop(claims);
+    // Two places of 1 MiB: the third megabyte has none.
+    let body = vec![0; 900_000];
+    let full: Vec<_> = (0..4)
+        .map(|_| post_by_hand(mec.address, "", head, &body))
+        .collect();
+    let mut refused = 0;
+    for stream in full {
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut bytes = [0; 300];
+        let read = (&stream).read(&mut bytes).unwrap_or(0);
+        refused += usize::from(bytes[..read].starts_with(b"HTTP/1.1 429"));
+    }
+    assert!((1..=2).contains(&refused), "{refused} of 4 were refused");
+    until("the memory is free again", || {
+        let whole = "content-type: application/wasm\r\ncontent-length: 900000\r\n";
+        read_head(post_by_hand(mec.address, "", whole, &body)).starts_with("HTTP/1.1 422")
+    });
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn bombs() -> Vec<(&'static str, u16, Vec<u8>)> {
     let importing = |import: &str| {
         wat::parse_str(format!("(module {import} (memory (export \"memory\") 1) {RUN})")).unwrap()
     };
+    let i32s = " i32".repeat(32);
     let calls_itself = "(func $f (export \"run\") (param i32 i32) (result i64)
         (i64.add (call $f (local.get 0) (local.get 1)) (i64.const 1)))";
     vec![
@@ -64,6 +65,20 @@ fn bombs() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("module_import", 422, importing("(import \"env\" \"system\" (func (param i32) (result i32)))")),
         ("module_import", 422, importing("(import \"wasi_snapshot_preview1\" \"fd_write\" (func))")),
         ("module_too_complex", 422, running(&format!("{}(i64.const 0)", "nop ".repeat(200_000)))),
+        ("module_too_complex", 422, running(&format!(
+            "{} {} {} (i64.const 0)",
+            "(local.get 0)".repeat(32),
+            format!("loop (param{i32s}) (result{i32s}) (br_if 0 (local.get 1)) end ").repeat(2000),
+            "drop ".repeat(32),
+        ))),
+        ("module_too_complex", 422, running(&format!(
+            "block block (br_table {} (local.get 0)) end end (i64.const 0)",
+            "0 1 ".repeat(65_000),
+        ))),
+        ("module_too_complex", 422, running(&format!(
+            "{} (i64.const 0)",
+            "loop (br_if 0 (local.get 1)) end ".repeat(10_000),
+        ))),
         ("module_too_large", 413, [running("(i64.const 0)"), vec![0; 9 << 20]].concat()),
         ("memory_limit", 422, running("(loop (drop (memory.grow (i32.const 16))) (br 0)) (i64.const 0)")),
         ("memory_limit", 422, module(&format!("(table 9000000 funcref) {RUN}"))),
@@ -131,7 +146,7 @@ fn a_deadline_and_a_client_that_hangs_up_stop_a_module() {
 
     let mut client = TcpStream::connect(mec.address).unwrap();
     let head = format!(
-        "POST /v1/tasks HTTP/1.1\r\nHost: mec\r\nContent-Type: {MODULE}\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MODULE}\r\nContent-Length: {}\r\n\r\n",
         endless.len()
     );
     client.write_all(head.as_bytes()).unwrap();

@@ -3,7 +3,7 @@
 use super::task_source::TaskSource;
 use crate::cli::{RunAgentArgs, TrainArg};
 use anyhow::{Context as _, bail};
-use hwmeter::agent::checkpoints::{self, EXPERIENCES, Position, unlearned};
+use hwmeter::agent::checkpoints::{self, EXPERIENCES, Position, Unlearned, unlearned};
 use hwmeter::agent::reward::RewardRule;
 use hwmeter::agent::training::mec::{self, Restore};
 use hwmeter::learn::checkpoint::Header;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub source: TaskSource,
     /// The first one to run.
     pub first: u64,
+    /// Tasks of the run that is taken up which were decided and can no longer be learned from.
+    pub lost: u64,
     /// What results were worth in the run that is taken up.
     pub reward: Option<RewardRule>,
     /// Experiences that the learner has learned from.
@@ -77,6 +79,7 @@ impl Plan {
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
+            lost: 0,
             reward: None,
             count: 0,
             resumed_on_mec: None,
@@ -101,6 +104,7 @@ impl Plan {
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
             first: 0,
+            lost: 0,
             reward: None,
             count: 0,
             resumed_on_mec: None,
@@ -128,19 +132,20 @@ impl Plan {
         };
         let count = args.tasks.unwrap_or(u32::try_from(tasks).unwrap_or(u32::MAX));
         let source = TaskSource::resumed(&manifest, args.taskset.as_deref(), Some(count), seed)?;
+        same_learner(&checkpoint, &manifest)
+            .with_context(|| format!("cannot resume {}", dir.path().display()))?;
         let mut learner = Guard::restore(&checkpoint, engine, args.reset_on_divergence)?;
         let mut training = checkpoints::Training::of(&checkpoint)?;
         let on_mec = match training.is_on_mec {
             true => Some(OnMec::read(&dir)?),
             false => None,
         };
+        let mut lost = 0;
         // What is on the MEC's account is in the queue.
         if learner.learns() && on_mec.is_none() {
-            for (transition, cost) in unlearned(&dir.decisions(), position)? {
-                // What is refused is counted.
-                let _ = learner.learn(&transition, &cost);
-                training.experiences += 1;
-            }
+            let waited = learn_what_waited(&mut learner, &dir.decisions(), position)?;
+            training.experiences += waited.experiences.len() as u64;
+            lost = waited.lost;
         }
         let mut plan = Self {
             name: checkpoint.header().learner,
@@ -149,6 +154,7 @@ impl Plan {
             seed,
             source,
             first: position.next_task,
+            lost,
             reward: Some(reward),
             count: training.experiences,
             resumed_on_mec: on_mec,
@@ -228,6 +234,55 @@ impl OnMec {
         let dir = dir.clone();
         Ok(Self { dir, base })
     }
+}
+
+/// Learns from the tasks that waited for their energy when the run was stopped.
+fn learn_what_waited(learner: &mut Guard, decisions: &Path, position: Position) -> anyhow::Result<Unlearned> {
+    let unlearned = unlearned(decisions, position)?;
+    for (transition, cost) in &unlearned.experiences {
+        // What is refused is counted.
+        let _ = learner.learn(transition, cost);
+    }
+    if unlearned.lost > 0 {
+        tracing::warn!(
+            "{} tasks that were decided cannot be learned from: their rows are missing in {} or damaged",
+            unlearned.lost,
+            decisions.display()
+        );
+    }
+    Ok(unlearned)
+}
+
+/// Fails unless the checkpoint is of the learner that `run.json` says the run had: another's, copied there, would go
+/// on with tasks that it has never seen as if it had.
+fn same_learner(checkpoint: &Checkpoint, manifest: &Value) -> anyhow::Result<()> {
+    let header = checkpoint.header();
+    let text = |key: &str| manifest["learner"][key].as_str().unwrap_or("an unknown learner");
+    let found = (header.learner.to_string(), header.variant.as_str());
+    let recorded = (text("name").to_owned(), text("variant"));
+    // A fixed policy has no seed.
+    let is_fixed = matches!(
+        header.learner,
+        LearnerName::Local | LearnerName::Mec | LearnerName::Cloud
+    );
+    let seeds = match Guard::first_seed(checkpoint) {
+        Some(seed) if !is_fixed => (Some(seed), manifest["seed"].as_u64()),
+        _ => (None, None),
+    };
+    if found == recorded && seeds.0 == seeds.1 {
+        return Ok(());
+    }
+    let with_seed = |seed: Option<u64>| seed.map(|s| format!(" with seed {s}")).unwrap_or_default();
+    bail!(
+        "{} is of {} {}{}, but run.json is of a run of {} {}{}: was it copied there? Put the run's own learner back",
+        checkpoint.origin(),
+        found.0,
+        found.1,
+        with_seed(seeds.0),
+        recorded.0,
+        recorded.1,
+        with_seed(seeds.1)
+    )
 }
 
 impl crate::cli::SettingsArgs {

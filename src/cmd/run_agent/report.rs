@@ -78,7 +78,14 @@ pub fn print(
         )
     );
     let mut rows = table(&[]);
-    rows.add_row(["success rate", &percent(summary.success_rate)]);
+    let bound = match found.wrong.is_empty() {
+        true => "",
+        false => "at most ",
+    };
+    rows.add_row([
+        "success rate",
+        &format!("{bound}{}", percent(summary.success_rate)),
+    ]);
     rows.add_row(["mean reward", &joules(summary.mean_reward)]);
     let mix = [summary.local, summary.mec, summary.cloud].map(percent);
     rows.add_row([

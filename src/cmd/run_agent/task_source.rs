@@ -72,7 +72,7 @@ impl TaskSource {
         }
         let path = std::path::absolute(&file.path).unwrap_or(file.path);
         let tasks: Vec<_> = file.rows[..count].iter().map(|row| row.task(seed)).collect();
-        compile_modules(&tasks)?;
+        compile_modules(&tasks).with_context(|| format!("task set {}", path.display()))?;
         Ok(Self {
             tasks,
             file: Some((path, file.sha256)),

@@ -178,3 +178,34 @@ fn errors_beyond_all_numbers_are_a_divergence_that_can_be_saved() {
     }
     assert!(guard.is_diverged() && guard.mean_error.is_finite());
 }
+
+#[test]
+fn an_actor_that_runs_away_is_noticed_though_its_critic_is_well() {
+    let mut settings = Settings::default();
+    settings.ac.actor_rate = 1e6;
+    let mut guard = Guard::new(build(LearnerName::Ac, 0, &settings).unwrap());
+    for transition in transitions(120, 1) {
+        guard.learn(&transition, &COST).unwrap();
+    }
+    assert!(guard.learner().last_error().unwrap().abs() < 10.0);
+    assert!(guard.is_diverged() && guard.counts().divergences == 1);
+}
+
+#[test]
+fn policies_with_their_defaults_stay_far_from_the_limit() {
+    for name in [LearnerName::Ac, LearnerName::StreamAc] {
+        let mut guard = Guard::new(build(name, 0, &Settings::default()).unwrap());
+        // One placement is always the best: nothing draws the logits together but the entropy.
+        for transition in transitions(3000, 1) {
+            let placement = guard.decide(&transition.state).0.placement;
+            let reward = if placement == Placement::Mec { -1.0 } else { -2.0 };
+            let taken = Transition {
+                placement,
+                reward,
+                ..transition
+            };
+            guard.learn(&taken, &COST).unwrap();
+        }
+        assert!(!guard.is_diverged(), "{name}");
+    }
+}

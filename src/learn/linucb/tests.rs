@@ -67,3 +67,47 @@ fn every_placement_is_tried_before_any_is_judged() {
     }
     assert_eq!(tried, Placement::ALL);
 }
+
+#[test]
+fn the_least_ridge_learns_and_a_smaller_one_is_refused() {
+    let with = |ridge| LinUcb::new(Config { ridge, width: 0.4 }, 0);
+    let error = with(1e-160).unwrap_err().to_string();
+    assert!(
+        error.contains("ridge is 1e-160") && error.contains("1e-6 to 1e6"),
+        "{error}"
+    );
+    let mut learner = with(LEAST_RIDGE).unwrap();
+    let score = super::super::environment::run(&mut learner, &tasks(500, 3)).unwrap();
+    assert!(score.gap_closed() > 0.2 && !learner.is_lost(), "{score:?}");
+}
+
+#[test]
+fn what_is_not_finite_any_more_is_lost() {
+    let mut learner = LinUcb::new(Config::default(), 0).unwrap();
+    learner.models = std::array::from_fn(|_| Ridge::new(1e-160));
+    super::super::environment::run(&mut learner, &tasks(50, 3)).unwrap();
+    assert!(learner.is_lost());
+    assert!(!learner.save().is_finite() && learner.save().to_bytes().is_err());
+}
+
+/// An untried placement comes first in order to learn about it, also where all that is known is bad and nothing is known
+/// of it: its prediction of 0 is none.
+#[test]
+fn trying_what_was_never_tried_is_exploring() {
+    let all = tasks(3, 0);
+    let mut learner = LinUcb::new(Config::default(), 0).unwrap();
+    for (task, tried) in all.iter().zip([Placement::Local, Placement::Mec]) {
+        let (state, next_state) = (task.state, task.state);
+        learner
+            .learn(&Transition {
+                state,
+                placement: tried,
+                reward: -5.0,
+                next_state,
+            })
+            .unwrap();
+    }
+    let decision = learner.decide(&all[2].state).unwrap();
+    assert_eq!((decision.placement, decision.explored), (Placement::Cloud, true));
+    assert_ne!(learner.best(&all[2].state).unwrap(), Placement::Cloud);
+}

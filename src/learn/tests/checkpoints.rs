@@ -37,7 +37,8 @@ fn damaged_checkpoints_are_errors_that_name_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("it.safetensors");
     let mut learner = build(LearnerName::Ac, 0, &small()).unwrap();
-    let bytes = learner.save().to_bytes().unwrap();
+    // As an earlier version wrote it, without a hash: what is wrong must be found without it too.
+    let bytes = without_hash(learner.save().to_bytes().unwrap());
     let before = learner.save();
     let mut attempt = |bytes: &[u8], what: &str| {
         std::fs::write(&path, bytes).unwrap();
@@ -82,11 +83,19 @@ fn damaged_checkpoints_are_errors_that_name_the_file() {
     }
 }
 
+/// The file with its hash under a name that says nothing.
+fn without_hash(mut bytes: Vec<u8>) -> Vec<u8> {
+    let name = b"xxh3";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    bytes[at] = b'_';
+    bytes
+}
+
 /// Before learning had a generator of its own, checkpoints had none.
 #[test]
 fn an_older_checkpoint_gets_the_generator_that_learning_begins_with() {
     let fresh = build(LearnerName::Dqn, 3, &small()).unwrap().save();
-    let mut bytes = fresh.to_bytes().unwrap();
+    let mut bytes = without_hash(fresh.to_bytes().unwrap());
     let name = b"learning_rng";
     let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
     bytes[at] = b'x';
@@ -96,18 +105,49 @@ fn an_older_checkpoint_gets_the_generator_that_learning_begins_with() {
 }
 
 #[test]
-fn any_flipped_byte_is_either_an_error_or_harmless() {
-    let mut learner = build(LearnerName::Dqn, 0, &small()).unwrap();
+fn any_flipped_byte_is_an_error() {
+    let learner = build(LearnerName::Dqn, 0, &small()).unwrap();
     let bytes = learner.save().to_bytes().unwrap();
-    let state = tasks(1, 0)[0].state;
+    let at = bytes.windows(4).position(|w| w == b"xxh3").unwrap();
+    let name = at - 4..at + 10;
+    let restored = |bytes: &[u8]| Checkpoint::from_bytes(bytes, "x".to_owned()).and_then(|c| restore(&c));
     for at in (0..bytes.len()).step_by(7) {
         let mut bytes = bytes.clone();
         bytes[at] ^= 0x41;
-        if let Ok(mut restored) = Checkpoint::from_bytes(&bytes, "x".to_owned()).and_then(|c| restore(&c)) {
-            restored.decide(&state).unwrap();
-        }
+        // The name of the hash's entry is the one thing that no hash covers.
+        assert!(restored(&bytes).is_err() || name.contains(&at), "byte {at}");
     }
-    learner.decide(&state).unwrap();
+}
+
+#[test]
+fn a_weight_that_is_not_what_it_was_is_noticed_and_a_file_without_a_hash_is_read() {
+    let learner = build(LearnerName::Linucb, 0, &small()).unwrap();
+    let bytes = learner.save().to_bytes().unwrap();
+    let mut huge = bytes.clone();
+    let at = huge.len() - 8;
+    huge[at..].copy_from_slice(&3e38f64.to_le_bytes());
+    let error = Checkpoint::from_bytes(&huge, "it".to_owned())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("it: damaged: its hash"), "{error}");
+    let older = Checkpoint::from_bytes(&without_hash(bytes), "it".to_owned()).unwrap();
+    assert_eq!(restore(&older).unwrap().save(), learner.save());
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_read_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [
+        fifo.as_path(),
+        std::path::Path::new("/dev/zero"),
+        directory.path(),
+    ] {
+        let error = Checkpoint::read(path).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        assert!(error.contains("not a regular file"), "{error}");
+    }
 }
 
 #[test]
@@ -139,4 +179,21 @@ fn writing_replaces_the_whole_file_or_nothing() {
     std::fs::create_dir(directory.path().join("taken")).unwrap();
     assert!(checkpoint.write(&directory.path().join("taken")).is_err());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn settings_that_no_learner_can_have_are_told_with_the_name_of_the_file() {
+    let mut learner = build(LearnerName::Linucb, 0, &Settings::default()).unwrap();
+    run(&mut *learner, &tasks(5, 0)).unwrap();
+    let bytes = without_hash(learner.save().to_bytes().unwrap());
+    let text = br#"ridge\":1.0"#;
+    let at = bytes.windows(text.len()).position(|w| w == text).unwrap();
+    let mut bytes = bytes;
+    bytes[at + text.len() - 3] = b'0';
+    let checkpoint = Checkpoint::from_bytes(&bytes, "old.safetensors".to_owned()).unwrap();
+    let error = restore(&checkpoint).err().unwrap().to_string();
+    assert!(
+        error.contains("old.safetensors") && error.contains("linucb: ridge"),
+        "{error}"
+    );
 }

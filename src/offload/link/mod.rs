@@ -19,6 +19,7 @@ pub mod profile_file;
 mod pump;
 
 use super::precise_timer::PreciseTimer;
+use crate::file_limit::raise_file_limit;
 use crate::serve::{ServeError, listen};
 use model::{Bottleneck, Direction};
 use profile::{Profile, Way};
@@ -101,6 +102,8 @@ pub fn run(
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    // Two for each connection.
+    raise_file_limit();
     // One thread: the bytes of a link are few, and a wake-up on another core would cost more than the copy.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -140,3 +140,27 @@ async fn the_end_reaches_those_that_wait() {
     assert_eq!(waiting.await.unwrap().unwrap_err(), Unfinished::Ending);
     assert_eq!(running.await.unwrap().unwrap_err(), Unfinished::Ending);
 }
+
+/// A compilation cannot be interrupted, and its client shall not have to wait for it.
+#[tokio::test]
+async fn who_waits_for_a_job_that_does_not_stop_is_told_in_time() {
+    let executor = executor(1, 1);
+    let deaf = |_: &dyn Fn() -> bool| {
+        std::thread::sleep(Duration::from_millis(900));
+        Some(1)
+    };
+    let began = Instant::now();
+    let outcome = executor.admit().unwrap().run(None, deaf).await;
+    assert_eq!(outcome.unwrap_err(), Unfinished::WallLimit);
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    assert_eq!(executor.counts().running, 1, "it still has its worker");
+
+    let soon = Some(Instant::now() + Duration::from_millis(30));
+    let outcome = executor.admit().unwrap().run(soon, deaf).await;
+    assert_eq!(outcome.unwrap_err(), Unfinished::DeadlineWaiting);
+    until("it has ended", || executor.counts().running == 0).await;
+    let soon = Some(Instant::now() + Duration::from_millis(30));
+    let outcome = executor.admit().unwrap().run(soon, deaf).await;
+    assert_eq!(outcome.unwrap_err(), Unfinished::DeadlineRunning);
+}

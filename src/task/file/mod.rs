@@ -7,6 +7,8 @@
 
 mod parse;
 
+pub(super) use parse::LONGEST_DEADLINE_S;
+
 use super::kernel::sha256;
 use super::mix::mix;
 use super::set::Task;

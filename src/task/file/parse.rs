@@ -12,7 +12,8 @@ const MOST_TASKS: u64 = 1_000_000;
 /// The largest values that a task may have: beyond them something slipped.
 const MOST_CYCLES: u64 = 1_000_000_000_000_000_000;
 const MOST_PAYLOAD_BYTES: u64 = 1 << 30;
-const LONGEST_DEADLINE_S: f64 = 366.0 * 86_400.0;
+/// The longest deadline that a task may have.
+pub(in crate::task) const LONGEST_DEADLINE_S: f64 = 366.0 * 86_400.0;
 
 /// A line and what is wrong with it.
 type Wrong = (u64, String);

@@ -26,7 +26,7 @@ mod uunifast;
 
 use super::cost::CostModel;
 use super::draw::Draw;
-use super::file::TaskRow;
+use super::file::{LONGEST_DEADLINE_S, TaskRow};
 use super::set::in_microseconds;
 use super::work::{Content, Program};
 use serde::Serialize;
@@ -158,7 +158,15 @@ impl Parameters {
                 kernels: Content::Exact(Program::Kernels(kernels)),
             }
         };
-        Ok(timings.iter().enumerate().map(row).collect())
+        let rows: Vec<TaskRow> = timings.iter().enumerate().map(row).collect();
+        // Only here: what a task takes follows from its period and its utilisation, which have just been drawn.
+        match rows.iter().find(|row| row.deadline_s > LONGEST_DEADLINE_S) {
+            Some(row) => Err(GenerateError::Deadline {
+                task: row.task,
+                deadline_s: row.deadline_s,
+            }),
+            None => Ok(rows),
+        }
     }
 }
 
@@ -170,12 +178,24 @@ pub enum GenerateError {
     #[error("{0}")]
     Parameter(String),
     /// No vector of utilisations kept to the rules.
+    #[error("none of {draws} draws of all utilisations kept to the rules: {why}")]
+    Discarded {
+        /// How often all utilisations were drawn.
+        draws: usize,
+        /// Which rule stood in the way, and what to do.
+        why: String,
+    },
+    /// A deadline that no run would take.
     #[error(
-        "{0} draws of all utilisations were discarded, because some task took more than {MAX_UTILISATION} of a core or \
-         less than 1 ms even with the longest period; ask for less utilisation, for more or fewer tasks, or for longer \
-         periods"
+        "task {task} has a deadline of {deadline_s} s, tasks may have at most {LONGEST_DEADLINE_S} s; ask for smaller \
+         deadline factors or shorter periods"
     )]
-    Discarded(usize),
+    Deadline {
+        /// The task.
+        task: u64,
+        /// Its deadline in seconds.
+        deadline_s: f64,
+    },
     /// No period made the execution time of a task long enough.
     #[error(
         "no period made task {task} with a utilisation of {utilisation} take 1 ms; ask for longer periods"

@@ -179,6 +179,75 @@ fn bad_parameters_are_named() {
     }
 }
 
+/// The value that an error's advice gives for `what`.
+fn advised(error: &GenerateError, what: &str) -> f64 {
+    let text = error.to_string();
+    let (_, rest) = text
+        .split_once(what)
+        .unwrap_or_else(|| panic!("no {what} in: {text}"));
+    let number = rest.split([' ', ',']).next().unwrap();
+    number
+        .parse()
+        .unwrap_or_else(|e| panic!("{e}: {number} in {text}"))
+}
+
+#[test]
+fn advice_for_too_many_tasks_helps() {
+    let many = Parameters {
+        tasks: 2000,
+        ..Parameters::default()
+    };
+    let cost = CostModel::reference();
+    let error = many.generate(&cost).unwrap_err();
+    assert!(
+        !error.to_string().contains("--utilisation"),
+        "there is no more of it: {error}"
+    );
+    let longer = Parameters {
+        period_max_us: advised(&error, "--period-max ") as u64,
+        ..many.clone()
+    };
+    assert_eq!(longer.generate(&cost).unwrap().len(), 2000);
+    let fewer = Parameters {
+        tasks: advised(&error, "at most ") as usize,
+        ..many
+    };
+    assert!(fewer.tasks > 500, "{}", fewer.tasks);
+    assert_eq!(fewer.generate(&cost).unwrap().len(), fewer.tasks);
+
+    let light = Parameters {
+        utilisation: 0.3,
+        tasks: 600,
+        ..Parameters::default()
+    };
+    let error = light.generate(&cost).unwrap_err();
+    let busier = Parameters {
+        utilisation: advised(&error, "--utilisation "),
+        ..light
+    };
+    assert!(busier.generate(&cost).is_ok(), "{error}");
+
+    let heavy = Parameters {
+        utilisation: 1.8999999,
+        tasks: 2,
+        ..Parameters::default()
+    };
+    let error = heavy.generate(&cost).unwrap_err().to_string();
+    assert!(error.contains("more tasks or less utilisation"), "{error}");
+}
+
+#[test]
+fn deadlines_that_no_run_takes_are_not_written() {
+    let parameters = Parameters {
+        utilisation: 3.0,
+        tasks: 4,
+        deadline_factor: (1e6, 1e6),
+        ..Parameters::default()
+    };
+    let error = parameters.generate(&CostModel::reference()).unwrap_err();
+    assert!(matches!(error, GenerateError::Deadline { .. }), "{error}");
+}
+
 /// A Raspberry Pi 4 (1.5 GHz) whose A72 needs `ipc` times the cycles of the reference core, with its uplink and servers
 /// as the reference system describes them: MEC 2.0 GHz, of which `mec_free` is free; cloud 2.5 GHz, always free, 40 ms
 /// further away. Assumed, not measured: `ipc`, the rates, and round trips of 20 ms to the MEC.

@@ -45,9 +45,9 @@ pub fn timings(parameters: &Parameters) -> Result<Vec<Timing>, GenerateError> {
 /// Utilisations that add up to the total, each vector equally likely; one with a task that is too heavy or too light is
 /// discarded as a whole.
 fn utilisations(parameters: &Parameters, random: &mut JavaRandom) -> Result<Vec<f64>, GenerateError> {
-    let is_possible = |&utilisation: &f64| {
-        utilisation <= MAX_UTILISATION && utilisation * parameters.period_max_us as f64 >= MIN_EXECUTION_US
-    };
+    let is_heavy = |&utilisation: &f64| utilisation > MAX_UTILISATION;
+    let is_light = |&utilisation: &f64| utilisation * (parameters.period_max_us as f64) < MIN_EXECUTION_US;
+    let mut too_light = 0;
     let mut utilisations = Vec::with_capacity(parameters.tasks);
     let vectors = (MAX_DRAWS / parameters.tasks).max(10);
     for _ in 0..vectors {
@@ -59,11 +59,43 @@ fn utilisations(parameters: &Parameters, random: &mut JavaRandom) -> Result<Vec<
             left = next;
         }
         utilisations.push(left);
-        if utilisations.iter().all(is_possible) {
-            return Ok(utilisations);
+        match (
+            utilisations.iter().any(is_light),
+            utilisations.iter().any(is_heavy),
+        ) {
+            (false, false) => return Ok(utilisations),
+            (is_light, _) => too_light += usize::from(is_light),
         }
     }
-    Err(GenerateError::Discarded(vectors))
+    let why = if 2 * too_light > vectors {
+        too_light_advice(parameters)
+    } else {
+        format!(
+            "some task always took more than {MAX_UTILISATION} of a core; ask for more tasks or less utilisation"
+        )
+    };
+    Err(GenerateError::Discarded { draws: vectors, why })
+}
+
+/// What keeps n tasks from being too light. A task has less than the share x of the utilisation U with a probability of
+/// about (n - 1) x / U, so that of all about n (n - 1) x / U are too light; with one at most, every third draw will do.
+fn too_light_advice(parameters: &Parameters) -> String {
+    let (tasks, total) = (parameters.tasks as f64, parameters.utilisation);
+    let longest_us = parameters.period_max_us as f64;
+    let pairs = tasks * (tasks - 1.0);
+    let period_us = (pairs * MIN_EXECUTION_US / total).ceil();
+    let fewer = (total * longest_us / MIN_EXECUTION_US).sqrt().floor();
+    let more_load = pairs * MIN_EXECUTION_US / longest_us;
+    let load = if more_load <= f64::from(parameters.cores) {
+        format!(", or --utilisation {more_load:.2}")
+    } else {
+        String::new()
+    };
+    format!(
+        "some task always took less than 1 ms even with the longest period; {} tasks need --period-max {period_us:.0}{load}, \
+         or ask for at most {fewer:.0} tasks",
+        parameters.tasks
+    )
 }
 
 /// A period, and the execution time that it makes; drawn anew until that is long enough.
@@ -187,6 +219,6 @@ mod tests {
             period_max_us: 2000,
             ..Parameters::default()
         };
-        assert!(matches!(timings(&short), Err(GenerateError::Discarded(_))));
+        assert!(matches!(timings(&short), Err(GenerateError::Discarded { .. })));
     }
 }

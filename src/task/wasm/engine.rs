@@ -41,7 +41,7 @@ struct Bytes;
 
 impl Weighter<ModuleId, Arc<Module>> for Bytes {
     fn weight(&self, _: &ModuleId, module: &Arc<Module>) -> u64 {
-        module.compiled_bytes() as u64
+        module.kept_bytes() as u64
     }
 }
 

@@ -21,8 +21,9 @@
 //! these: an allocator that takes all the memory there is for itself must come with an `alloc`. Then `run` is
 //! called. The 64 bits it returns are the task's checksum.
 //!
-//! It may import `wasi_snapshot_preview1` (see [`wasi`]), and nothing else. All of WebAssembly 2.0 may be used,
-//! fixed-width SIMD too, and one 32-bit memory; no threads, no relaxed SIMD, no garbage collection.
+//! It may import `wasi_snapshot_preview1` (see [`wasi`]), and nothing else. WebAssembly 2.0 may be used, fixed-width SIMD
+//! too, and one 32-bit memory; no blocks with parameters or several results (see [`check`]), no threads, no relaxed SIMD,
+//! no garbage collection.
 //!
 //! # The same bytes, the same result
 //!

@@ -7,10 +7,16 @@ use super::wasi::{self, Guest};
 use std::sync::Arc;
 use wasmtime::{Error, ExternType, FuncType, InstancePre, UnknownImportError, ValType};
 
+/// What the engine keeps of a module beside its code and data, measured with an allowance ...
+const MODULE_BYTES: usize = 16 << 10;
+/// ... and of each of its functions.
+const FUNCTION_BYTES: usize = 64;
+
 /// A module that has passed every check and is compiled: it can be run any number of times, on any thread.
 pub struct Module {
     id: ModuleId,
     compiled_bytes: usize,
+    functions: u32,
     pub(super) ready: InstancePre<Guest>,
     pub(super) shared: Arc<Shared>,
 }
@@ -18,7 +24,7 @@ pub struct Module {
 impl Module {
     /// Checks and compiles.
     pub(super) fn compile(shared: &Arc<Shared>, id: ModuleId, wasm: &[u8]) -> Result<Self, WasmError> {
-        super::check::check(wasm)?;
+        let functions = super::check::check(wasm)?;
         wasmtime::Module::validate(&shared.engine, wasm).map_err(invalid)?;
         // What fails now is the machine's doing, such as memory that may not be made executable.
         let module = wasmtime::Module::from_binary(&shared.engine, wasm).map_err(WasmError::engine)?;
@@ -30,6 +36,7 @@ impl Module {
         Ok(Self {
             id,
             compiled_bytes: image.end.addr() - image.start.addr(),
+            functions,
             ready,
             shared: Arc::clone(shared),
         })
@@ -43,6 +50,11 @@ impl Module {
     /// Bytes its compiled code and data take.
     pub fn compiled_bytes(&self) -> usize {
         self.compiled_bytes
+    }
+
+    /// All the memory it takes, about.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.compiled_bytes + MODULE_BYTES + self.functions as usize * FUNCTION_BYTES
     }
 }
 

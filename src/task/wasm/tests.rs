@@ -391,7 +391,7 @@ fn modules_that_would_take_too_long_to_compile_are_refused() {
         let (begin, end) = ("loop ".repeat(depth), "end ".repeat(depth));
         body(&format!("{begin} {end} {begin} {end} i64.const 0"))
     };
-    assert_eq!(check(&loops(MAX_LOOP_DEPTH)), Ok(()));
+    assert!(check(&loops(MAX_LOOP_DEPTH)).is_ok());
     fails(
         &loops(MAX_LOOP_DEPTH + 1),
         "module_too_complex",
@@ -400,17 +400,82 @@ fn modules_that_would_take_too_long_to_compile_are_refused() {
 
     let function =
         |locals: usize| format!("(func (local{}) {})", " i64".repeat(locals), &nops[..4 * 100_000]);
-    assert_eq!(check(&module(&function(60))), Ok(()));
+    assert!(check(&module(&function(60))).is_ok());
     fails(
         &module(&function(70)),
         "module_too_complex",
-        "local variables in one function",
+        "work in one function",
     );
     fails(
         &module(&function(60).repeat(9)),
         "module_too_complex",
         "over all functions",
     );
+}
+
+/// Each was found to take seconds or gigabytes: 16 kB of the first took 3.9 GB.
+#[test]
+fn what_makes_the_compiler_quadratic_is_refused_at_once() {
+    let many = |count: usize, what: &str| what.repeat(count);
+    let (i32s, gets) = (" i32".repeat(32), many(32, "local.get 0 "));
+    let returning = |what: String| body(&format!("{what} i64.const 0"));
+    let multi = |block: &str| {
+        let unit = format!("{block} (param{i32s}) (result{i32s}) local.get 1 br_if 0 end ");
+        returning(gets.clone() + &many(2000, &unit) + &many(32, "drop "))
+    };
+    let table = |count, depth| {
+        let targets: String = (0..count).map(|i| format!("{} ", i % depth)).collect();
+        let table = format!("local.get 0 br_table {targets}");
+        returning(many(depth, "block ") + &table + &many(depth, "end "))
+    };
+    let calls = |count| {
+        module(&format!(
+            "(func $f (param{i32s}) (result{i32s}) unreachable)
+             (func (export \"run\") (param i32 i32) (result i64) {gets} {} {} i64.const 0)",
+            many(count, "call $f "),
+            many(32, "drop "),
+        ))
+    };
+    let loops = |count| returning(many(count, "loop local.get 1 br_if 0 end "));
+    let results = |count| {
+        returning(many(
+            count,
+            "local.get 1 if (result i32) local.get 1 else local.get 0 end drop ",
+        ))
+    };
+    let deep = |count| {
+        returning(many(count, "block (result i32) ") + "local.get 0 " + &many(count, "end ") + "drop ")
+    };
+    let stack =
+        |height| returning(many(height, "local.get 0 ") + &many(2000, "block end ") + &many(height, "drop "));
+    let began = Instant::now();
+    for (what, wasm) in [
+        ("blocks of 32 values", multi("block")),
+        ("loops of 32 values", multi("loop")),
+        ("a table of many ways", table(20_000, 100)),
+        ("a table of more ways than the engine takes", table(130_000, 100)),
+        ("calls of 32 values", calls(10_000)),
+        ("loops one after the other", loops(4000)),
+        ("results one after the other", results(5000)),
+        ("results within each other", deep(10_000)),
+        ("values that wait while much happens", stack(3000)),
+    ] {
+        let refused = check(&wasm).map_err(|error| error.code());
+        assert_eq!(refused, Err("module_too_complex"), "{what}");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // What a compiler may well make is taken.
+    for wasm in [
+        table(1000, 100),
+        calls(300),
+        loops(400),
+        results(1000),
+        deep(500),
+        stack(100),
+    ] {
+        assert!(check(&wasm).is_ok());
+    }
 }
 
 /// A program that calls one WASI function and returns its error number, or `then` if there was none.
@@ -597,10 +662,21 @@ fn a_module_is_compiled_once() {
 
 #[test]
 fn the_cache_is_bounded_by_bytes() {
-    let one = ENGINE
-        .load(&body("(i64.const -1)"), &never)
-        .unwrap()
-        .compiled_bytes() as u64;
+    let one = ENGINE.load(&body("(i64.const -1)"), &never).unwrap().kept_bytes() as u64;
+    let many = ENGINE
+        .load(
+            &module(&format!(
+                "{} (func (export \"run\") (param i32 i32) (result i64) (i64.const 0))",
+                "(func)".repeat(5000)
+            )),
+            &never,
+        )
+        .unwrap();
+    let beside = many.kept_bytes() - many.compiled_bytes();
+    assert!(
+        beside >= 5000 * 32,
+        "what is kept of each function beside its code: {beside}"
+    );
     let engine = Engine::with_cache(4 * one).unwrap();
     let ids: Vec<_> = (0..12)
         .map(|i| {

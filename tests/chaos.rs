@@ -1,0 +1,91 @@
+//! Training on the MEC while everything around it fails: trainer and broker killed at random moments, the network cut.
+//!
+//! Afterwards every experience was learned from exactly once and in order: the weights are, to the bit, those of the
+//! same experiences learned from in one go.
+//!
+//! Too slow for the quick tests; `.ci/run` runs `once`, and before a release all of it passes:
+//!
+//! ```sh
+//! cargo test --release --test chaos -- --ignored --test-threads 1
+//! ```
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/certificates.rs"]
+mod certificates;
+mod common;
+#[path = "chaos/relay.rs"]
+mod relay;
+#[path = "chaos/testbed.rs"]
+mod testbed;
+
+use brokers::{Mosquitto, NatsCluster};
+use std::time::Duration;
+use testbed::{Device, Dice, Testbed, check};
+
+/// How long a scaled-down cut lasts.
+const SHORT_CUT: Duration = Duration::from_secs(2);
+/// The cut of the full test.
+const LONG_CUT: Duration = Duration::from_secs(30);
+
+#[test]
+#[ignore = "takes half a minute"]
+fn once() {
+    let Some(broker) = Mosquitto::start("") else {
+        return;
+    };
+    disturbed(broker, 1, SHORT_CUT);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn ten_times_once_with_the_long_cut() {
+    for seed in 0..10 {
+        let Some(broker) = Mosquitto::start("") else {
+            return;
+        };
+        disturbed(broker, seed, if seed == 0 { LONG_CUT } else { SHORT_CUT });
+    }
+}
+
+/// The trainer dies twice, the broker once, and the network is gone for a while.
+fn disturbed(mut broker: Mosquitto, seed: u64, cut: Duration) {
+    let mut dice = Dice::new(seed);
+    let mut testbed = Testbed::start(broker.port());
+    let mut device = Device::start(&testbed, cut);
+    for _ in 0..2 {
+        dice.pause();
+        testbed.kill_trainer();
+        dice.pause();
+        testbed.start_trainer();
+    }
+    dice.pause();
+    broker.kill();
+    dice.pause();
+    broker.start_again();
+    dice.pause();
+    testbed.line.cut();
+    std::thread::sleep(cut);
+    testbed.line.mend();
+    check(&device.done(), seed);
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn one_of_three_brokers_dies() {
+    let Some(mut cluster) = NatsCluster::start() else {
+        return;
+    };
+    let ports = [0, 1].map(|node| cluster.node(node).url().port());
+    let mut testbed = Testbed::start(ports[0]);
+    let mut device = Device::start(&testbed, SHORT_CUT);
+    Dice::new(3).pause();
+    cluster.node(0).kill();
+    testbed.line.turn_to(([127, 0, 0, 1], ports[1]).into());
+    testbed.trainer_line.turn_to(([127, 0, 0, 1], ports[1]).into());
+    Dice::new(4).pause();
+    testbed.kill_trainer();
+    testbed.start_trainer();
+    check(&device.done(), 3);
+}
