@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum TrainerCommand {
     /// List the learners of running trainers: devices, versions, lag, updates per second, bytes
-    Status(StatusArgs),
+    Status(Box<StatusArgs>),
     /// Train the learner of a run once more on the transitions that it has recorded, and compare the weights
     Replay(ReplayArgs),
 }
