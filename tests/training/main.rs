@@ -4,7 +4,6 @@
 #[path = "../common/brokers.rs"]
 mod brokers;
 #[path = "../common/certificates.rs"]
-#[allow(dead_code)]
 mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
