@@ -93,7 +93,7 @@ pub enum Command {
     /// Run a saved learner without exploration or training
     Evaluate(Box<EvaluateArgs>),
     /// Run tasks for devices, and (MEC) tell them how busy this server is
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Generate task sets, list the kernels, run and measure one
     #[command(subcommand)]
     Tasks(TasksCommand),

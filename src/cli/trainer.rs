@@ -1,16 +1,19 @@
 //! Arguments of `hwmeter trainer`, and those of the trainer in `hwmeter serve`.
 
+use super::EngineName;
 use super::broker::BrokerArgs;
 use clap::{Args, Subcommand, ValueEnum};
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::offload::url::Url;
+use hwmeter::train::manager::Shard;
 use hwmeter::train::topic::Name;
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum TrainerCommand {
     /// List the learners of running trainers: devices, versions, lag, updates per second, bytes
-    Status(StatusArgs),
+    Status(Box<StatusArgs>),
     /// Train the learner of a run once more on the transitions that it has recorded, and compare the weights
     Replay(ReplayArgs),
 }
@@ -27,11 +30,17 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The broker: mqtt://HOST:PORT or mqtts://HOST:PORT, with USER:PASSWORD@ where it asks for one
-    #[arg(long, value_name = "URL")]
-    pub broker: BrokerUrl,
-    /// For mqtts: the authority that signed the broker's certificate, as a PEM file [default: the system's]
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// Ask this edge server which broker its trainer uses
+    /// [default, without --broker as well: mqtt://127.0.0.1:1883, the trainer of this machine]
+    #[arg(long, value_name = "URL", conflicts_with = "broker")]
+    pub mec: Option<Url>,
+    /// The token for that server, as in its own --token-file
+    #[arg(long, value_name = "FILE", requires = "mec")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the certificate of that server [default: those this system trusts]
+    #[arg(long, value_name = "FILE", requires = "mec")]
     pub ca: Option<PathBuf>,
     /// Print anew whenever something changes, until Ctrl-C
     #[arg(long)]
@@ -69,6 +78,23 @@ pub struct TrainingArgs {
     /// The trainer's name, which no other at the same broker has: letters, digits, - and _ [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub trainer_name: Option<Name>,
+
+    /// Train the devices of the share I of N alone (0/3, 1/3, 2/3): so many trainers divide them at one broker
+    #[arg(long, value_name = "I/N", requires = "broker")]
+    pub shard: Option<Shard>,
+
+    /// Learners in memory at once; the others wait on disk [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub max_learners: Option<NonZeroUsize>,
+
+    /// Updates after which a learner is stored; it is stored 30 s after the first of them in any case [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub store_every: Option<NonZeroU64>,
+
+    /// What does the arithmetic of the learners: ours, or libtorch on the CPU (ac and dqn, in builds that have it)
+    /// [default: native]
+    #[arg(long, value_enum, value_name = "native|torch", hide_possible_values = true)]
+    pub engine: Option<EngineName>,
 
     /// Start the trainer again when it ends, until stdin ends
     #[arg(long, hide = true)]

@@ -9,20 +9,32 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 impl BrokerArgs {
-    /// The broker that was named, if one was.
-    pub fn url(&self) -> anyhow::Result<Option<&BrokerUrl>> {
-        let goes_with_it = [&self.broker_ca, &self.broker_password_file, &self.broker_cert];
-        match &self.broker {
-            Some(url) if url.credentials().is_some() => bail!(
+    /// No secret is on the command line.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self
+            .broker
+            .as_ref()
+            .is_some_and(|url| url.credentials().is_some())
+        {
+            bail!(
                 "every user of this machine sees a password on the command line: use --broker-user and \
                  --broker-password-file"
-            ),
-            None if goes_with_it.into_iter().any(Option::is_some) => bail!(
+            );
+        }
+        Ok(())
+    }
+
+    /// The broker that was named, if one was, for a process that has its own otherwise.
+    pub fn url(&self) -> anyhow::Result<Option<&BrokerUrl>> {
+        self.check()?;
+        let goes_with_it = [&self.broker_ca, &self.broker_password_file, &self.broker_cert];
+        if self.broker.is_none() && goes_with_it.into_iter().any(Option::is_some) {
+            bail!(
                 "--broker-ca, --broker-user and --broker-cert say how to connect to the broker of --broker URL, which \
                  is missing"
-            ),
-            url => Ok(url.as_ref()),
+            );
         }
+        Ok(self.broker.as_ref())
     }
 
     /// How to connect to a broker as these options say.

@@ -23,9 +23,9 @@ const SOON: Duration = Duration::from_millis(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A trainer at work. [`stop`](Self::stop) it, or it ends with the process like one that crashed.
-#[derive(Debug)]
 pub struct Trainer {
     ending: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: JoinHandle<Totals>,
 }
 
@@ -49,7 +49,7 @@ impl Trainer {
         learners: usize,
         grace: Duration,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let everything = Arc::new(Shared {
             manager: Mutex::new(Manager::new(config)),
             wakes: Default::default(),
             store,
@@ -64,12 +64,13 @@ impl Trainer {
                 Lane::Write => ("write", 1),
             };
             for i in 0..n {
-                let shared = Arc::clone(&shared);
+                let shared = Arc::clone(&everything);
                 threads.push(spawn(format!("hwmeter-{name}-{i}"), move || shared.work(lane))?);
             }
         }
         let ending = Arc::new(AtomicBool::new(false));
         let is_asked = Arc::clone(&ending);
+        let shared = Arc::clone(&everything);
         let thread = spawn("hwmeter-trainer".to_owned(), move || {
             shared.listen(&events, &is_asked);
             shared.end(&events, grace);
@@ -79,7 +80,16 @@ impl Trainer {
             }
             shared.lock().totals()
         })?;
-        Ok(Self { ending, thread })
+        Ok(Self {
+            ending,
+            shared: everything,
+            thread,
+        })
+    }
+
+    /// How it goes.
+    pub fn totals(&self) -> Totals {
+        self.shared.lock().totals()
     }
 
     /// Learns no more, stores every learner, says so, and ends.

@@ -10,6 +10,7 @@
 //! reaches it. It ends when its stdin does, and that does when the server ends, even by kill -9.
 
 mod keeper;
+mod options;
 mod trainer;
 mod training;
 

@@ -27,26 +27,30 @@ use tokio::sync::oneshot;
 pub const READY: &str = "hwmeter serve: trainer on ";
 /// How long storing may take at the end.
 const LAST_STORING: Duration = Duration::from_secs(10);
+/// How often it says how it goes, at -v.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Where the broker listens unless told otherwise.
 const DEFAULT_PORT: u16 = 1883;
 
 /// Trains until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let name = name(args, root)?;
+    let id = format!("hwmeter-trainer-{name}");
+    let config = args.training.config(name)?;
     let state = StateFolder::open(args.training.state.as_deref())?;
     let broker = &args.training.broker;
     match broker.url()? {
         Some(url) => {
-            let mut link = broker.link(url, format!("hwmeter-trainer-{name}"))?;
+            let mut link = broker.link(url, id)?;
             link.max_message = Limits::default().message_bytes as usize;
-            at_a_broker(args, root, name, &state, link.prepare()?)
+            at_a_broker(args, root, config, &state, link.prepare()?)
         }
-        None => with_a_broker(args, root, name, &state),
+        None => with_a_broker(args, root, config, &state),
     }
 }
 
 /// With the broker of this process.
-fn with_a_broker(args: &ServeArgs, root: &Root, name: Name, state: &StateFolder) -> anyhow::Result<()> {
+fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &StateFolder) -> anyhow::Result<()> {
     let bound = bind(args)?;
     let rights = Rights {
         writable: vec![state.path.clone()],
@@ -59,11 +63,14 @@ fn with_a_broker(args: &ServeArgs, root: &Root, name: Name, state: &StateFolder)
     let stop = stop_signal::catch()?;
     let broker = bound.start()?;
     let (link, events) = Link::start(own_link(&broker)?)?;
-    let trainer = start(name, store, link, events)?;
+    let trainer = start(config, store, link, events)?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
     announce(&format!("{READY}{scheme}://{}", broker.address()));
-    runtime.block_on(stop);
-    end(trainer);
+    runtime.block_on(until(stop, || {
+        tracing::info!("trainer: {}", trainer.totals());
+        tracing::info!("broker: {}", broker.counts());
+    }));
+    tracing::info!("trainer: {}", trainer.stop());
     tracing::info!("broker: {}", broker.counts());
     broker.stop();
     Ok(())
@@ -84,7 +91,7 @@ fn own_link(broker: &Broker) -> anyhow::Result<LinkConfig> {
 fn at_a_broker(
     args: &ServeArgs,
     root: &Root,
-    name: Name,
+    config: Config,
     state: &StateFolder,
     link: Prepared,
 ) -> anyhow::Result<()> {
@@ -110,14 +117,14 @@ fn at_a_broker(
         return Ok(());
     };
     let trainer = start(
-        name,
+        config,
         store,
         link,
         events.context("the connection to the broker has ended")?,
     )?;
     announce(&format!("{READY}{url}"));
-    runtime.block_on(stop);
-    end(trainer);
+    runtime.block_on(until(stop, || tracing::info!("trainer: {}", trainer.totals())));
+    tracing::info!("trainer: {}", trainer.stop());
     Ok(())
 }
 
@@ -147,24 +154,23 @@ fn connected(events: Receiver<Event>) -> anyhow::Result<oneshot::Receiver<Receiv
 
 fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .context("cannot wait for signals")
 }
 
 /// The learners' manager at work.
-fn start(name: Name, store: Store, link: Link, events: Receiver<Event>) -> anyhow::Result<Trainer> {
+fn start(config: Config, store: Store, link: Link, events: Receiver<Event>) -> anyhow::Result<Trainer> {
     let learners = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let config = Config::new(name);
     Trainer::start(config, store, link, events, learners, LAST_STORING).context("cannot start the trainer")
 }
 
-fn end(trainer: Trainer) {
-    let totals = trainer.stop();
-    tracing::info!(
-        "trainer: {} updates of {} learners",
-        totals.updates,
-        totals.learners
-    );
+/// Waits for the end, and meanwhile says how it goes.
+async fn until(stop: impl Future<Output = ()>, say: impl Fn()) {
+    let mut stop = pin!(stop);
+    while tokio::time::timeout(SAY_EVERY, &mut stop).await.is_err() {
+        say();
+    }
 }
 
 /// Which trainer this is, among those at a broker.

@@ -5,8 +5,6 @@ use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
 use hwmeter::serve::Trainer;
 use hwmeter::train::link::BrokerUrl;
-use hwmeter::train::topic::Name;
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
@@ -26,15 +24,11 @@ impl Training {
     pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
         let training = &args.training;
         let broker = training.broker.url()?;
-        let is_asked_for = broker.is_some()
-            || training.mqtt_listen.is_some()
-            || training.mqtt_users.is_some()
-            || training.trainer_name.is_some()
-            || training.state.is_some();
+        let is_asked_for = training.is_asked_for();
         if args.role != RoleArg::Mec || training.training == TrainingArg::Off {
             if is_asked_for {
                 bail!(
-                    "--broker, --mqtt-listen, --mqtt-users, --trainer-name and --state are for an edge server that \
+                    "options of training, such as --broker, --mqtt-listen and --state, are for an edge server that \
                      trains, or for a trainer"
                 );
             }
@@ -48,8 +42,8 @@ impl Training {
         if broker.is_none() && training.mqtt_listen.is_none() && !is_local {
             if is_asked_for {
                 bail!(
-                    "--state, --trainer-name and --mqtt-users need --mqtt-listen ADDR or --broker URL: devices \
-                     elsewhere could not reach the trainer"
+                    "--state and other options of training need --mqtt-listen ADDR or --broker URL: devices elsewhere \
+                     could not reach the trainer"
                 );
             }
             tracing::info!("no training: devices elsewhere need --mqtt-listen ADDR and --mqtt-users FILE");
@@ -122,23 +116,12 @@ fn is_loopback(url: &BrokerUrl) -> bool {
 pub fn command(args: &ServeArgs, listen: Option<&str>) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell where this program is")?);
     command.args(["serve", "--role", "trainer"]);
-    let mut option = |name: &str, value: Option<&OsStr>| {
-        if let Some(value) = value {
-            command.arg(name).arg(value);
+    args.training.pass_on(&mut command, listen);
+    for (name, file) in [("--tls-cert", &args.tls_cert), ("--tls-key", &args.tls_key)] {
+        if let Some(file) = file {
+            command.arg(name).arg(file);
         }
-    };
-    let training = &args.training;
-    let asked = training.mqtt_listen.map(|address| address.to_string());
-    option("--mqtt-listen", listen.or(asked.as_deref()).map(OsStr::new));
-    option("--mqtt-users", training.mqtt_users.as_deref().map(OsStr::new));
-    option(
-        "--trainer-name",
-        training.trainer_name.as_ref().map(Name::as_str).map(OsStr::new),
-    );
-    option("--state", training.state.as_deref().map(OsStr::new));
-    option("--tls-cert", args.tls_cert.as_deref().map(OsStr::new));
-    option("--tls-key", args.tls_key.as_deref().map(OsStr::new));
-    training.broker.pass_on(&mut command);
+    }
     if args.no_sandbox {
         command.arg("--no-sandbox");
     }

@@ -3,14 +3,17 @@
 use crate::cli::StatusArgs;
 use crate::ui;
 use anyhow::bail;
+use hwmeter::offload::{Access, Client};
 use hwmeter::train::directory::{Directory, Listed};
-use hwmeter::train::link::{Event, Link, LinkConfig, Problem};
+use hwmeter::train::link::{BrokerUrl, Event, Link};
 use hwmeter::train::topic::ALL_LEARNER_STATUS;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How long a broker may take to answer.
+/// Where a trainer of this machine has its broker.
+const HERE: &str = "mqtt://127.0.0.1:1883";
+/// How long a broker or an edge server may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
 /// What a broker keeps comes at once; after so long without more there is no more.
 const QUIET: Duration = Duration::from_millis(500);
@@ -18,16 +21,16 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Prints what there is, or goes on printing.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let id = format!("hwmeter-status-{}", std::process::id());
-    let mut config = LinkConfig::new(args.broker.clone(), id);
+    let mut config = args.broker.link(&broker(args)?, id)?;
     config.clean = true;
-    config.ca = args.ca.clone();
     let (link, events) = Link::start(config)?;
     link.subscribe(ALL_LEARNER_STATUS)?;
     let mut directory = Directory::default();
     connected(&events)?;
+    let mut is_first = true;
     loop {
         let is_new = gather(&events, &mut directory)?;
-        if is_new || !args.watch {
+        if is_new || std::mem::take(&mut is_first) {
             print(&directory, args)?;
         }
         if !args.watch {
@@ -37,24 +40,30 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Waits for the broker; why it does not answer is the last that was told.
+/// The broker that was named, or that the MEC names, or that of this machine.
+fn broker(args: &StatusArgs) -> anyhow::Result<BrokerUrl> {
+    args.broker.check()?;
+    let mec = match (&args.broker.broker, &args.mec) {
+        (Some(url), _) => return Ok(url.clone()),
+        (None, None) => return Ok(HERE.parse()?),
+        (None, Some(mec)) => mec,
+    };
+    let access = Access::to(&[mec], args.ca.as_deref(), args.token_file.as_deref())?;
+    match Client::with_access(mec.clone(), &access)?.training(CONNECT)? {
+        Some(url) => Ok(url.parse()?),
+        None => bail!("{mec} trains no learners"),
+    }
+}
+
+/// Waits for the broker. Who asks once wants to know at once that it cannot be reached.
 fn connected(events: &Receiver<Event>) -> anyhow::Result<()> {
     let deadline = Instant::now() + CONNECT;
-    let mut last: Option<Problem> = None;
     loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Connected) => return Ok(()),
-            Ok(Event::Disconnected(why)) => {
-                if why.needs_somebody() {
-                    bail!("{why}");
-                }
-                last = Some(why);
-            }
+            Ok(Event::Disconnected(why)) => bail!("{why}"),
             Ok(_) => {}
-            Err(_) => match last {
-                Some(why) => bail!("{why}"),
-                None => bail!("the broker does not answer within {} s", CONNECT.as_secs()),
-            },
+            Err(_) => bail!("the broker does not answer within {} s", CONNECT.as_secs()),
         }
     }
 }

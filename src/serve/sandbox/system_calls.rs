@@ -184,10 +184,12 @@ fn connecting(names: bool) -> Result<Rules, seccompiler::BackendError> {
     if names {
         sockets.push(kind(libc::SOCK_DGRAM)?);
     }
-    Ok(Rules::from([
-        (libc::SYS_socket, sockets),
-        (libc::SYS_connect, Vec::new()),
-    ]))
+    let mut rules = Rules::from([(libc::SYS_socket, sockets), (libc::SYS_connect, Vec::new())]);
+    if names {
+        // Both questions, for IPv4 and IPv6, at once.
+        rules.insert(libc::SYS_sendmmsg, Vec::new());
+    }
+    Ok(rules)
 }
 
 /// What `ioctl` may ask for: whether a descriptor blocks, and whether it is a terminal.

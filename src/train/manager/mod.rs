@@ -107,6 +107,32 @@ pub struct Totals {
     pub dropped: u64,
     /// Times that a learner could not be read or written.
     pub store_failures: u64,
+    /// Learners given up because their arithmetic panicked.
+    pub panics: u64,
+}
+
+/// In one line; what went wrong only if something did.
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            learners,
+            in_memory,
+            updates,
+            ..
+        } = self;
+        write!(
+            f,
+            "{updates} updates, {learners} learners, {in_memory} of them in memory"
+        )?;
+        let rest = [
+            (self.dropped, "messages of unknown learners dropped"),
+            (self.store_failures, "times that the store failed"),
+            (self.panics, "learners that panicked"),
+        ];
+        rest.into_iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
 }
 
 /// All learners of a trainer.

@@ -20,6 +20,7 @@ impl Manager {
         let pupil = match done.0 {
             Outcome::Taught(taught) => self.taught(*taught, now),
             Outcome::Opened(opened) => self.opened(*opened, now),
+            Outcome::Panicked { pupil, epoch, what } => self.panicked(pupil, epoch, &what, now),
             Outcome::Written {
                 pupil,
                 epoch,
@@ -97,6 +98,23 @@ impl Manager {
             }
             Found::Nothing => self.begin_unknown(&pupil, now),
             Found::Later(error) => self.look_later(&pupil, &error, now),
+        }
+        pupil
+    }
+
+    /// The learner is gone, and its like would panic again: this life of it is not served any more.
+    fn panicked(&mut self, pupil: Pupil, epoch: u64, what: &str, now: Instant) -> Pupil {
+        self.totals.in_memory -= 1;
+        self.totals.panics += 1;
+        tracing::error!("the learner {pupil} panicked and is given up: {what}");
+        if let Some(seat) = self.seats.get_mut(&pupil) {
+            seat.busy = false;
+            if epoch == seat.life.epoch {
+                seat.leaving = false;
+                seat.inbox.clear();
+                seat.place = Place::Refused(format!("the trainer cannot go on with this learner ({what})"));
+                seat.say_where(&pupil, &mut self.outbox, now);
+            }
         }
         pupil
     }

@@ -7,6 +7,7 @@ use crate::learn::{Checkpoint, Engine};
 use crate::train::store::{Store, StoreError};
 use crate::train::topic::Pupil;
 use crate::train::wire::proto::Record;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Who does it. Those who write do not keep those who learn waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,12 @@ pub(super) struct Writing {
 pub(super) enum Outcome {
     Taught(Box<Taught>),
     Opened(Box<Opened>),
+    /// Learning or opening panicked: the learner is gone from memory.
+    Panicked {
+        pupil: Pupil,
+        epoch: u64,
+        what: String,
+    },
     Written {
         pupil: Pupil,
         epoch: u64,
@@ -100,14 +107,51 @@ impl Task {
         }
     }
 
-    /// Does it.
+    /// Does it. A learner that panics is given up, and nothing else: what it had learned is where it was stored.
     pub fn run(self, store: &Store) -> Done {
-        Done(match self.0 {
+        let panicked = self.if_it_panics();
+        let outcome = caught(|| match self.0 {
             Kind::Learn(lesson) => Outcome::Taught(Box::new(lesson.run())),
             Kind::Open(opening) => Outcome::Opened(Box::new(opening.run(store))),
             Kind::Write(writing) => writing.run(store),
-        })
+        });
+        Done(outcome.unwrap_or_else(panicked))
     }
+
+    /// What comes of it then, with what the panic says.
+    pub(super) fn if_it_panics(&self) -> impl FnOnce(String) -> Outcome + use<> {
+        let lane = self.lane();
+        let (pupil, epoch, applied) = match &self.0 {
+            Kind::Learn(lesson) => (lesson.pupil.clone(), lesson.epoch, 0),
+            Kind::Open(opening) => (opening.pupil.clone(), opening.epoch, 0),
+            Kind::Write(writing) => (
+                writing.pupil.clone(),
+                writing.record.epoch,
+                writing.record.applied,
+            ),
+        };
+        move |what| match lane {
+            Lane::Learn | Lane::Open => Outcome::Panicked { pupil, epoch, what },
+            Lane::Write => Outcome::Written {
+                result: Err(StoreError::Damaged {
+                    pupil: pupil.clone(),
+                    what,
+                }),
+                pupil,
+                epoch,
+                applied,
+            },
+        }
+    }
+}
+
+/// The result, or what the panic said. What was borrowed is gone with the learner.
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("it does not say why").to_owned()
+    })
 }
 
 impl Opening {
@@ -190,5 +234,23 @@ impl Writing {
             applied: record.applied,
             result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::caught;
+
+    #[test]
+    fn what_a_panic_says_is_kept() {
+        let none: Vec<u32> = Vec::new();
+        assert_eq!(caught(|| 5), Ok(5));
+        let said = caught(|| none[none.len()]).map_err(|why| why.contains("index"));
+        assert_eq!(said, Err(true));
+        assert_eq!(caught::<()>(|| panic!("plain")), Err("plain".to_owned()));
+        assert_eq!(
+            caught::<()>(|| std::panic::panic_any(5)),
+            Err("it does not say why".to_owned())
+        );
     }
 }

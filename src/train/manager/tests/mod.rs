@@ -101,6 +101,37 @@ fn a_learner_that_cannot_be_had_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn a_learner_that_panics_is_given_up_and_the_others_go_on() {
+    let mut world = World::new();
+    let (mut bad, good) = (Device::new("pi-1", "dqn", 3), Device::new("pi-2", "dqn", 3));
+    world.hear(&bad.presence());
+    world.hear(&good.presence());
+    world.put(&bad.experience(1));
+    let task = world.manager.next(Lane::Learn, world.now).unwrap();
+    let panicked = task.if_it_panics();
+    drop(task);
+    world.said();
+    world
+        .manager
+        .done(Done(panicked("index 5 of 4".to_owned())), world.now);
+    assert!(last_ack(&world.said()).refused.contains("index 5 of 4"));
+    let totals = world.manager.totals();
+    assert_eq!((totals.panics, totals.in_memory, totals.updates), (1, 1, 0));
+    world.hear(&bad.experience(2));
+    world.hear(&good.experience(1));
+    assert_eq!(world.seat(&good).applied, 1);
+    // A life of its own is another matter.
+    bad.epoch += 1;
+    world.hear(&bad.presence());
+    world.hear(&bad.experience(1));
+    assert_eq!(world.seat(&bad).applied, 1);
+    assert_eq!(
+        world.manager.totals().to_string(),
+        "2 updates, 2 learners, 2 of them in memory, 1 learners that panicked"
+    );
+}
+
+#[test]
 fn a_learner_that_began_elsewhere_is_asked_for_and_goes_on_exactly() {
     let mut world = World::new();
     let mut device = Device::new("pi-1", "dqn", 6);

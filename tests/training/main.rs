@@ -1,9 +1,17 @@
 //! The trainer as a process, alone and beside an edge server.
 #![allow(clippy::unwrap_used)]
 
-#[path = "broker/peer.rs"]
+#[path = "../common/brokers.rs"]
+mod brokers;
+#[path = "../common/certificates.rs"]
+mod certificates;
+#[path = "../common/mod.rs"]
+mod common;
+mod elsewhere;
+#[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;
+mod status;
 
 use hwmeter::offload::local_servers::LocalConfig;
 use hwmeter::offload::{Client, LocalServers, Url};
@@ -13,6 +21,7 @@ use peer::{PLENTY, Peer, options};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Instant;
@@ -44,6 +53,13 @@ impl Running {
         self.stdout.read_line(&mut line).unwrap();
         let end = line.trim_end().strip_prefix(begin);
         end.unwrap_or_else(|| panic!("{line:?}")).to_owned()
+    }
+
+    /// A line of its log with this in it.
+    fn complained(&mut self, about: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(about)), "nothing of {about}");
     }
 
     fn signal(&self, signal: Signal) {
@@ -100,6 +116,14 @@ fn trainer_with(state: &Path) -> Option<Pid> {
     pids_with(state).into_iter().find(is_it).map(Pid::from_raw)
 }
 
+/// A file that nobody else can read.
+fn secret(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, format!("{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_trainer_says_where_its_broker_is_and_ends_when_asked() {
     let state = tempfile::tempdir().unwrap();
@@ -142,6 +166,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let state = tempfile::tempdir().unwrap();
+    let token = secret(state.path(), "token", "0123456789abcdef0123456789abcdef");
     let state = state.path().to_str().unwrap();
     for (role, args, expected) in [
         (
@@ -170,6 +195,43 @@ fn what_cannot_be_is_said_and_what_to_do() {
             "choose another",
         ),
         ("mec", &["--state", state, "--training", "off"], "--state"),
+        (
+            "mec",
+            &["--max-learners", "5", "--training", "off"],
+            "options of training",
+        ),
+        (
+            "mec",
+            &[
+                "--broker",
+                "mqtt://127.0.0.1",
+                "--listen",
+                "0.0.0.0:0",
+                "--behind-proxy",
+                "--token-file",
+                &token,
+            ],
+            "name it as they know it",
+        ),
+        (
+            "trainer",
+            &["--broker", "mqtt://me:secret@broker.example"],
+            "--broker-password-file",
+        ),
+        ("trainer", &["--broker-ca", "/nowhere/ca.pem"], "--broker URL"),
+        (
+            "trainer",
+            &[
+                "--state",
+                state,
+                "--broker",
+                "mqtts://broker.example",
+                "--broker-ca",
+                "/nowhere/ca.pem",
+            ],
+            "/nowhere/ca.pem",
+        ),
+        ("trainer", &["--state", state, "--engine", "torch"], "torch"),
         ("cloud", &["--state", state], "--state"),
     ] {
         let output = Command::new(PROGRAM)

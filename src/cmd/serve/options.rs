@@ -1,0 +1,61 @@
+//! The options of training, for the processes that pass them on.
+
+use crate::cli::{EngineName, TrainingArgs};
+use clap::ValueEnum;
+use hwmeter::train::manager::{Config, Membership};
+use hwmeter::train::topic::Name;
+use std::ffi::OsString;
+use std::process::Command;
+
+impl TrainingArgs {
+    /// Whether anything says how to train.
+    pub fn is_asked_for(&self) -> bool {
+        self.broker.broker.is_some() || self.own().iter().any(|(_, value)| value.is_some())
+    }
+
+    /// Gives the same options to another process of ours; `listen`: another address of the broker.
+    pub fn pass_on(&self, command: &mut Command, listen: Option<&str>) {
+        self.broker.pass_on(command);
+        for (name, value) in self.own() {
+            let value = match (name, listen) {
+                ("--mqtt-listen", Some(listen)) => Some(listen.into()),
+                _ => value,
+            };
+            if let Some(value) = value {
+                command.arg(name).arg(value);
+            }
+        }
+    }
+
+    /// All but those of the broker.
+    fn own(&self) -> [(&'static str, Option<OsString>); 8] {
+        fn text(value: impl ToString) -> OsString {
+            value.to_string().into()
+        }
+        let engine = self.engine.as_ref().and_then(EngineName::to_possible_value);
+        [
+            ("--mqtt-listen", self.mqtt_listen.map(text)),
+            ("--mqtt-users", self.mqtt_users.clone().map(Into::into)),
+            ("--state", self.state.clone().map(Into::into)),
+            ("--trainer-name", self.trainer_name.as_ref().map(text)),
+            ("--shard", self.shard.map(text)),
+            ("--max-learners", self.max_learners.map(text)),
+            ("--store-every", self.store_every.map(text)),
+            ("--engine", engine.map(|engine| engine.get_name().into())),
+        ]
+    }
+
+    /// What the learners' manager needs of them.
+    pub fn config(&self, trainer: Name) -> anyhow::Result<Config> {
+        let mut config = Config::new(trainer);
+        if self.engine == Some(EngineName::Torch) {
+            config.engine = hwmeter::learn::Engine::torch(false)?;
+        }
+        if let Some(shard) = self.shard {
+            config.membership = Membership::Shard(shard);
+        }
+        config.max_learners = self.max_learners.map_or(config.max_learners, Into::into);
+        config.store_updates = self.store_every.map_or(config.store_updates, Into::into);
+        Ok(config)
+    }
+}
