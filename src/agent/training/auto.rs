@@ -2,7 +2,7 @@
 //!
 //! Each site's joules per update (above the idle board, by the same formula for both) and seconds per update are running
 //! means. A site is acceptable if an update takes no longer than the bound; of acceptable ones the one with fewer
-//! joules is kept. The other is looked at from time to time: for [`PROBE`] updates, and after every look that changed
+//! joules is kept. The other is looked at from time to time: for 20 updates, and after every look that changed
 //! nothing twice as many updates later. A trainer that went silent is left at once, and looked at like any other.
 
 use super::TrainingSite;

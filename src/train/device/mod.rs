@@ -7,7 +7,7 @@
 //! take_*    weights and learners that have arrived whole, for whoever puts them to use
 //! ```
 //!
-//! Nothing is sent before the trainer has said where it is: [`Presence`] asks, [`Ack`] answers. After any
+//! Nothing is sent before the trainer has said where it is: [`Presence`] asks, [`Ack`](super::wire::Ack) answers. After any
 //! trouble (a new connection, a silence, a gap) the device asks again and goes on from there.
 
 mod incoming;
