@@ -1,11 +1,10 @@
 //! The options of training.
 
+use super::BrokerArgs;
 use crate::cmd::values;
 use clap::{Args, ValueEnum};
-use hwmeter::train::link::BrokerUrl;
 use hwmeter::train::topic::Name;
 use hwmeter::train::wire::Codec;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a learner is trained, and how.
@@ -20,9 +19,9 @@ pub struct TrainArgs {
         hide_possible_values = true
     )]
     pub train: TrainArg,
-    /// The MQTT broker over which the MEC trains, such as mqtt://10.0.0.2 [default: the one that the MEC server names]
-    #[arg(long, value_name = "URL")]
-    pub broker: Option<BrokerUrl>,
+    /// Without a broker, the one that the MEC server names.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
     /// This device's name for the trainer: letters, digits, - and _ [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub device: Option<Name>,
@@ -50,21 +49,6 @@ pub struct TrainArgs {
     /// The largest message to and from the broker; what is larger goes in pieces
     #[arg(long, value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(4096..=100_000_000))]
     pub max_message: u32,
-    /// Who this device is for the broker
-    #[arg(long, value_name = "USER", requires = "mqtt_password_file")]
-    pub mqtt_user: Option<String>,
-    /// File with the password for that, readable by nobody else
-    #[arg(long, value_name = "FILE", requires = "mqtt_user")]
-    pub mqtt_password_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the certificate of an mqtts broker [default: those this system trusts]
-    #[arg(long, value_name = "FILE")]
-    pub mqtt_ca: Option<PathBuf>,
-    /// This device's certificate for the broker (PEM)
-    #[arg(long, value_name = "FILE", requires = "mqtt_key")]
-    pub mqtt_cert: Option<PathBuf>,
-    /// Its private key (PEM), readable by nobody else
-    #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
-    pub mqtt_key: Option<PathBuf>,
     /// The longest an update may take for a site to be chosen, and a trainer be silent before training goes on here
     /// (--train auto)
     #[arg(long, value_name = "T", default_value = "1s", value_parser = values::task_limit)]

@@ -331,7 +331,7 @@ fn a_password_on_the_command_line_is_refused() {
     let output = agent(&dir.path().join("run"), &more).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("--mqtt-password-file"),
+        !output.status.success() && said.contains("--broker-password-file"),
         "{said}"
     );
 }

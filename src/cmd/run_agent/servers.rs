@@ -30,7 +30,8 @@ impl Servers {
                 let mut config = LocalConfig::new().context("cannot tell where this program is")?;
                 config.mec.network = args.mec_link.clone();
                 config.cloud.network = args.cloud_link.clone();
-                config.training = args.training.train != TrainArg::Local && args.training.broker.is_none();
+                config.training =
+                    args.training.train != TrainArg::Local && args.training.broker.broker.is_none();
                 config.mec.seed = seed;
                 // Not the same draws on both links.
                 config.cloud.seed = seed.wrapping_add(1);

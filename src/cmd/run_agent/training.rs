@@ -11,9 +11,8 @@ use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole, write_ba
 use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::offload::{Access, Client};
 use hwmeter::run_dir::RunDir;
-use hwmeter::serve::TlsFiles;
 use hwmeter::train::device::{DeviceConfig, WholeLearner};
-use hwmeter::train::link::{BrokerUrl, Credentials, LinkConfig};
+use hwmeter::train::link::BrokerUrl;
 use hwmeter::train::queue::{Limits, Queue};
 use hwmeter::train::remote::Remote;
 use hwmeter::train::topic::Pupil;
@@ -50,17 +49,9 @@ pub fn training(
     let mut device = device(plan, args, root, board)?;
     let (queue, base, site) = experiences(plan, dir)?;
     device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
-    let mut link = LinkConfig::new(url, format!("{}/{}", device.pupil.device, device.pupil.learner));
+    let id = format!("{}/{}", device.pupil.device, device.pupil.learner);
+    let mut link = options.broker.link(&url, id)?;
     link.max_message = options.max_message as usize;
-    link.ca.clone_from(&options.mqtt_ca);
-    link.credentials = credentials(args)?;
-    link.identity = match (&options.mqtt_cert, &options.mqtt_key) {
-        (Some(cert), Some(key)) => Some(TlsFiles {
-            cert: cert.clone(),
-            key: key.clone(),
-        }),
-        _ => None,
-    };
     let is_paper = options.protocol == ProtocolArg::Paper;
     let mec_options = MecOptions {
         uploads_weights: is_paper,
@@ -84,12 +75,8 @@ pub fn training(
 
 /// The broker that was named, or the one that the MEC names.
 fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Result<BrokerUrl> {
-    if let Some(url) = &args.training.broker {
-        if url.credentials().is_some() {
-            bail!(
-                "every user of this machine sees a password on the command line: use --mqtt-user and --mqtt-password-file"
-            );
-        }
+    args.training.broker.check()?;
+    if let Some(url) = &args.training.broker.broker {
         return Ok(url.clone());
     }
     if let Some(url) = servers.broker() {
@@ -103,14 +90,6 @@ fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Re
             "{mec} trains no learners; name a broker that a trainer uses with --broker URL, or use --train local"
         ),
     }
-}
-
-fn credentials(args: &RunAgentArgs) -> anyhow::Result<Option<Credentials>> {
-    let (Some(user), Some(file)) = (&args.training.mqtt_user, &args.training.mqtt_password_file) else {
-        return Ok(None);
-    };
-    let password = hwmeter::train::remote::read_password(file)?;
-    Ok(Some(Credentials::new(user, password)))
 }
 
 /// What this device says of itself.

@@ -1,0 +1,214 @@
+//! Training on the MEC: how soon an experience is in the weights, by broker and codec, and what a thousand devices take.
+//!
+//! Devices, broker and trainer share this machine. The goals: DQN 4x256 p50 5 ms and p99 20 ms, AC 2x64 p50 2 ms at
+//! Mosquitto, the embedded broker within 1.5 times of it; 1,000 devices at an experience a second each under 60 % of a
+//! core. Without Mosquitto its lines are missing. `--test` runs everything for a moment only.
+
+use hwmeter::learn::{LearnerName, Settings};
+use hwmeter::train::broker::{Broker, BrokerConfig};
+use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
+use hwmeter::train::link::{Credentials, Link, LinkConfig};
+use hwmeter::train::manager::Config;
+use hwmeter::train::store::Store;
+use hwmeter::train::trainer::Trainer;
+use hwmeter::train::wire::Codec;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Where Debian has it; not everybody looks there.
+const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+/// Experiences of the only device per second: each is done before the next comes.
+const ALONE_HZ: f64 = 50.0;
+
+fn main() {
+    let is_test = std::env::args().any(|argument| argument == "--test");
+    let (seconds, devices) = if is_test { (0.5, 20) } else { (10.0, 1000) };
+    let duration = Duration::from_secs_f64(seconds);
+    for broker in [Some(AnyBroker::embedded()), AnyBroker::mosquitto()]
+        .into_iter()
+        .flatten()
+    {
+        let trainer = Training::at(&broker);
+        for (learner, codec) in [
+            (LearnerName::Dqn, Codec::F32),
+            (LearnerName::Dqn, Codec::F16),
+            (LearnerName::Dqn, Codec::F32Zstd),
+            (LearnerName::Ac, Codec::F32),
+        ] {
+            let report = trainer.fleet(1, ALONE_HZ, learner, codec, duration);
+            print(
+                &format!("{:9} 1 device, {learner} {codec:?}", broker.name),
+                &report,
+            );
+        }
+        let (threads, before) = (threads(), Instant::now());
+        let cpu_before_s = cpu_s(&threads);
+        let report = trainer.fleet(devices, 1.0, LearnerName::Ac, Codec::F32, 2 * duration);
+        let cores = (cpu_s(&threads) - cpu_before_s) / before.elapsed().as_secs_f64();
+        print(&format!("{:9} {devices} devices, ac F32", broker.name), &report);
+        println!(
+            "{:9} {devices} devices: {} {:.0} % of a core (goal 60)",
+            broker.name,
+            broker.counted,
+            100.0 * cores
+        );
+        trainer.trainer.stop();
+    }
+}
+
+fn print(what: &str, report: &FleetReport) {
+    let ms = |s: Option<f64>| s.map_or("-".to_owned(), |s| format!("{:.2}", 1e3 * s));
+    println!(
+        "{what}: new weights after p50 {} ms, p99 {} ms; {:.0} B up, {:.0} B down each; {} of {} learned",
+        ms(report.update_p50_s),
+        ms(report.update_p99_s),
+        report.bytes_up_each,
+        report.bytes_down_each,
+        report.learned,
+        report.experiences
+    );
+}
+
+/// A broker, its link for the trainer, and whose CPU time is counted with the trainer's.
+struct AnyBroker {
+    name: &'static str,
+    counted: &'static str,
+    url: String,
+    trainer: LinkConfig,
+    _embedded: Option<Broker>,
+    _program: Option<Program>,
+}
+
+impl AnyBroker {
+    fn embedded() -> Self {
+        let broker = Broker::start(&BrokerConfig::new()).expect("a broker");
+        let url = format!("mqtt://{}", broker.own_address())
+            .parse()
+            .expect("an address");
+        let account = broker.account();
+        let mut trainer = LinkConfig::new(url, account.name.clone());
+        trainer.credentials = Some(Credentials::new(&account.name, &account.password));
+        Self {
+            name: "embedded",
+            counted: "trainer and broker use",
+            url: format!("mqtt://{}", broker.address()),
+            trainer,
+            _embedded: Some(broker),
+            _program: None,
+        }
+    }
+
+    fn mosquitto() -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n",
+            address.port()
+        );
+        std::fs::write(dir.path().join("conf"), config).expect("room on the disk");
+        let mut command = Command::new(MOSQUITTO);
+        command
+            .arg("-c")
+            .arg(dir.path().join("conf"))
+            .stderr(Stdio::null());
+        let program = Program(command.spawn().ok()?);
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while TcpStream::connect(address).is_err() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let url = format!("mqtt://{address}");
+        Some(Self {
+            name: "mosquitto",
+            counted: "the trainer uses",
+            trainer: LinkConfig::new(url.parse().expect("an address"), "trainer"),
+            url,
+            _embedded: None,
+            _program: Some(program),
+        })
+    }
+}
+
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A trainer at a broker.
+struct Training {
+    trainer: Trainer,
+    url: String,
+    _state: TempDir,
+}
+
+impl Training {
+    fn at(broker: &AnyBroker) -> Self {
+        let state = tempfile::tempdir().expect("a folder");
+        let store = Store::folder(state.path()).expect("a store");
+        let (link, events) = Link::start(broker.trainer.clone()).expect("a link");
+        let config = Config::new("bench".parse().expect("a name"));
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let trainer =
+            Trainer::start(config, store, link, events, cores, Duration::from_secs(10)).expect("threads");
+        Self {
+            trainer,
+            url: broker.url.clone(),
+            _state: state,
+        }
+    }
+
+    fn fleet(
+        &self,
+        devices: usize,
+        rate_hz: f64,
+        learner: LearnerName,
+        codec: Codec,
+        duration: Duration,
+    ) -> FleetReport {
+        let mut link = LinkConfig::new(self.url.parse().expect("an address"), "device");
+        link.clean = true;
+        let config = FleetConfig {
+            link,
+            name: format!("{learner}-{codec:?}-{devices}"),
+            devices,
+            rate_hz,
+            learner,
+            settings: Settings::default(),
+            codec,
+            sync_every: 1,
+        };
+        let until = Instant::now() + duration;
+        fleet::run(&config, &|| Instant::now() >= until).expect("the devices connect")
+    }
+}
+
+/// The threads of this process that are there now: those of trainer and embedded broker, and this one, which sleeps or
+/// plays the devices.
+fn threads() -> Vec<String> {
+    let all = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let names = all
+        .flatten()
+        .map(|thread| thread.file_name().to_string_lossy().into_owned());
+    names.filter(|id| *id != std::process::id().to_string()).collect()
+}
+
+/// Seconds of CPU that they have used.
+fn cpu_s(threads: &[String]) -> f64 {
+    // SAFETY: asks for a constant.
+    let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let ticks = |id: &String| {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
+        // Behind the name, which may hold anything: the 12th and 13th field are user and system time.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let [user, system] = [fields.get(11)?, fields.get(12)?].map(|field| field.parse::<f64>());
+        Some(user.ok()? + system.ok()?)
+    };
+    threads.iter().filter_map(ticks).sum::<f64>() / ticks_per_s
+}
