@@ -3,7 +3,8 @@
 //! Afterwards every experience was learned from exactly once and in order: the weights are, to the bit, those of the
 //! same experiences learned from in one go.
 //!
-//! Too slow for the quick tests; `.ci/run` runs `once` and `one_of_three_brokers_dies`. All of it:
+//! Too slow for the quick tests; `.ci/run` runs `once`. The test of three brokers is not reliable yet: on a busy machine their
+//! JetStream has not agreed on a leader when the first of them dies, and the device then learns by itself. All of it:
 //!
 //! ```sh
 //! cargo test --test chaos -- --ignored --test-threads 1

@@ -365,7 +365,7 @@ fn lie(stream: &TcpStream) -> Option<()> {
     }
     let mut payload = vec![0; length];
     reader.read_exact(&mut payload).ok()?;
-    let hash = xxhash_rust::xxh3::xxh3_64(&payload);
+    let hash = twox_hash::XxHash3_64::oneshot(&payload);
     let checksum = match probe {
         Some(work) => task::run(&work, &payload, Speed::FULL, &|| false).ok()?,
         None => 0xbad,

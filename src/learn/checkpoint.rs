@@ -12,9 +12,10 @@ use super::{LearnerName, Settings};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher as _;
 use std::io::Write;
 use std::path::Path;
-use xxhash_rust::xxh3::Xxh3Default;
+use twox_hash::XxHash3_64;
 
 /// The format this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
@@ -335,16 +336,16 @@ fn is_whole(header: &str, tensors: &BTreeMap<String, Tensor>) -> bool {
 
 /// XXH3 over the header and the names, shapes and numbers of the tensors.
 fn hash(header: &str, tensors: &BTreeMap<String, Tensor>) -> u64 {
-    let mut hasher = Xxh3Default::new();
-    hasher.update(header.as_bytes());
+    let mut hasher = XxHash3_64::new();
+    hasher.write(header.as_bytes());
     for (name, tensor) in tensors {
-        hasher.update(name.as_bytes());
+        hasher.write(name.as_bytes());
         for length in tensor.shape() {
-            hasher.update(&(*length as u64).to_le_bytes());
+            hasher.write(&(*length as u64).to_le_bytes());
         }
-        hasher.update(&tensor.values().to_bytes());
+        hasher.write(&tensor.values().to_bytes());
     }
-    hasher.digest()
+    hasher.finish()
 }
 
 /// The format first: another version may have other fields.

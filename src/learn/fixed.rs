@@ -7,7 +7,7 @@ use super::{
     Transition, features,
 };
 use rand::RngExt;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 /// A policy that does not look at the state.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Learner for Fixed {
         let numbers = features::raw(state)?;
         let by_state = || {
             let hash = numbers.iter().fold(self.seed, |hash, number| {
-                xxh3_64_with_seed(&number.to_le_bytes(), hash)
+                XxHash3_64::oneshot_with_seed(hash, &number.to_le_bytes())
             });
             Placement::ALL[(hash % Placement::ALL.len() as u64) as usize]
         };

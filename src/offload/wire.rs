@@ -23,7 +23,7 @@
 pub use super::task_query::{Asked, SentModule, TaskQuery};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// Where tasks are posted.
 pub const TASKS_PATH: &str = "/v1/tasks";
@@ -154,7 +154,7 @@ pub(super) fn harmless(text: &str, longest: usize) -> String {
 
 /// The hash that proves that a payload arrived unchanged.
 pub fn payload_hash(payload: &[u8]) -> u64 {
-    xxh3_64(payload)
+    XxHash3_64::oneshot(payload)
 }
 
 /// A `u64` as 16 hexadecimal digits.

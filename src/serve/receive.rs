@@ -3,11 +3,12 @@
 use super::api_error::{ApiError, Code};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
+use std::hash::Hasher as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 /// What is to become of the bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub(super) async fn receive(
     // Not as long as it claims to be: nobody reserves memory for a claim.
     let (mut payload, mut held) = (Vec::new(), Held::default());
     let mut length = 0;
-    let mut hash = Xxh3::new();
+    let mut hash = XxHash3_64::new();
     let mut first: Option<(Instant, usize)> = None;
     let mut last = None;
     while let Some(frame) = next(&mut body).await? {
@@ -115,7 +116,7 @@ pub(super) async fn receive(
             return Err(too_large(limit));
         }
         // Hashed now, while it is in the cache: a second way through memory would cost as much as the first.
-        hash.update(&data);
+        hash.write(&data);
         length += data.len();
         if keep == Keep::Bytes {
             if let Err(full) = room.extend(&mut held, length) {
@@ -135,7 +136,7 @@ pub(super) async fn receive(
     Ok(Received {
         payload,
         held,
-        hash: hash.digest(),
+        hash: hash.finish(),
         took,
         later_bytes,
     })

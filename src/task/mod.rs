@@ -29,8 +29,9 @@ pub use set::{SetRule, Task, TaskSet};
 pub use work::{Content, InvalidContent, InvalidKernels, Kernels, MAX_STEPS, Program, Step, Work};
 
 use pacer::Pacer;
+use std::hash::Hasher as _;
 use std::hint::black_box;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 /// Payload bytes hashed between two questions whether to stop: well below 1 ms on any board.
 const HASH_CHUNK: usize = 256 * 1024;
@@ -85,17 +86,17 @@ fn run_kernels(kernels: &Kernels, input_seed: u64, mut pacer: Pacer) -> Option<u
 
 /// The XXH3-64 hash of the whole payload; `None` when it is time to stop.
 fn payload_hash(payload: &[u8], pacer: &mut Pacer) -> Option<u64> {
-    let mut hash = Xxh3::new();
+    let mut hash = XxHash3_64::new();
     for chunk in payload.chunks(HASH_CHUNK) {
         pacer.step()?;
-        hash.update(chunk);
+        hash.write(chunk);
     }
-    Some(hash.digest())
+    Some(hash.finish())
 }
 
 /// What the first kernel starts from: the hash of the payload's hash under the seed of the work.
 fn input_seed(seed: u64, payload_hash: u64) -> u64 {
-    xxh3_64_with_seed(&payload_hash.to_le_bytes(), seed)
+    XxHash3_64::oneshot_with_seed(seed, &payload_hash.to_le_bytes())
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ use super::budget::Budget;
 use super::error::WasmError;
 use crate::task::mix::SplitMix;
 use std::ops::Range;
+use twox_hash::XxHash3_64;
 use wasmtime::{
     Caller, Engine, Error, Extern, ExternType, Linker, Memory, Module, Result, Store, Val, ValType,
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The name all of it is imported from.
 pub(super) const NAMESPACE: &str = "wasi_snapshot_preview1";
@@ -69,7 +69,7 @@ impl Guest {
         Self {
             budget: Budget::new(memory_bytes),
             output: Output::default(),
-            random: SplitMix::new(xxh3_64(payload)),
+            random: SplitMix::new(XxHash3_64::oneshot(payload)),
             now_ns: 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::train::topic::Name;
 use std::str::FromStr;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// How several trainers divide the devices among them.
 ///
@@ -34,7 +34,7 @@ impl Membership {
     pub fn is_mine(&self, device: &Name) -> bool {
         match self {
             Self::Alone => true,
-            Self::Shard(shard) => xxh3_64(device.as_str().as_bytes()) % shard.of == shard.index,
+            Self::Shard(shard) => XxHash3_64::oneshot(device.as_str().as_bytes()) % shard.of == shard.index,
         }
     }
 }
@@ -82,7 +82,7 @@ mod tests {
         let device: Name = "pi-1".parse().unwrap();
         let mine = |text: &str| Membership::Shard(text.parse().unwrap()).is_mine(&device);
         let owner: Vec<bool> = (0..7).map(|i| mine(&format!("{i}/7"))).collect();
-        let expected = (xxh3_64(b"pi-1") % 7) as usize;
+        let expected = (XxHash3_64::oneshot(b"pi-1") % 7) as usize;
         assert_eq!(owner.iter().position(|is| *is), Some(expected));
     }
 

@@ -3,7 +3,7 @@
 use crate::train::wire::proto::Record;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// What every object begins with: the format and its version.
 const MAGIC: &[u8; 8] = b"hwmeter1";
@@ -16,7 +16,7 @@ pub(super) fn encode(record: &Record) -> Bytes {
     bytes.put_u64_le(0);
     // The buffer has room for all of it.
     let _ = record.encode(&mut bytes);
-    let hash = xxh3_64(&bytes[HEADER..]);
+    let hash = XxHash3_64::oneshot(&bytes[HEADER..]);
     bytes[MAGIC.len()..HEADER].copy_from_slice(&hash.to_le_bytes());
     bytes.freeze()
 }
@@ -30,7 +30,7 @@ pub(super) fn decode(bytes: Bytes) -> Result<Record, String> {
         return Err("it is no learner of this version of hwmeter".to_owned());
     }
     let content = bytes.slice(HEADER..);
-    if bytes[MAGIC.len()..HEADER] != xxh3_64(&content).to_le_bytes() {
+    if bytes[MAGIC.len()..HEADER] != XxHash3_64::oneshot(&content).to_le_bytes() {
         return Err("it is damaged: its checksum is of other bytes".to_owned());
     }
     Record::decode(content).map_err(|error| format!("it is damaged: {error}"))
