@@ -1,4 +1,5 @@
-//! Runs tasks on threads of their own: only so many at once, only so many waiting, none for ever.
+//! Runs tasks on threads of their own: only so many at once, only so many waiting, none for ever. One that takes
+//! less than the way to another thread and back runs where it is.
 //!
 //! A request gets a [`Ticket`] once its body is there, so that whoever sends slowly takes no place from others; it is
 //! refused before its body is read if there is no ticket to be had at that time. The ticket then runs one job. A job is
@@ -9,6 +10,7 @@ use crate::task::Limits;
 use crate::task::pacer::thread_cpu_time;
 use std::cell::Cell;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +45,14 @@ pub(super) struct Counts {
     pub waiting: usize,
     pub running: usize,
     pub workers: usize,
+}
+
+/// How long a job takes, as far as that is known before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Some microseconds.
+    Brief,
+    Any,
 }
 
 /// The right to run one job.
@@ -167,12 +177,44 @@ impl Ticket {
     /// Waits for a worker and runs `job`, which asks its argument now and then whether to stop.
     pub async fn run<T: Send + 'static>(
         self,
+        length: Length,
         deadline: Option<Instant>,
         job: impl FnOnce(&dyn Fn() -> bool) -> Option<T> + Send + 'static,
     ) -> Result<Finished<T>, Unfinished> {
         let asked = Instant::now();
         let worker = self.wait_for_worker(deadline).await?;
         let started = Instant::now();
+        let queued = started - asked;
+        let (value, ran) = match length {
+            Length::Brief => self.run_here(worker, deadline, started, job)?,
+            Length::Any => self.run_on_a_thread(worker, deadline, started, job).await?,
+        };
+        Ok(Finished { value, queued, ran })
+    }
+
+    /// Runs it on the calling thread: there and back again to another one would take longer than the job.
+    fn run_here<T>(
+        self,
+        _worker: OwnedSemaphorePermit,
+        deadline: Option<Instant>,
+        started: Instant,
+        job: impl FnOnce(&dyn Fn() -> bool) -> Option<T>,
+    ) -> Result<(T, Duration), Unfinished> {
+        let shared = &self.executor.shared;
+        let _running = Counted::new(&shared.running);
+        let watch = Watch::begin(shared, Arc::default(), deadline, started);
+        // The job is not used again, whatever state a panic left it in.
+        let value = catch_unwind(AssertUnwindSafe(|| watch.run(job))).map_err(|_| Unfinished::Crashed)??;
+        Ok((value, started.elapsed()))
+    }
+
+    async fn run_on_a_thread<T: Send + 'static>(
+        self,
+        worker: OwnedSemaphorePermit,
+        deadline: Option<Instant>,
+        started: Instant,
+        job: impl FnOnce(&dyn Fn() -> bool) -> Option<T> + Send + 'static,
+    ) -> Result<(T, Duration), Unfinished> {
         let Self { executor, place } = self;
         let shared = executor.shared;
         let wall = shared.limits.wall;
@@ -184,22 +226,14 @@ impl Ticket {
             // has really ended.
             let _held = (worker, place, running);
             let watch = Watch::begin(&shared, is_abandoned, deadline, started);
-            let value = job(&|| watch.must_stop());
-            // A job that gives up although nobody asked it to has a bug.
-            let value = value.ok_or_else(|| watch.why.get().unwrap_or(Unfinished::Crashed));
-            (value, started.elapsed())
+            (watch.run(job), started.elapsed())
         });
         let (until, late) = end_of(deadline, started + wall);
         match timeout_at((until + LATE).into(), thread)
             .await
             .map_err(|_| late)?
         {
-            Ok((Ok(value), ran)) => Ok(Finished {
-                value,
-                queued: started - asked,
-                ran,
-            }),
-            Ok((Err(why), _)) => Err(why),
+            Ok((value, ran)) => Ok((value?, ran)),
             Err(_) => Err(Unfinished::Crashed),
         }
     }
@@ -261,6 +295,11 @@ impl<'a> Watch<'a> {
             cpu_limit: thread_cpu_time() + cpu,
             why: Cell::new(None),
         }
+    }
+
+    fn run<T>(&self, job: impl FnOnce(&dyn Fn() -> bool) -> Option<T>) -> Result<T, Unfinished> {
+        // A job that gives up although nobody asked it to has a bug.
+        job(&|| self.must_stop()).ok_or_else(|| self.why.get().unwrap_or(Unfinished::Crashed))
     }
 
     fn must_stop(&self) -> bool {

@@ -1,11 +1,16 @@
 //! What a request wants computed, from its query to its checksum.
 
 use super::api_error::{ApiError, Code};
+use super::executor::Length;
 use super::receive::Keep;
 use crate::offload::wire::{Asked, SentModule};
 use crate::task::wasm::{Engine, Module, ModuleId, WasmError};
-use crate::task::{self, Kernels, Limits, Speed, TaskError};
+use crate::task::{self, CostModel, Kernels, Limits, Speed, TaskError};
 use std::sync::Arc;
+
+/// Up to so many cycles a job is brief: 40 µs on a server's core, which others on the same thread can wait for. The way
+/// to another thread and back takes 33 µs there, on the critical path of the client.
+const BRIEF_CYCLES: f64 = 100_000.0;
 
 /// A task as far as it is known before its body has arrived.
 pub(super) enum Job {
@@ -35,6 +40,18 @@ impl Job {
             Asked::Kernels(kernels, seed) => Ok(Self::Kernels(kernels, seed)),
             Asked::Known(id) => engine()?.cached(id).map(Self::Module).ok_or_else(|| unknown(id)),
             Asked::Sent(sent) => Ok(Self::Sent(sent, engine()?)),
+        }
+    }
+
+    /// How long it takes on a processor of this `speed`.
+    pub fn length(&self, speed: Speed) -> Length {
+        match self {
+            Self::Kernels(kernels, _)
+                if speed == Speed::FULL && CostModel::reference().cycles_of(kernels) <= BRIEF_CYCLES =>
+            {
+                Length::Brief
+            }
+            _ => Length::Any,
         }
     }
 
@@ -138,6 +155,16 @@ fn code(why: &WasmError) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Kernel;
+
+    #[test]
+    fn only_a_round_or_two_at_full_speed_are_brief() {
+        let length = |rounds, speed| Job::Kernels(Kernels::one(Kernel::Sha256, rounds), 1).length(speed);
+        let half = Speed::new(0.5).expect("a share");
+        assert_eq!(length(1, Speed::FULL), Length::Brief);
+        assert_eq!(length(2, Speed::FULL), Length::Any);
+        assert_eq!(length(1, half), Length::Any);
+    }
 
     #[test]
     fn codes_are_the_same_everywhere() {

@@ -161,7 +161,7 @@ async fn run_task(app: &App, request: Request<Incoming>, arrived: Instant) -> Re
 
     let (speed, limits) = (app.config.speed, app.config.limits);
     let done = ticket
-        .run(deadline, move |stop| {
+        .run(job.length(speed), deadline, move |stop| {
             let _held = held;
             let payload = Payload {
                 body: &body,
