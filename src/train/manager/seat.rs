@@ -163,10 +163,12 @@ impl Seat {
     /// Whether there is something to do for which the learner is needed.
     pub fn has_work(&self) -> bool {
         let wanted = &self.wanted;
-        self.ready() > 0
-            || wanted.weights
-            || wanted.snapshot
-            || wanted.whole_after.is_some_and(|after| self.applied >= after)
+        self.ready() > 0 || wanted.weights || wanted.snapshot || self.owes_the_whole()
+    }
+
+    /// Whether the device waits for the whole learner, and it has learned all that the device asked for.
+    pub fn owes_the_whole(&self) -> bool {
+        self.wanted.whole_after.is_some_and(|after| self.applied >= after)
     }
 
     /// The last experience that a restarted trainer would know of.

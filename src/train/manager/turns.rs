@@ -21,7 +21,7 @@ impl Manager {
             return;
         }
         let line = match &seat.place {
-            Place::Memory(_) if seat.may_have_a_turn() => &mut self.turns,
+            Place::Memory(_) if seat.may_have_a_turn(self.stopping) => &mut self.turns,
             Place::Unknown | Place::Fresh | Place::Stored | Place::Uploaded(_)
                 if !self.stopping && (seat.wanted.open || seat.has_work()) =>
             {
@@ -68,7 +68,7 @@ impl Manager {
                 continue;
             };
             seat.queued = false;
-            if !seat.may_have_a_turn() {
+            if !seat.may_have_a_turn(stopping) {
                 continue;
             }
             if let Some(lesson) = seat.lesson(&pupil, &self.config, stopping) {
@@ -147,13 +147,13 @@ impl Manager {
 }
 
 impl Seat {
-    /// Whether there is something to do that may be done now.
-    fn may_have_a_turn(&self) -> bool {
+    /// Whether there is something to do that may be done now: one that leaves, or whose trainer stops, learns no more, so
+    /// that what waits for it is no reason for a turn.
+    fn may_have_a_turn(&self, stopping: bool) -> bool {
         let is_free = !self.busy && matches!(self.place, Place::Memory(_));
-        let may = if self.leaving {
-            self.wanted.snapshot
-        } else {
-            self.has_work()
+        let may = match self.leaving || stopping {
+            true => self.wanted.snapshot || stopping && self.owes_the_whole(),
+            false => self.has_work(),
         };
         is_free && may
     }

@@ -287,6 +287,28 @@ fn a_trainer_that_ends_stores_all_and_the_next_goes_on_from_there() {
 }
 
 #[test]
+fn a_trainer_that_ends_stores_a_learner_for_which_experiences_wait_and_leaves_it_alone() {
+    let mut world = World::new();
+    let device = Device::new("pi-1", "dqn", 3);
+    world.hear(&device.presence());
+    world.hear(&device.experience(1));
+    world.put(&device.experience(2));
+    world.manager.stop(world.now);
+    // What comes now is not learned from either, but a device that wants its learner back gets it.
+    world.put(&device.experience(3));
+    world.put(&device.message(1, Body::Fetch(Fetch { after: 1 })));
+    let lessons = (0..20).filter(|_| world.turn()).count();
+    assert!(lessons <= 2, "{lessons} lessons of a trainer that learns no more");
+    world.work();
+    assert!(world.manager.is_stored());
+    assert_eq!(
+        (world.seat(&device).applied, world.seat(&device).durable()),
+        (1, 1)
+    );
+    assert_eq!(world.whole(&device), device.undisturbed(1));
+}
+
+#[test]
 fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     let mut world = World::new();
     let device = Device::new("pi-1", "dqn", 2);
