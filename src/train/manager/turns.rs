@@ -51,7 +51,7 @@ impl Manager {
     /// Whether a thread of this lane should ask for something to do.
     pub fn has_task(&self, lane: Lane) -> bool {
         match lane {
-            Lane::Learn => !self.turns.is_empty(),
+            Lane::Learn => !self.turns.is_empty() && !self.outbox.is_full(),
             Lane::Open => !self.openings.is_empty(),
             Lane::Write => !self.writings.is_empty(),
         }

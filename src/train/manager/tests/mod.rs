@@ -202,6 +202,24 @@ fn weights_too_large_for_one_message_come_in_chunks() {
 }
 
 #[test]
+fn while_nobody_takes_what_is_said_there_is_no_lesson_and_nobody_is_woken_for_one() {
+    let mut world = World::new();
+    let device = Device::new("pi-1", "dqn", 1);
+    world.hear(&device.presence());
+    world.put(&device.experience(1));
+    assert!(world.manager.has_task(Lane::Learn));
+    let large = Output::Publish(Outgoing {
+        topic: "client/pi-1/weights/dqn/v1".to_owned(),
+        payload: vec![0; 33 << 20].into(),
+        retain: false,
+    });
+    world.manager.put_back(large);
+    assert!(!world.turn() && !world.manager.has_task(Lane::Learn));
+    world.manager.output();
+    assert!(world.manager.has_task(Lane::Learn) && world.turn());
+}
+
+#[test]
 fn one_that_sends_much_does_not_keep_the_others_waiting() {
     let mut world = World::new();
     let flood = Device::new("flood", "dqn", 500);
