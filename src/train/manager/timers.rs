@@ -19,13 +19,17 @@ const ACK_AFTER: Duration = Duration::from_secs(1);
 /// A status is told so often, if it is new.
 const TELL_AFTER: Duration = Duration::from_secs(5);
 /// Learners that may wait to be written: each takes the memory of a second one meanwhile.
-const MAX_WRITINGS: usize = 16;
+pub(super) const MAX_WRITINGS: usize = 16;
 
 impl Manager {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         let mut called = Vec::new();
-        let mut room = MAX_WRITINGS.saturating_sub(self.writings.len());
+        // At the end all are to be stored; that few wait for the store at once, their turns see to.
+        let mut room = match self.stopping {
+            true => usize::MAX,
+            false => MAX_WRITINGS.saturating_sub(self.writings.len()),
+        };
         for (pupil, seat) in &mut self.seats {
             let is_due = self.stopping || seat.is_due(self.config.store_after, now);
             if room > 0 && is_due && seat.may_store(now) {

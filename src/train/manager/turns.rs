@@ -3,6 +3,7 @@
 use super::lesson::{Entry, Lesson, Sync};
 use super::seat::{Place, Seat};
 use super::task::{Kind, Lane, Opening, Source, Task};
+use super::timers::MAX_WRITINGS;
 use super::{Config, Manager};
 use crate::train::topic::Pupil;
 use std::collections::VecDeque;
@@ -51,15 +52,20 @@ impl Manager {
     /// Whether a thread of this lane should ask for something to do.
     pub fn has_task(&self, lane: Lane) -> bool {
         match lane {
-            Lane::Learn => !self.turns.is_empty() && !self.outbox.is_full(),
+            Lane::Learn => !self.turns.is_empty() && self.has_room_for_lessons(),
             Lane::Open => !self.openings.is_empty(),
             Lane::Write => !self.writings.is_empty(),
         }
     }
 
+    /// Whether there is room for what comes of lessons: weights that nobody takes would fill the memory, and so would
+    /// learners that wait to be written at the end, when all of them are.
+    fn has_room_for_lessons(&self) -> bool {
+        !self.outbox.is_full() && !(self.stopping && self.writings.len() >= MAX_WRITINGS)
+    }
+
     fn next_lesson(&mut self, now: Instant) -> Option<Lesson> {
-        // Weights that nobody takes would fill the memory.
-        if self.outbox.is_full() {
+        if !self.has_room_for_lessons() {
             return None;
         }
         while let Some(pupil) = self.turns.pop_front() {

@@ -327,6 +327,26 @@ fn a_trainer_that_ends_stores_a_learner_for_which_experiences_wait_and_leaves_it
 }
 
 #[test]
+fn a_trainer_that_ends_stores_many_learners_as_fast_as_the_store_takes_them_and_few_wait_for_it() {
+    let mut world = World::new();
+    let devices: Vec<Device> = (0..40)
+        .map(|i| Device::new(&format!("pi-{i}"), "dqn", 1))
+        .collect();
+    for device in &devices {
+        world.hear(&device.presence());
+        world.hear(&device.experience(1));
+    }
+    world.manager.stop(world.now);
+    // The store is slow: nothing is written yet.
+    while world.turn() {}
+    assert!((1..=16).contains(&world.manager.writings.len()));
+    assert!(!world.manager.has_task(Lane::Learn));
+    // No time passes: what is due after a while is not looked at.
+    world.work();
+    assert!(world.manager.is_stored());
+}
+
+#[test]
 fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     let mut world = World::new();
     let device = Device::new("pi-1", "dqn", 2);
