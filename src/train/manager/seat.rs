@@ -120,7 +120,7 @@ pub(super) struct Seat {
     pub wanted: Wanted,
     pub times: Times,
     pub weights_sha256: bytes::Bytes,
-    pub told: super::report::Told,
+    pub told: Option<super::report::Facts>,
 }
 
 impl Seat {

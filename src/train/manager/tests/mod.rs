@@ -347,6 +347,26 @@ fn a_trainer_that_ends_stores_many_learners_as_fast_as_the_store_takes_them_and_
 }
 
 #[test]
+fn a_farewell_says_nothing_of_learners_that_nobody_has_looked_for() {
+    let mut world = World::new();
+    let (here, unknown) = (Device::new("pi-1", "dqn", 1), Device::new("pi-2", "dqn", 1));
+    world.hear(&here.presence());
+    world.hear(&here.experience(1));
+    world.put(&unknown.presence());
+    world.manager.farewell(world.now);
+    let last: Vec<_> = world
+        .told()
+        .into_iter()
+        .map(|(status, sequence)| (status.active, status.updates, sequence))
+        .collect();
+    assert_eq!(last, [(false, 1, 1)]);
+    assert!(
+        world.seat(&here).is_unstored(),
+        "it does not become stored by being told of"
+    );
+}
+
+#[test]
 fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     let mut world = World::new();
     let device = Device::new("pi-1", "dqn", 2);
