@@ -75,6 +75,8 @@ impl Manager {
             };
             seat.queued = false;
             if !seat.may_have_a_turn(stopping) {
+                // Perhaps a new life has begun meanwhile, which is to be opened.
+                self.call(&pupil);
                 continue;
             }
             if let Some(lesson) = seat.lesson(&pupil, &self.config, stopping) {

@@ -367,6 +367,20 @@ fn a_farewell_says_nothing_of_learners_that_nobody_has_looked_for() {
 }
 
 #[test]
+fn a_new_life_that_begins_while_the_old_one_waits_for_its_turn_comes_into_memory() {
+    let mut world = World::new();
+    let mut device = Device::new("pi-1", "dqn", 1);
+    world.hear(&device.presence());
+    world.put(&device.experience(1));
+    device.epoch += 1;
+    world.put(&device.presence());
+    assert!(!world.turn(), "the life that waited is over");
+    world.work();
+    assert!(world.seat(&device).opened);
+    assert_eq!(world.manager.totals().in_memory, 1);
+}
+
+#[test]
 fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     let mut world = World::new();
     let device = Device::new("pi-1", "dqn", 2);
