@@ -93,8 +93,6 @@ pub(super) struct Seat {
     pub busy: bool,
     /// It waits for its turn.
     pub queued: bool,
-    /// It is on its way out of memory.
-    pub leaving: bool,
     /// It has been in memory in this life.
     pub opened: bool,
     /// Times in a row that missing experiences were asked for in vain.

@@ -15,6 +15,7 @@ const BATCH: usize = 64;
 impl Manager {
     /// Puts a learner in the line that it belongs to, if it is in none and has something to do.
     pub(super) fn call(&mut self, pupil: &Pupil) {
+        let pauses = self.pauses(pupil);
         let Some(seat) = self.seats.get_mut(pupil) else {
             return;
         };
@@ -22,7 +23,7 @@ impl Manager {
             return;
         }
         let line = match &seat.place {
-            Place::Memory(_) if seat.may_have_a_turn(self.stopping) => &mut self.turns,
+            Place::Memory(_) if seat.may_have_a_turn(pauses) => &mut self.turns,
             Place::Unknown | Place::Fresh | Place::Stored | Place::Uploaded(_)
                 if !self.stopping && (seat.wanted.open || seat.has_work()) =>
             {
@@ -64,22 +65,27 @@ impl Manager {
         !self.outbox.is_full() && !(self.stopping && self.writings.len() >= MAX_WRITINGS)
     }
 
+    /// Whether a learner learns no more here: it is on its way out of memory, or all are.
+    fn pauses(&self, pupil: &Pupil) -> bool {
+        self.stopping || self.leaving.as_ref() == Some(pupil)
+    }
+
     fn next_lesson(&mut self, now: Instant) -> Option<Lesson> {
         if !self.has_room_for_lessons() {
             return None;
         }
         while let Some(pupil) = self.turns.pop_front() {
-            let stopping = self.stopping;
+            let pauses = self.pauses(&pupil);
             let Some(seat) = self.seats.get_mut(&pupil) else {
                 continue;
             };
             seat.queued = false;
-            if !seat.may_have_a_turn(stopping) {
+            if !seat.may_have_a_turn(pauses) {
                 // Perhaps a new life has begun meanwhile, which is to be opened.
                 self.call(&pupil);
                 continue;
             }
-            if let Some(lesson) = seat.lesson(&pupil, &self.config, stopping) {
+            if let Some(lesson) = seat.lesson(&pupil, &self.config, pauses) {
                 seat.times.used = Some(now);
                 return Some(lesson);
             }
@@ -114,7 +120,7 @@ impl Manager {
         if self.totals.in_memory < self.config.max_learners.max(1) {
             return true;
         }
-        if self.seats.values().any(|seat| seat.leaving) {
+        if self.leaving.is_some() {
             return false;
         }
         // Those that have nothing to do first, then those that are stored, then the least recently used.
@@ -127,8 +133,8 @@ impl Manager {
             return false;
         };
         let pupil = pupil.clone();
-        seat.leaving = true;
         if seat.is_unstored() {
+            self.leaving = Some(pupil.clone());
             seat.wanted.snapshot = seat.writing.is_none();
             self.call(&pupil);
             return false;
@@ -139,10 +145,10 @@ impl Manager {
 
     /// Drops a learner that is stored, or can be made again, from memory.
     pub(super) fn leave(&mut self, pupil: &Pupil) {
+        self.leaving = None;
         let Some(seat) = self.seats.get_mut(pupil) else {
             return;
         };
-        seat.leaving = false;
         if matches!(seat.place, Place::Memory(_)) && !seat.is_unstored() {
             seat.place = match seat.stored {
                 Some(_) => Place::Stored,
@@ -155,12 +161,12 @@ impl Manager {
 }
 
 impl Seat {
-    /// Whether there is something to do that may be done now: one that leaves, or whose trainer stops, learns no more, so
-    /// that what waits for it is no reason for a turn.
-    fn may_have_a_turn(&self, stopping: bool) -> bool {
+    /// Whether there is something to do that may be done now: what waits for one that learns no more is no reason for a
+    /// turn.
+    fn may_have_a_turn(&self, pauses: bool) -> bool {
         let is_free = !self.busy && matches!(self.place, Place::Memory(_));
-        let may = match self.leaving || stopping {
-            true => self.wanted.snapshot || stopping && self.owes_the_whole(),
+        let may = match pauses {
+            true => self.wanted.snapshot || self.owes_the_whole(),
             false => self.has_work(),
         };
         is_free && may
@@ -174,13 +180,12 @@ impl Seat {
         !self.busy && matches!(self.place, Place::Memory(_)) && had_a_turn && can_be_stored
     }
 
-    fn lesson(&mut self, pupil: &Pupil, config: &Config, stopping: bool) -> Option<Lesson> {
+    fn lesson(&mut self, pupil: &Pupil, config: &Config, pauses: bool) -> Option<Lesson> {
         let place = std::mem::replace(&mut self.place, Place::Away);
         let Place::Memory(guard) = place else {
             self.place = place;
             return None;
         };
-        let pauses = self.leaving || stopping;
         let entries = if pauses {
             VecDeque::new()
         } else {
