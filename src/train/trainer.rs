@@ -9,6 +9,7 @@
 //! Nobody polls: a thread with nothing to do sleeps until there is something for it.
 
 use super::link::{Event, Link, NotQueued};
+use super::lock;
 use super::manager::{Config, Lane, Manager, Output, TICK, Totals};
 use super::store::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -216,9 +217,8 @@ impl Shared {
         }
     }
 
-    /// Nothing that is done under this lock can leave anything half done.
     fn lock(&self) -> MutexGuard<'_, Manager> {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.manager)
     }
 }
 
