@@ -62,7 +62,8 @@ impl Manager {
     /// Whether there is room for what comes of lessons: weights that nobody takes would fill the memory, and so would
     /// learners that wait to be written at the end, when all of them are.
     fn has_room_for_lessons(&self) -> bool {
-        !self.outbox.is_full() && !(self.stopping && self.writings.len() >= MAX_WRITINGS)
+        let is_store_behind = self.stopping && self.writings.len() >= MAX_WRITINGS;
+        !self.outbox.is_full() && !is_store_behind
     }
 
     /// Whether a learner learns no more here: it is on its way out of memory, or all are.
