@@ -176,11 +176,17 @@ fn what_cannot_be_is_said_and_what_to_do() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    let cases: [(&[&str], i32, &str); 4] = [
+    let cases: [(&[&str], i32, &str); 6] = [
         (&["--to", &url], 1, "hwmeter serve --role mec"),
         (&["--ues", "0"], 2, "--ues"),
         (&["--rate", "0"], 2, "--rate"),
         (&["--payload", "0"], 2, "--payload"),
+        (&["--broker", "mqtt://127.0.0.1"], 1, "--devices N"),
+        (
+            &["--devices", "2", "--broker", "mqtt://127.0.0.1", "--ca", "ca.pem"],
+            2,
+            "--ca",
+        ),
     ];
     for (arguments, code, expected) in cases {
         let output = load(arguments).output().unwrap();

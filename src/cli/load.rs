@@ -1,11 +1,10 @@
 //! Arguments of `hwmeter load`.
 
-use super::CodecArg;
+use super::{BrokerArgs, CodecArg};
 use crate::cmd::values;
 use clap::Args;
 use hwmeter::learn::LearnerName;
 use hwmeter::offload::url::Url;
-use hwmeter::train::link::BrokerUrl;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,13 +43,12 @@ pub struct LoadArgs {
     pub seed: u64,
 
     /// Instead: so many devices that train on the MEC, by way of --broker
-    #[arg(long, value_name = "N", requires = "broker", conflicts_with_all = ["ues", "rate", "to", "payload"],
+    #[arg(long, value_name = "N", requires = "broker", conflicts_with_all = ["ues", "rate", "to", "ca", "token_file", "payload"],
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub devices: Option<u32>,
 
-    /// The broker whose trainer they use, such as mqtt://127.0.0.1:1883
-    #[arg(long, value_name = "URL", requires = "devices")]
-    pub broker: Option<BrokerUrl>,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
 
     /// Experiences of each device per second
     #[arg(long, value_name = "HZ", default_value = "1", value_parser = values::hertz, requires = "devices")]

@@ -9,8 +9,10 @@ use hwmeter::offload::ues::{self, UeConfig, UeReport};
 
 /// Sends until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
 pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
-    if let (Some(devices), Some(broker)) = (args.devices, &args.broker) {
-        return load_devices::run(args, devices, broker);
+    match (args.devices, args.broker.url()?) {
+        (Some(devices), Some(broker)) => return load_devices::run(args, devices, broker),
+        (None, Some(_)) => bail!("--broker is for devices that train: add --devices N"),
+        (_, None) => {}
     }
     let stopped = stop_signal::catch()?;
     let config = UeConfig {

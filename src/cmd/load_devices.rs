@@ -1,24 +1,20 @@
 //! `hwmeter load --devices N`: devices that train on the MEC.
 
+use super::stop_signal;
 use crate::cli::LoadArgs;
 use crate::ui::{self, outln, table};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
-use hwmeter::train::link::{BrokerUrl, LinkConfig};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use hwmeter::train::link::BrokerUrl;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Trains until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
 pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals")?;
-    }
-    let mut link = LinkConfig::new(broker.clone(), "load");
-    link.ca.clone_from(&args.ca);
+    let mut link = args.broker.link(broker, "load")?;
     link.clean = true;
+    let stop = stop_signal::flag()?;
     let config = FleetConfig {
         link,
         name: "load".to_owned(),

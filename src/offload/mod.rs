@@ -11,6 +11,7 @@
 //! others on the same link, and [`LocalServers`] provides servers and links for a demonstration on one machine.
 
 pub mod access;
+pub mod child;
 pub mod circuit;
 pub mod client;
 mod connection;

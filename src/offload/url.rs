@@ -35,8 +35,7 @@ impl Url {
 
     /// Whether the server is on this machine for sure.
     pub fn is_loopback(&self) -> bool {
-        let address = self.host.parse::<IpAddr>();
-        &*self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        is_loopback(&self.host)
     }
 
     /// TCP port; 80 or 443 when the text named none.
@@ -57,6 +56,11 @@ impl Url {
     pub fn path(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
+}
+
+/// Whether this host is this machine for sure.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl fmt::Display for Url {

@@ -21,6 +21,7 @@ pub use url::{BrokerUrl, BrokerUrlError, Credentials};
 use crate::offload::access::AccessError;
 use crate::offload::tls;
 use crate::serve::{TlsError, TlsFiles};
+use crate::train::lock;
 use bytes::Bytes;
 use outbox::{Command, Held};
 use rumqttc::{LastWill, MqttOptions, QoS, TlsConfiguration, Transport};
@@ -28,7 +29,7 @@ use session::Session;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use subscriptions::Subscriptions;
@@ -359,9 +360,4 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.end(Duration::ZERO);
     }
-}
-
-/// Nothing that is done under these locks can leave anything half done.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

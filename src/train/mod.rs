@@ -33,3 +33,10 @@ pub mod trainer;
 pub mod transfer;
 pub mod weights;
 pub mod wire;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Nothing that is done under the locks of this module can leave anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -4,6 +4,7 @@
 use super::codec;
 use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, Outgoing, WholeLearner};
 use super::link::{Event, Link, LinkConfig, LinkError, Will};
+use super::lock;
 use super::queue::{Entry, Queue};
 use super::wire::{Codec, Experience};
 use crate::learn::Weights;
@@ -11,7 +12,7 @@ use crate::serve::{SecretFileError, secret_file};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -344,9 +345,4 @@ fn publish(link: &Link, outgoing: &Outgoing) -> bool {
 pub fn read_password(path: &Path) -> Result<String, SecretFileError> {
     let text = secret_file::read(path)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// Nothing that is done under these locks can leave anything half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@
 //! Nobody polls: a thread with nothing to do sleeps until there is something for it.
 
 use super::link::{Event, Link, NotQueued};
+use super::lock;
 use super::manager::{Config, Lane, Manager, Output, TICK, Totals};
 use super::store::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +32,8 @@ pub struct Trainer {
 
 struct Shared {
     manager: Mutex<Manager>,
-    /// One per lane, in the order of [`Lane::ALL`].
-    wakes: [Condvar; 3],
+    /// One per lane, by its number.
+    wakes: [Condvar; Lane::ALL.len()],
     store: Store,
     link: Link,
     is_over: AtomicBool,
@@ -113,9 +114,9 @@ impl Shared {
         while !self.is_over.load(Ordering::Acquire) {
             let task = manager.next(lane, Instant::now());
             // Room for one learner may need that another is stored.
-            self.wake(&manager, lane);
+            self.wake(&manager, Some(lane));
             let Some(task) = task else {
-                let woken = self.wakes[index(lane)].wait(manager);
+                let woken = self.wakes[lane as usize].wait(manager);
                 manager = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -124,7 +125,7 @@ impl Shared {
             manager = self.lock();
             manager.done(done, Instant::now());
             self.say(&mut manager);
-            self.wake(&manager, lane);
+            self.wake(&manager, Some(lane));
         }
     }
 
@@ -160,11 +161,7 @@ impl Shared {
             manager.tick(now);
         }
         self.say(&mut manager);
-        for lane in Lane::ALL {
-            if manager.has_task(lane) {
-                self.wakes[index(lane)].notify_one();
-            }
-        }
+        self.wake(&manager, None);
         true
     }
 
@@ -210,19 +207,18 @@ impl Shared {
         }
     }
 
-    /// Wakes one thread of each lane that has something to do, but for the lane of the caller, who looks itself.
-    fn wake(&self, manager: &Manager, own: Lane) {
+    /// Wakes one thread of each lane that has something to do, but for the caller's own, who looks itself.
+    fn wake(&self, manager: &Manager, own: Option<Lane>) {
         for lane in Lane::ALL {
             // Another learner may be able to go on beside this one.
-            if (lane != own || lane == Lane::Learn) && manager.has_task(lane) {
-                self.wakes[index(lane)].notify_one();
+            if (own != Some(lane) || lane == Lane::Learn) && manager.has_task(lane) {
+                self.wakes[lane as usize].notify_one();
             }
         }
     }
 
-    /// Nothing that is done under this lock can leave anything half done.
     fn lock(&self) -> MutexGuard<'_, Manager> {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.manager)
     }
 }
 
@@ -236,13 +232,5 @@ fn take(manager: &mut Manager, event: Event, now: Instant) {
         Event::Connected => tracing::info!("connected to the broker"),
         Event::Disconnected(why) => tracing::warn!("{why}"),
         Event::Trouble(why) => tracing::warn!("{why}"),
-    }
-}
-
-fn index(lane: Lane) -> usize {
-    match lane {
-        Lane::Open => 0,
-        Lane::Learn => 1,
-        Lane::Write => 2,
     }
 }

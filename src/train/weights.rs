@@ -76,9 +76,9 @@ pub fn sha256(weights: &Weights) -> [u8; 32] {
     Sha256::digest(tensors(weights).encode_to_vec()).into()
 }
 
-/// A hash as it is printed: lower-case hexadecimal digits.
-pub fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A hash, or other bytes that are printed: lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn numbers(tensor: &Tensor) -> Result<learn::Tensor, TensorsError> {

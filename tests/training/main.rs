@@ -162,6 +162,41 @@ fn a_trainer_says_where_its_broker_is_and_ends_when_asked() {
 }
 
 #[test]
+fn devices_of_a_load_say_who_they_are_and_train() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = "a-password-of-length";
+    let users = secret(dir.path(), "users", &format!("trainer anna:{password}"));
+    let password = secret(dir.path(), "password", password);
+    let state = dir.path().join("state");
+    let args = ["--role", "trainer", "--mqtt-listen", "127.0.0.1:0", "--state"];
+    let more = [state.to_str().unwrap(), "--mqtt-users", &users];
+    let mut trainer = Running::start(&[&args[..], &more].concat());
+    let url = trainer.said("hwmeter serve: trainer on ");
+    let args = [
+        "load",
+        "--devices",
+        "2",
+        "--device-rate",
+        "20",
+        "--duration",
+        "1s",
+        "--json",
+    ];
+    let who = [
+        "--broker",
+        &url,
+        "--broker-user",
+        "anna",
+        "--broker-password-file",
+        &password,
+    ];
+    let output = Command::new(PROGRAM).args(args).args(who).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["learned"].as_u64().unwrap() > 0, "{report:#}");
+}
+
+#[test]
 fn what_cannot_be_is_said_and_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

@@ -8,7 +8,7 @@ mod servers;
 mod task_source;
 mod training;
 
-use super::{context, open_sensor, with_radio};
+use super::{context, open_sensor, stop_signal, with_radio};
 use crate::cli::{FallbackArg, RunAgentArgs};
 use crate::ui;
 use anyhow::Context as _;
@@ -73,7 +73,7 @@ pub fn run_plan(
 ) -> anyhow::Result<ExitCode> {
     let servers: Vec<&Url> = args.mec.iter().chain(&args.cloud).collect();
     let access = Access::to(&servers, args.ca.as_deref(), args.token_file.as_deref())?;
-    let stop = watch_for_end()?;
+    let stop = stop_signal::flag()?;
     let (name, seed) = (plan.name.to_string(), plan.seed);
     let dir = RunDir::create(&args.out.clone().unwrap_or_else(|| RunDir::default_path(&name)))?;
     let mut rows = DecisionWriter::create(&dir.decisions())?;
@@ -327,18 +327,6 @@ fn recorder(plan: &Plan, args: &RunAgentArgs, dir: &RunDir) -> anyhow::Result<Re
 /// The file that the recorded transitions go on from.
 fn starts_from(plan: &Plan, args: &RunAgentArgs) -> Option<&'static str> {
     (args.record_transitions && !plan.is_fresh).then_some("start.safetensors")
-}
-
-/// The first Ctrl-C, SIGTERM or SIGHUP ends the run with its summary; the second ends the program.
-fn watch_for_end() -> anyhow::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .context("cannot watch for signals")?;
-    }
-    Ok(stop)
 }
 
 fn pin(list: &str) -> anyhow::Result<Affinity> {

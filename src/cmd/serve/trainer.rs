@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 
 /// How the line begins by which the trainer says that devices can connect.
 pub const READY: &str = "hwmeter serve: trainer on ";
-/// How long storing may take at the end.
-const LAST_STORING: Duration = Duration::from_secs(10);
+/// How long storing may take at the end. With the goodbyes after it, less than a keeper waits before it kills.
+const LAST_STORING: Duration = Duration::from_secs(5);
 /// How often it says how it goes, at -v.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Where the broker listens unless told otherwise.

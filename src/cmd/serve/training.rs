@@ -6,7 +6,6 @@ use anyhow::{Context, bail};
 use hwmeter::serve::Trainer;
 use hwmeter::train::link::BrokerUrl;
 use std::io::{BufRead, BufReader, Read};
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -34,7 +33,7 @@ impl Training {
             }
             return Ok(None);
         }
-        if broker.is_some_and(is_loopback) && !is_local {
+        if broker.is_some_and(BrokerUrl::is_loopback) && !is_local {
             bail!(
                 "devices elsewhere could not reach the broker by the address in --broker: name it as they know it"
             );
@@ -105,11 +104,6 @@ fn reached_by(args: &ServeArgs, url: &str) -> anyhow::Result<Trainer> {
         address: address.parse().context("the trainer says no address")?,
         is_tls: scheme == "mqtts",
     })
-}
-
-fn is_loopback(url: &BrokerUrl) -> bool {
-    let host = url.host();
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A trainer with the same options, or on this address.

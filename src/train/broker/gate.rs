@@ -5,10 +5,11 @@ use super::packets::{HELLO_BYTES, Hello, Packets, hello};
 use super::rate::Bucket;
 use super::users::Role;
 use super::{Limits, STRANGER_TIME};
+use crate::train::lock;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -390,8 +391,4 @@ where
             buffer = vec![0; wanted];
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,10 @@
 
 use super::Limits;
 use super::counts::{Count, Counters};
-use super::gate::{Connection, Connections, lock};
+use super::gate::{Connection, Connections};
 use super::held::{Sum, hold};
 use super::users::{Access, Refusal, Role, owner};
+use crate::train::lock;
 use async_trait::async_trait;
 use rmqtt::codec::v5::SubscribeAckReason;
 use rmqtt::context::ServerContext;

@@ -12,6 +12,7 @@
 use crate::serve::SecretFileError;
 use crate::serve::secret_file;
 use crate::train::topic::Name;
+use crate::train::weights::hex;
 use rand::RngExt;
 use std::collections::HashMap;
 use std::fmt;
@@ -134,7 +135,7 @@ impl Account {
         let secret: [u8; 32] = rand::rng().random();
         Self {
             name: OWN_NAME.to_owned(),
-            password: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+            password: hex(&secret),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What this client wants to read, and which of it the broker has granted.
 
+use crate::train::lock;
 use rumqttc::{QoS, Request, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// Filters in one packet, at most: far below any broker's limit.
 const AT_ONCE: usize = 100;
@@ -89,8 +90,7 @@ impl Subscriptions {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock can leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The address of a broker.
 
+use crate::offload::url::is_loopback;
 use std::fmt;
 use std::str::FromStr;
 
@@ -40,6 +41,11 @@ impl BrokerUrl {
     /// Host name or address, without the brackets of IPv6.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether the broker is on this machine for sure.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
     }
 
     /// TCP port; 1883 or, with TLS, 8883 when the text named none.

@@ -148,6 +148,8 @@ pub struct Manager {
     writings: VecDeque<Writing>,
     outbox: Outbox,
     totals: Totals,
+    /// The one that is on its way out of memory.
+    leaving: Option<Pupil>,
     stopping: bool,
 }
 
@@ -165,6 +167,7 @@ impl Manager {
             writings: VecDeque::new(),
             outbox,
             totals: Totals::default(),
+            leaving: None,
             stopping: false,
         }
     }

@@ -198,6 +198,7 @@ impl Manager {
             return self.call(pupil);
         }
         self.totals.in_memory -= usize::from(matches!(seat.place, Place::Memory(_)));
+        self.leaving.take_if(|leaving| leaving == pupil);
         match recipe {
             Ok(recipe) => seat.begin(life, Some(recipe)),
             Err(why) => {

@@ -1,73 +1,101 @@
 //! What a trainer says of its learners to anybody who asks: retained, and not more often than worth it.
 
+use super::output::{Outgoing, Output};
 use super::seat::{Counters, Place, Seat};
-use crate::train::topic::{Name, Pupil};
+use crate::train::topic::{self, Name, Pupil};
 use crate::train::wire::{Body, LearnerStatus, Message};
+use bytes::Bytes;
 use std::time::Instant;
 
-/// What was said last, to tell what is new and how fast it goes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    said: Option<Message>,
+/// What there is to say of a learner. Compared with what was said last, every tick and of every learner.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Facts {
+    epoch: u64,
+    applied: u64,
     updates_per_s: f64,
+    lag: u64,
+    counters: Counters,
+    active: bool,
+    online: bool,
+    weights_sha256: Bytes,
 }
 
 impl Seat {
-    /// What there is to say now; `None`: what was said last is still true.
-    pub fn report(&mut self, trainer: &Name, pupil: &Pupil, now: Instant) -> Option<Message> {
+    /// What there is to say now, for everybody and to be kept; `None`: what was said last is still true, or it is not
+    /// known yet how far the learner is. `active`: whether it is told that somebody works with it.
+    pub fn report(&mut self, trainer: &Name, pupil: &Pupil, active: bool, now: Instant) -> Option<Output> {
         if matches!(self.place, Place::Unknown) {
             return None;
         }
-        let rate = self.updates_per_s(now);
-        let message = self.status(trainer, pupil, rate);
-        if self.told.said.as_ref() == Some(&message) {
+        let facts = self.facts(active, now);
+        if self.told.as_ref() == Some(&facts) {
             return None;
         }
-        self.told = Told {
-            said: Some(message.clone()),
-            updates_per_s: rate,
-        };
+        let payload = self.status(&facts, trainer, pupil).encode();
+        self.told = Some(facts);
         self.times.told = Some(now);
-        Some(message)
+        Some(Output::Publish(Outgoing {
+            topic: topic::learner_status(trainer, pupil),
+            payload,
+            retain: true,
+        }))
+    }
+
+    /// Whether it is in memory.
+    pub fn is_active(&self) -> bool {
+        matches!(self.place, Place::Memory(_) | Place::Away)
+    }
+
+    fn facts(&self, active: bool, now: Instant) -> Facts {
+        Facts {
+            epoch: self.life.epoch,
+            applied: self.applied,
+            updates_per_s: self.updates_per_s(now),
+            lag: self.head.saturating_sub(self.applied),
+            counters: self.counters,
+            active,
+            online: self.online,
+            weights_sha256: self.weights_sha256.clone(),
+        }
     }
 
     /// Since what was said last; of a life that began after it, unknown and so as before.
     fn updates_per_s(&self, now: Instant) -> f64 {
-        let (Some(said), Some(told)) = (&self.told.said, self.times.told) else {
+        let (Some(last), Some(told)) = (&self.told, self.times.told) else {
             return 0.0;
         };
         let seconds = now.saturating_duration_since(told).as_secs_f64();
-        match said.epoch == self.life.epoch && self.applied >= said.sequence && seconds > 0.0 {
-            true => (self.applied - said.sequence) as f64 / seconds,
-            false => self.told.updates_per_s,
+        match last.epoch == self.life.epoch && self.applied >= last.applied && seconds > 0.0 {
+            true => (self.applied - last.applied) as f64 / seconds,
+            false => last.updates_per_s,
         }
     }
 
-    fn status(&self, trainer: &Name, pupil: &Pupil, updates_per_s: f64) -> Message {
+    fn status(&self, facts: &Facts, trainer: &Name, pupil: &Pupil) -> Message {
         let Counters {
             duplicates,
             dropped,
             bytes_up,
             bytes_down,
             ..
-        } = self.counters;
+        } = facts.counters;
         let status = LearnerStatus {
             trainer: trainer.to_string(),
-            updates: self.applied.saturating_sub(self.life.presence.base_sequence),
-            updates_per_s,
-            lag: self.head.saturating_sub(self.applied),
+            updates: facts.applied.saturating_sub(self.life.presence.base_sequence),
+            updates_per_s: facts.updates_per_s,
+            lag: facts.lag,
             bytes_up,
             bytes_down,
             dropped,
             duplicates,
-            active: matches!(self.place, Place::Memory(_) | Place::Away),
-            online: self.online,
-            weights_sha256: self.weights_sha256.clone(),
+            active: facts.active,
+            online: facts.online,
+            weights_sha256: facts.weights_sha256.clone(),
         };
         Message {
             pupil: pupil.clone(),
-            epoch: self.life.epoch,
-            sequence: self.applied,
+            epoch: facts.epoch,
+            sequence: facts.applied,
             body: Body::Status(status),
         }
     }

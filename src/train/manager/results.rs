@@ -59,7 +59,7 @@ impl Manager {
                 checkpoint,
             });
         }
-        if seat.leaving && seat.writing.is_none() {
+        if self.leaving.as_ref() == Some(&pupil) && seat.writing.is_none() {
             self.leave_or_store(&pupil);
         }
         pupil
@@ -110,7 +110,7 @@ impl Manager {
         if let Some(seat) = self.seats.get_mut(&pupil) {
             seat.busy = false;
             if epoch == seat.life.epoch {
-                seat.leaving = false;
+                self.leaving.take_if(|leaving| *leaving == pupil);
                 seat.inbox.clear();
                 seat.place = Place::Refused(format!("the trainer cannot go on with this learner ({what})"));
                 seat.say_where(&pupil, &mut self.outbox, now);
@@ -181,10 +181,10 @@ impl Manager {
             }
             Err(_) => {
                 seat.times.not_before = Some(now + RETRY);
-                seat.leaving = false;
+                self.leaving.take_if(|leaving| *leaving == pupil);
             }
         }
-        if seat.leaving && !seat.busy {
+        if self.leaving.as_ref() == Some(&pupil) && !seat.busy {
             self.leave_or_store(&pupil);
         }
         pupil

@@ -93,8 +93,6 @@ pub(super) struct Seat {
     pub busy: bool,
     /// It waits for its turn.
     pub queued: bool,
-    /// It is on its way out of memory.
-    pub leaving: bool,
     /// It has been in memory in this life.
     pub opened: bool,
     /// Times in a row that missing experiences were asked for in vain.
@@ -120,7 +118,7 @@ pub(super) struct Seat {
     pub wanted: Wanted,
     pub times: Times,
     pub weights_sha256: bytes::Bytes,
-    pub told: super::report::Told,
+    pub told: Option<super::report::Facts>,
 }
 
 impl Seat {
@@ -163,10 +161,12 @@ impl Seat {
     /// Whether there is something to do for which the learner is needed.
     pub fn has_work(&self) -> bool {
         let wanted = &self.wanted;
-        self.ready() > 0
-            || wanted.weights
-            || wanted.snapshot
-            || wanted.whole_after.is_some_and(|after| self.applied >= after)
+        self.ready() > 0 || wanted.weights || wanted.snapshot || self.owes_the_whole()
+    }
+
+    /// Whether the device waits for the whole learner, and it has learned all that the device asked for.
+    pub fn owes_the_whole(&self) -> bool {
+        self.wanted.whole_after.is_some_and(|after| self.applied >= after)
     }
 
     /// The last experience that a restarted trainer would know of.

@@ -1,9 +1,7 @@
 //! What is due after a while. Looked at every [`TICK`] of all learners: nothing here is urgent.
 
 use super::Manager;
-use super::output::{Outgoing, Output};
 use super::seat::{Place, Seat};
-use crate::train::topic::{self, Name, Pupil};
 use std::time::{Duration, Instant};
 
 /// How often [`Manager::tick`] is called.
@@ -19,13 +17,17 @@ const ACK_AFTER: Duration = Duration::from_secs(1);
 /// A status is told so often, if it is new.
 const TELL_AFTER: Duration = Duration::from_secs(5);
 /// Learners that may wait to be written: each takes the memory of a second one meanwhile.
-const MAX_WRITINGS: usize = 16;
+pub(super) const MAX_WRITINGS: usize = 16;
 
 impl Manager {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         let mut called = Vec::new();
-        let mut room = MAX_WRITINGS.saturating_sub(self.writings.len());
+        // At the end all are to be stored; that few wait for the store at once, their turns see to.
+        let mut room = match self.stopping {
+            true => usize::MAX,
+            false => MAX_WRITINGS.saturating_sub(self.writings.len()),
+        };
         for (pupil, seat) in &mut self.seats {
             let is_due = self.stopping || seat.is_due(self.config.store_after, now);
             if room > 0 && is_due && seat.may_store(now) {
@@ -39,10 +41,9 @@ impl Manager {
                 seat.acknowledge(pupil, 0, &mut self.outbox, now);
             }
             if is_over(seat.times.told, TELL_AFTER, now)
-                && let Some(message) = seat.report(&self.config.trainer, pupil, now)
+                && let Some(output) = seat.report(&self.config.trainer, pupil, seat.is_active(), now)
             {
-                self.outbox
-                    .push(told(&self.config.trainer, pupil, message.encode()));
+                self.outbox.push(output);
             }
             if seat.looks_again(now) || seat.wanted.snapshot {
                 called.push(pupil.clone());
@@ -66,24 +67,14 @@ impl Manager {
         self.writings.is_empty() && !self.seats.values().any(waits)
     }
 
-    /// The last that is said: no learner is in memory any more.
+    /// The last that is said: no learner is active any more.
     pub fn farewell(&mut self, now: Instant) {
         for (pupil, seat) in &mut self.seats {
-            seat.place = Place::Stored;
-            if let Some(message) = seat.report(&self.config.trainer, pupil, now) {
-                self.outbox
-                    .push(told(&self.config.trainer, pupil, message.encode()));
+            if let Some(output) = seat.report(&self.config.trainer, pupil, false, now) {
+                self.outbox.push(output);
             }
         }
     }
-}
-
-fn told(trainer: &Name, pupil: &Pupil, payload: bytes::Bytes) -> Output {
-    Output::Publish(Outgoing {
-        topic: topic::learner_status(trainer, pupil),
-        payload,
-        retain: true,
-    })
 }
 
 /// Whether so much time has passed since, or it never happened.

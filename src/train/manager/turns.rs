@@ -3,6 +3,7 @@
 use super::lesson::{Entry, Lesson, Sync};
 use super::seat::{Place, Seat};
 use super::task::{Kind, Lane, Opening, Source, Task};
+use super::timers::MAX_WRITINGS;
 use super::{Config, Manager};
 use crate::train::topic::Pupil;
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ const BATCH: usize = 64;
 impl Manager {
     /// Puts a learner in the line that it belongs to, if it is in none and has something to do.
     pub(super) fn call(&mut self, pupil: &Pupil) {
+        let pauses = self.pauses(pupil);
         let Some(seat) = self.seats.get_mut(pupil) else {
             return;
         };
@@ -21,7 +23,7 @@ impl Manager {
             return;
         }
         let line = match &seat.place {
-            Place::Memory(_) if seat.may_have_a_turn() => &mut self.turns,
+            Place::Memory(_) if seat.may_have_a_turn(pauses) => &mut self.turns,
             Place::Unknown | Place::Fresh | Place::Stored | Place::Uploaded(_)
                 if !self.stopping && (seat.wanted.open || seat.has_work()) =>
             {
@@ -51,27 +53,40 @@ impl Manager {
     /// Whether a thread of this lane should ask for something to do.
     pub fn has_task(&self, lane: Lane) -> bool {
         match lane {
-            Lane::Learn => !self.turns.is_empty(),
+            Lane::Learn => !self.turns.is_empty() && self.has_room_for_lessons(),
             Lane::Open => !self.openings.is_empty(),
             Lane::Write => !self.writings.is_empty(),
         }
     }
 
+    /// Whether there is room for what comes of lessons: weights that nobody takes would fill the memory, and so would
+    /// learners that wait to be written at the end, when all of them are.
+    fn has_room_for_lessons(&self) -> bool {
+        let is_store_behind = self.stopping && self.writings.len() >= MAX_WRITINGS;
+        !self.outbox.is_full() && !is_store_behind
+    }
+
+    /// Whether a learner learns no more here: it is on its way out of memory, or all are.
+    fn pauses(&self, pupil: &Pupil) -> bool {
+        self.stopping || self.leaving.as_ref() == Some(pupil)
+    }
+
     fn next_lesson(&mut self, now: Instant) -> Option<Lesson> {
-        // Weights that nobody takes would fill the memory.
-        if self.outbox.is_full() {
+        if !self.has_room_for_lessons() {
             return None;
         }
         while let Some(pupil) = self.turns.pop_front() {
-            let stopping = self.stopping;
+            let pauses = self.pauses(&pupil);
             let Some(seat) = self.seats.get_mut(&pupil) else {
                 continue;
             };
             seat.queued = false;
-            if !seat.may_have_a_turn() {
+            if !seat.may_have_a_turn(pauses) {
+                // Perhaps a new life has begun meanwhile, which is to be opened.
+                self.call(&pupil);
                 continue;
             }
-            if let Some(lesson) = seat.lesson(&pupil, &self.config, stopping) {
+            if let Some(lesson) = seat.lesson(&pupil, &self.config, pauses) {
                 seat.times.used = Some(now);
                 return Some(lesson);
             }
@@ -106,7 +121,7 @@ impl Manager {
         if self.totals.in_memory < self.config.max_learners.max(1) {
             return true;
         }
-        if self.seats.values().any(|seat| seat.leaving) {
+        if self.leaving.is_some() {
             return false;
         }
         // Those that have nothing to do first, then those that are stored, then the least recently used.
@@ -119,8 +134,8 @@ impl Manager {
             return false;
         };
         let pupil = pupil.clone();
-        seat.leaving = true;
         if seat.is_unstored() {
+            self.leaving = Some(pupil.clone());
             seat.wanted.snapshot = seat.writing.is_none();
             self.call(&pupil);
             return false;
@@ -131,10 +146,10 @@ impl Manager {
 
     /// Drops a learner that is stored, or can be made again, from memory.
     pub(super) fn leave(&mut self, pupil: &Pupil) {
+        self.leaving = None;
         let Some(seat) = self.seats.get_mut(pupil) else {
             return;
         };
-        seat.leaving = false;
         if matches!(seat.place, Place::Memory(_)) && !seat.is_unstored() {
             seat.place = match seat.stored {
                 Some(_) => Place::Stored,
@@ -147,13 +162,13 @@ impl Manager {
 }
 
 impl Seat {
-    /// Whether there is something to do that may be done now.
-    fn may_have_a_turn(&self) -> bool {
+    /// Whether there is something to do that may be done now: what waits for one that learns no more is no reason for a
+    /// turn.
+    fn may_have_a_turn(&self, pauses: bool) -> bool {
         let is_free = !self.busy && matches!(self.place, Place::Memory(_));
-        let may = if self.leaving {
-            self.wanted.snapshot
-        } else {
-            self.has_work()
+        let may = match pauses {
+            true => self.wanted.snapshot || self.owes_the_whole(),
+            false => self.has_work(),
         };
         is_free && may
     }
@@ -166,13 +181,12 @@ impl Seat {
         !self.busy && matches!(self.place, Place::Memory(_)) && had_a_turn && can_be_stored
     }
 
-    fn lesson(&mut self, pupil: &Pupil, config: &Config, stopping: bool) -> Option<Lesson> {
+    fn lesson(&mut self, pupil: &Pupil, config: &Config, pauses: bool) -> Option<Lesson> {
         let place = std::mem::replace(&mut self.place, Place::Away);
         let Place::Memory(guard) = place else {
             self.place = place;
             return None;
         };
-        let pauses = self.leaving || stopping;
         let entries = if pauses {
             VecDeque::new()
         } else {

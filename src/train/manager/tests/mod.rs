@@ -202,6 +202,24 @@ fn weights_too_large_for_one_message_come_in_chunks() {
 }
 
 #[test]
+fn while_nobody_takes_what_is_said_there_is_no_lesson_and_nobody_is_woken_for_one() {
+    let mut world = World::new();
+    let device = Device::new("pi-1", "dqn", 1);
+    world.hear(&device.presence());
+    world.put(&device.experience(1));
+    assert!(world.manager.has_task(Lane::Learn));
+    let large = Output::Publish(Outgoing {
+        topic: "client/pi-1/weights/dqn/v1".to_owned(),
+        payload: vec![0; 33 << 20].into(),
+        retain: false,
+    });
+    world.manager.put_back(large);
+    assert!(!world.turn() && !world.manager.has_task(Lane::Learn));
+    world.manager.output();
+    assert!(world.manager.has_task(Lane::Learn) && world.turn());
+}
+
+#[test]
 fn one_that_sends_much_does_not_keep_the_others_waiting() {
     let mut world = World::new();
     let flood = Device::new("flood", "dqn", 500);
@@ -284,6 +302,82 @@ fn a_trainer_that_ends_stores_all_and_the_next_goes_on_from_there() {
     }
     world.hear(&device.message(4, Body::Fetch(Fetch { after: 4 })));
     assert_eq!(world.whole(&device), device.undisturbed(4));
+}
+
+#[test]
+fn a_trainer_that_ends_stores_a_learner_for_which_experiences_wait_and_leaves_it_alone() {
+    let mut world = World::new();
+    let device = Device::new("pi-1", "dqn", 3);
+    world.hear(&device.presence());
+    world.hear(&device.experience(1));
+    world.put(&device.experience(2));
+    world.manager.stop(world.now);
+    // What comes now is not learned from either, but a device that wants its learner back gets it.
+    world.put(&device.experience(3));
+    world.put(&device.message(1, Body::Fetch(Fetch { after: 1 })));
+    let lessons = (0..20).filter(|_| world.turn()).count();
+    assert!(lessons <= 2, "{lessons} lessons of a trainer that learns no more");
+    world.work();
+    assert!(world.manager.is_stored());
+    assert_eq!(
+        (world.seat(&device).applied, world.seat(&device).durable()),
+        (1, 1)
+    );
+    assert_eq!(world.whole(&device), device.undisturbed(1));
+}
+
+#[test]
+fn a_trainer_that_ends_stores_many_learners_as_fast_as_the_store_takes_them_and_few_wait_for_it() {
+    let mut world = World::new();
+    let devices: Vec<Device> = (0..40)
+        .map(|i| Device::new(&format!("pi-{i}"), "dqn", 1))
+        .collect();
+    for device in &devices {
+        world.hear(&device.presence());
+        world.hear(&device.experience(1));
+    }
+    world.manager.stop(world.now);
+    // The store is slow: nothing is written yet.
+    while world.turn() {}
+    assert!((1..=16).contains(&world.manager.writings.len()));
+    assert!(!world.manager.has_task(Lane::Learn));
+    // No time passes: what is due after a while is not looked at.
+    world.work();
+    assert!(world.manager.is_stored());
+}
+
+#[test]
+fn a_farewell_says_nothing_of_learners_that_nobody_has_looked_for() {
+    let mut world = World::new();
+    let (here, unknown) = (Device::new("pi-1", "dqn", 1), Device::new("pi-2", "dqn", 1));
+    world.hear(&here.presence());
+    world.hear(&here.experience(1));
+    world.put(&unknown.presence());
+    world.manager.farewell(world.now);
+    let last: Vec<_> = world
+        .told()
+        .into_iter()
+        .map(|(status, sequence)| (status.active, status.updates, sequence))
+        .collect();
+    assert_eq!(last, [(false, 1, 1)]);
+    assert!(
+        world.seat(&here).is_unstored(),
+        "it does not become stored by being told of"
+    );
+}
+
+#[test]
+fn a_new_life_that_begins_while_the_old_one_waits_for_its_turn_comes_into_memory() {
+    let mut world = World::new();
+    let mut device = Device::new("pi-1", "dqn", 1);
+    world.hear(&device.presence());
+    world.put(&device.experience(1));
+    device.epoch += 1;
+    world.put(&device.presence());
+    assert!(!world.turn(), "the life that waited is over");
+    world.work();
+    assert!(world.seat(&device).opened);
+    assert_eq!(world.manager.totals().in_memory, 1);
 }
 
 #[test]

@@ -221,11 +221,14 @@ impl World {
         self.work();
     }
 
-    /// One lesson.
-    pub fn turn(&mut self) {
-        if let Some(task) = self.manager.next(Lane::Learn, self.now) {
+    /// One lesson, if there is one.
+    pub fn turn(&mut self) -> bool {
+        let task = self.manager.next(Lane::Learn, self.now);
+        let is_one = task.is_some();
+        if let Some(task) = task {
             self.manager.done(task.run(&self.store), self.now);
         }
+        is_one
     }
 
     pub fn work(&mut self) {
