@@ -12,6 +12,7 @@
 //! report      what anybody may know
 //! delivery output    messages on their way out
 //! membership  which devices are this trainer's
+//! group       the same where those that are alive divide the devices
 //! ```
 //!
 //! A [`Manager`] has no socket, no thread and no clock: messages and the time are passed in, [`Task`]s are taken out,
@@ -24,6 +25,7 @@
 
 mod admission;
 mod delivery;
+mod group;
 mod lesson;
 mod membership;
 mod output;
@@ -38,6 +40,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use group::Group;
 pub use membership::{InvalidShard, Membership, Shard};
 pub use output::{Outgoing, Output};
 pub use task::{Done, Lane, Task};
