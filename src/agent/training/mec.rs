@@ -95,7 +95,7 @@ impl MecSite {
     /// Figures of the connection.
     pub fn counts(&self) -> Counts {
         let mut counts = self.remote.counts();
-        counts.dropped.bad_weights = self.remote.bad_weights() + self.refused_weights;
+        counts.dropped.bad_weights += self.refused_weights;
         counts
     }
 
