@@ -174,6 +174,11 @@ impl Remote {
         answer
     }
 
+    /// Something is read of the state machine; nothing is sent.
+    pub fn read<T>(&self, ask: impl FnOnce(&Device) -> T) -> T {
+        ask(&lock(&self.shared.device))
+    }
+
     /// The next epoch begins with this learner.
     pub fn begin_epoch(&self, epoch: u64, base: WholeLearner) {
         self.with(|device, now| device.begin_epoch(epoch, base, now));
@@ -184,8 +189,7 @@ impl Remote {
 
     /// The experiences after a number that are still here.
     pub fn experiences_after(&self, sequence: u64) -> Vec<Entry> {
-        let mut device = lock(&self.shared.device);
-        device.queue().after(sequence).cloned().collect()
+        self.read(|device| device.queue().after(sequence).cloned().collect())
     }
 
     /// For how long something has been waited for in vain.
@@ -327,7 +331,7 @@ impl Shared {
 
     /// Without holding up the agent.
     fn sync(&self) {
-        let file = lock(&self.device).queue().to_sync();
+        let file = lock(&self.device).to_sync();
         if let Some(Err(error)) = file.map(|file| file.sync_data()) {
             tracing::warn!("cannot bring the queue of experiences to the disk: {error}");
         }

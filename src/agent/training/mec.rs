@@ -5,7 +5,7 @@ use crate::agent::checkpoints::EXPERIENCES;
 use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Transition};
 use crate::train::codec;
-use crate::train::device::{Counts, WholeLearner};
+use crate::train::device::{Counts, Device, WholeLearner};
 use crate::train::queue::Entry;
 use crate::train::remote::{Prepared, Pushed, Remote};
 use crate::train::wire::{Codec, Experience, Weights};
@@ -84,7 +84,7 @@ impl MecSite {
 
     /// The newest experience.
     pub fn last(&self) -> u64 {
-        self.remote.with(|device, _| device.last())
+        self.remote.read(Device::last)
     }
 
     /// Whether anything was sent to train on.
@@ -213,7 +213,7 @@ impl MecSite {
     /// Makes the learner anew: the one that the epoch began with, and the experiences since.
     pub fn rebuild(&mut self, learner: &mut Guard) {
         self.rest();
-        let base = self.remote.with(|device, _| device.base().cloned());
+        let base = self.remote.read(|device| device.base().cloned());
         if let Err(error) = self.install(learner, base.as_ref()) {
             tracing::warn!("the learner goes on with the last weights that came: {error}");
         }
@@ -226,7 +226,7 @@ impl MecSite {
         while !self.remote.wait_for_learner(Instant::now() + LOOK) {
             // Weights on the way say when updates were in use.
             self.swap_in(learner);
-            let now = self.remote.with(|device, _| device.learned());
+            let now = self.remote.read(Device::learned);
             if now > learned {
                 (learned, since) = (now, Instant::now());
             }
@@ -246,14 +246,15 @@ impl MecSite {
             return true;
         }
         self.since_measured += 1;
-        let next = self.last() + 1;
-        let base = self.remote.with(|device, _| device.queue().base());
-        let sends_weights = (next - base).is_multiple_of(self.options.sync_every.max(1));
-        let others = self.on_its_way.len() as u64;
-        self.options.measure_every > 0
-            && self.since_measured >= self.options.measure_every
-            && sends_weights
-            && others < self.options.sync_every.max(1)
+        let (measure_every, sync_every) = (self.options.measure_every, self.options.sync_every.max(1));
+        let is_due = measure_every > 0 && self.since_measured >= measure_every;
+        // The device is asked last: this is done for every experience.
+        is_due
+            && (self.on_its_way.len() as u64) < sync_every
+            && self.remote.read(|device| {
+                let of_epoch = device.last() + 1 - device.queue().base();
+                of_epoch.is_multiple_of(sync_every)
+            })
     }
 
     fn encode(&self, learner: &Guard) -> Bytes {
@@ -297,7 +298,7 @@ impl MecSite {
     fn install(&mut self, learner: &mut Guard, whole: Option<&WholeLearner>) -> Result<(), LearnError> {
         let from = whole.map_or(0, |whole| whole.sequence);
         self.finish_up_to(from, |_| Times::default());
-        let before = self.remote.with(|device, _| device.queue().before());
+        let before = self.remote.read(|device| device.queue().before());
         let entries = self.remote.experiences_after(from);
         let mut learned = Vec::new();
         rebuilt(
@@ -348,11 +349,10 @@ impl MecSite {
             self.write_base(&whole);
             self.remote.with(|device, _| device.set_base(whole));
         }
-        self.remote.with(|device, now| {
-            if device.wants_base() {
-                device.fetch(device.learned(), now);
-            }
-        });
+        if self.remote.read(Device::wants_base) {
+            self.remote
+                .with(|device, now| device.fetch(device.learned(), now));
+        }
     }
 
     fn write_base(&self, base: &WholeLearner) {

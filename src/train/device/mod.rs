@@ -21,6 +21,7 @@ use incoming::Arrivals;
 pub use incoming::{ArrivedWeights, Dropped};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::time::Duration;
 
 /// After this silence the device asks again; twice as long each time, up to [`LONGEST_RETRY`].
@@ -159,8 +160,13 @@ impl Device {
     }
 
     /// The experiences.
-    pub fn queue(&mut self) -> &mut Queue {
-        &mut self.queue
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What is to be brought to the disk: see [`Queue::to_sync`].
+    pub fn to_sync(&mut self) -> Option<File> {
+        self.queue.to_sync()
     }
 
     /// Figures so far.
