@@ -6,7 +6,6 @@ use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{self, EXPERIENCES, Position, Unlearned, unlearned};
 use hwmeter::agent::reward::RewardRule;
 use hwmeter::agent::training::mec::{self, Restore};
-use hwmeter::learn::checkpoint::Header;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
@@ -93,13 +92,9 @@ impl Plan {
             args.learner.unwrap_or(LearnerName::Dqn),
             args.seed.unwrap_or(SEED),
         );
-        let learner = Guard::new(engine.build(name, seed, &settings)?);
         Ok(Self {
             name,
-            learner: match args.reset_on_divergence {
-                true => learner.reset_on_divergence(engine, settings, seed),
-                false => learner,
-            },
+            learner: Guard::fresh(name, seed, &settings, engine, args.reset_on_divergence)?,
             is_fresh: true,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
@@ -190,22 +185,10 @@ impl Plan {
     /// Makes a learner like that of this run, of a checkpoint or afresh.
     pub fn restore(&self, args: &RunAgentArgs) -> Restore {
         let (engine, reset) = (self.engine, args.reset_on_divergence);
-        let saved = self.learner.save();
+        let made = self.learner.save().header().clone();
         Box::new(move |checkpoint| match checkpoint {
             Some(checkpoint) => Guard::restore(checkpoint, engine, reset),
-            None => {
-                let Header {
-                    learner,
-                    seed,
-                    settings,
-                    ..
-                } = saved.header();
-                let fresh = Guard::new(engine.build(*learner, *seed, settings)?);
-                Ok(match reset {
-                    true => fresh.reset_on_divergence(engine, settings.clone(), *seed),
-                    false => fresh,
-                })
-            }
+            None => Guard::fresh(made.learner, made.seed, &made.settings, engine, reset),
         })
     }
 }
