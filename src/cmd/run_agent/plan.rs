@@ -45,6 +45,8 @@ pub struct OnMec {
     pub dir: RunDir,
     /// The learner from which the experiences in its queue lead on; `None`: a fresh one.
     pub base: Option<WholeLearner>,
+    /// The last task that is in its queue.
+    last_task: Option<u64>,
 }
 
 impl Plan {
@@ -135,9 +137,10 @@ impl Plan {
             true => Some(OnMec::read(&dir)?),
             false => None,
         };
-        let mut lost = 0;
-        // What is on the MEC's account is in the queue.
-        if learner.learns() && on_mec.is_none() {
+        let (mut first, mut lost) = (position.next_task, 0);
+        if let Some(on_mec) = &on_mec {
+            first = on_mec.first_task(position);
+        } else if learner.learns() {
             let waited = learn_what_waited(&mut learner, &dir.decisions(), position)?;
             training.experiences += waited.experiences.len() as u64;
             lost = waited.lost;
@@ -148,7 +151,7 @@ impl Plan {
             is_fresh: false,
             seed,
             source,
-            first: position.next_task,
+            first,
             lost,
             reward: Some(reward),
             count: training.experiences,
@@ -203,6 +206,13 @@ impl OnMec {
         Ok(queue.last())
     }
 
+    /// The task to go on with. The queue is newer than the checkpoint: its tasks are done, though the checkpoint may not
+    /// know of them. One that was decided before the checkpoint and did not get into the queue is decided once more.
+    fn first_task(&self, position: Position) -> u64 {
+        let after_queue = self.last_task.map_or(0, |task| task + 1);
+        position.next_to_learn.max(after_queue)
+    }
+
     fn read(dir: &RunDir) -> anyhow::Result<Self> {
         let base = match dir.base().exists() {
             true => {
@@ -214,8 +224,9 @@ impl OnMec {
             }
             false => None,
         };
+        let last_task = Queue::open(&dir.queue(), Limits::default())?.last_task();
         let dir = dir.clone();
-        Ok(Self { dir, base })
+        Ok(Self { dir, base, last_task })
     }
 }
 

@@ -132,7 +132,7 @@ fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// The queue of this run: a new one, or that of the run which is taken up, whose experiences go on.
 fn experiences(plan: &Plan, dir: &RunDir) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
-    if let Some(OnMec { dir: earlier, base }) = &plan.resumed_on_mec {
+    if let Some(OnMec { dir: earlier, base, .. }) = &plan.resumed_on_mec {
         take_along(&earlier.queue(), &dir.queue())?;
         if base.is_some() {
             take_along(&earlier.base(), &dir.base())?;
