@@ -214,7 +214,7 @@ impl Agent<'_> {
             return false;
         }
         let stop = || self.stop.load(Ordering::Relaxed);
-        if let Some(expected) = self.spot_check.recompute(&answer, payload, &stop)
+        if let Ok(expected) = self.spot_check.recompute(&answer, payload, &stop)
             && !site.judge(expected, answer.checksum)
         {
             outcome.success = false;
