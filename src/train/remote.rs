@@ -2,8 +2,8 @@
 //! takes what comes and prepares weights, so that whoever decides has only to swap them in.
 
 use super::codec;
-use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, Outgoing, WholeLearner};
-use super::link::{Event, Link, LinkConfig, LinkError, Will};
+use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, WholeLearner};
+use super::link::{Event, Link, LinkConfig, LinkError, Outgoing};
 use super::queue::{Entry, Queue};
 use super::wire::{Codec, Experience};
 use crate::learn::Weights;
@@ -87,16 +87,7 @@ impl Remote {
     ) -> Result<Self, LinkError> {
         let largest = device.largest;
         let device = Device::new(device, queue, base);
-        let Outgoing {
-            topic,
-            payload,
-            retain,
-        } = device.last_will();
-        link.will = Some(Will {
-            topic,
-            payload,
-            retain,
-        });
+        link.will = Some(device.last_will());
         let answers = device.topic();
         let (link, events) = Link::start(link)?;
         let link = Arc::new(link);

@@ -12,6 +12,7 @@
 
 mod incoming;
 
+use super::link::Outgoing;
 use super::queue::Queue;
 use super::topic::{Channel, Pupil};
 use super::transfer::{self, Assembly};
@@ -44,17 +45,6 @@ pub struct DeviceConfig {
     pub largest: usize,
     /// Training begins elsewhere: see [`Device::rest`].
     pub rests: bool,
-}
-
-/// A message to be sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outgoing {
-    /// Where to.
-    pub topic: String,
-    /// The message.
-    pub payload: Bytes,
-    /// Whether the broker keeps it.
-    pub retain: bool,
 }
 
 /// A whole learner: a checkpoint's bytes and the last experience it has learned from.

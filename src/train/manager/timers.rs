@@ -1,8 +1,9 @@
 //! What is due after a while. Looked at every [`TICK`] of all learners: nothing here is urgent.
 
 use super::Manager;
-use super::output::{Outgoing, Output};
+use super::output::Output;
 use super::seat::{Place, Seat};
+use crate::train::link::Outgoing;
 use crate::train::topic::{self, Name, Pupil};
 use std::time::{Duration, Instant};
 
