@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const MAGIC: &[u8; 8] = b"hwmeterQ";
 const VERSION: u32 = 1;
@@ -400,6 +401,12 @@ impl Queue {
     fn warn_not_anew(&self, error: &io::Error) {
         tracing::warn!("cannot write {} anew: {error}", self.path.display());
     }
+}
+
+/// Milliseconds since 1970: a number for an epoch.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> QueueError + use<'a> {

@@ -6,7 +6,7 @@ use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Transition};
 use crate::train::codec;
 use crate::train::device::{Counts, Device, WholeLearner};
-use crate::train::queue::Entry;
+use crate::train::queue::{Entry, now_ms};
 use crate::train::remote::{Prepared, Pushed, Remote};
 use crate::train::wire::{Codec, Experience, Weights};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hwmeter_hw::meter::Meter;
 use prost::Message as _;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A row waits for its update for no longer than this.
 const ROW_PATIENCE: Duration = Duration::from_secs(2);
@@ -414,12 +414,6 @@ pub fn whole(learner: &Guard, count: u64) -> Result<WholeLearner, LearnError> {
         sequence: count,
         bytes: checkpoint.to_bytes()?.into(),
     })
-}
-
-/// Milliseconds since 1970: a number for an epoch.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What is known of the parts belongs to the version's own experience, not to those before it that it covers too.
