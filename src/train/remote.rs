@@ -7,9 +7,7 @@ use super::link::{Event, Link, LinkConfig, LinkError, Outgoing};
 use super::queue::{Entry, Queue};
 use super::wire::{Codec, Experience};
 use crate::learn::Weights;
-use crate::serve::{SecretFileError, secret_file};
 use bytes::Bytes;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -139,11 +137,6 @@ impl Remote {
         self.wait(until, |ready| {
             ready.weights.as_ref().is_some_and(|w| w.sequence >= sequence)
         })
-    }
-
-    /// Asks for the whole learner as it is after experience `after`.
-    pub fn fetch(&self, after: u64) {
-        self.with(|device, now| device.fetch(after, now));
     }
 
     /// Waits for the learner that was asked for.
@@ -350,12 +343,6 @@ fn publish(link: &Link, outgoing: &Outgoing) -> bool {
     link.publish(topic.as_str(), payload.clone(), *retain).is_ok()
 }
 
-/// The password in a file, which must not be readable by everybody.
-pub fn read_password(path: &Path) -> Result<String, SecretFileError> {
-    let text = secret_file::read(path)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 /// Nothing that is done under these locks can leave anything half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -369,6 +356,7 @@ mod tests {
     use crate::train::queue::Limits;
     use crate::train::topic::Pupil;
     use crate::train::wire::{self, Presence};
+    use std::path::Path;
 
     fn remote(folder: &Path) -> Remote {
         let device = DeviceConfig {
