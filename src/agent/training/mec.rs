@@ -346,8 +346,13 @@ impl MecSite {
             return;
         }
         if let Some(whole) = self.remote.take_learner() {
-            self.write_base(&whole);
-            self.remote.with(|device, _| device.set_base(whole));
+            match with_number(&whole) {
+                Ok(base) => {
+                    self.write_base(&base);
+                    self.remote.with(|device, _| device.set_base(base));
+                }
+                Err(error) => tracing::warn!("the trainer's learner is of no use: {error}"),
+            }
         }
         if self.remote.read(Device::wants_base) {
             self.remote
@@ -362,11 +367,9 @@ impl MecSite {
     }
 }
 
-/// Keeps the learner from which the experiences in the queue lead on.
+/// Keeps the learner from which the experiences in the queue lead on: one of [`whole`], which has its number in it.
 pub fn write_base(base: &WholeLearner, path: &Path) -> Result<(), LearnError> {
-    let mut checkpoint = Checkpoint::from_bytes(&base.bytes, "in memory".to_owned())?;
-    checkpoint.put_count(EXPERIENCES, base.sequence);
-    checkpoint.write(path)
+    Checkpoint::write_bytes(&base.bytes, path)
 }
 
 /// Puts a whole learner (`None`: a fresh one) in the place of the one at hand, which keeps deciding as it would have, and
@@ -408,10 +411,19 @@ pub fn rebuilt<'a>(
 
 /// The whole learner, and how many experiences it has seen.
 pub fn whole(learner: &Guard, count: u64) -> Result<WholeLearner, LearnError> {
-    let mut checkpoint = learner.save();
-    checkpoint.put_count(EXPERIENCES, count);
+    numbered(learner.save(), count)
+}
+
+/// A learner of the trainer, which has no number in it.
+fn with_number(whole: &WholeLearner) -> Result<WholeLearner, LearnError> {
+    let checkpoint = Checkpoint::from_bytes(&whole.bytes, "of the trainer's learner".to_owned())?;
+    numbered(checkpoint, whole.sequence)
+}
+
+fn numbered(mut checkpoint: Checkpoint, sequence: u64) -> Result<WholeLearner, LearnError> {
+    checkpoint.put_count(EXPERIENCES, sequence);
     Ok(WholeLearner {
-        sequence: count,
+        sequence,
         bytes: checkpoint.to_bytes()?.into(),
     })
 }
