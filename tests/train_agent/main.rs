@@ -4,6 +4,7 @@
 mod trainer;
 
 use hwmeter::train::broker::{Broker, BrokerConfig};
+use hwmeter::train::queue::{Limits, Queue};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -296,6 +297,29 @@ fn a_run_that_was_killed_is_taken_up_with_its_queue() {
 fn tasks_that_are_in_the_queue_of_a_killed_run_are_not_decided_again() {
     // The only checkpoint is that before the first task.
     is_taken_up_with_its_queue("50");
+}
+
+#[test]
+fn a_run_that_was_killed_after_its_last_task_still_gets_its_learner() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    // Nobody is there: at the end the run waits for its learner.
+    let more = ["--train", "mec", "--tasks", "4", "--broker", "mqtt://127.0.0.1:9"];
+    let mut running = agent(&first, &more).stdout(Stdio::null()).spawn().unwrap();
+    let copy = dir.path().join("queue");
+    eventually("all tasks in the queue", || {
+        std::fs::copy(first.join("experiences.queue"), &copy).is_ok()
+            && Queue::open(&copy, Limits::default()).is_ok_and(|queue| queue.last_task() == Some(3))
+    });
+    kill(Pid::from_raw(running.id() as i32), Signal::SIGKILL).unwrap();
+    running.wait().unwrap();
+    let mut resumed = Command::new(HWMETER);
+    resumed.args(["run-agent", "--json", "--train", "local", "--resume"]);
+    resumed.arg(&first).arg("--out").arg(&second);
+    assert_eq!(done(&resumed.output().unwrap())["summary"]["tasks"], 0);
+    let learned = hwmeter::learn::Checkpoint::read(&second.join("learner.safetensors")).unwrap();
+    assert_eq!(learned.header().updates, 4);
+    assert_eq!(learned.count("run.next_task").unwrap(), 4);
 }
 
 fn is_taken_up_with_its_queue(checkpoint_every: &str) {

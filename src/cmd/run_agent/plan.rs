@@ -52,15 +52,19 @@ pub struct OnMec {
 impl Plan {
     /// From the command line, and from the earlier run that it names.
     pub fn new(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
-        let plan = match &args.resume {
+        let mut plan = match &args.resume {
             Some(dir) => Self::resume(dir, args, engine)?,
             None => Self::fresh(args, engine)?,
         };
         let (done, tasks) = (plan.first, plan.source.tasks.len());
-        if done >= tasks as u64 {
+        // A run that was killed while its learner was to come back from the MEC has only that left to do.
+        if done >= tasks as u64 && plan.resumed_on_mec.is_none() {
             bail!(
                 "{done} of {tasks} tasks are done already: nothing is left to run; ask for more with --tasks N"
             );
+        }
+        if args.training.train == TrainArg::Local {
+            plan.bring_back(args)?;
         }
         Ok(plan)
     }
@@ -145,7 +149,7 @@ impl Plan {
             training.experiences += waited.experiences.len() as u64;
             lost = waited.lost;
         }
-        let mut plan = Self {
+        Ok(Self {
             name: checkpoint.header().learner,
             learner,
             is_fresh: false,
@@ -157,11 +161,7 @@ impl Plan {
             count: training.experiences,
             resumed_on_mec: on_mec,
             engine,
-        };
-        if args.training.train == TrainArg::Local {
-            plan.bring_back(args)?;
-        }
-        Ok(plan)
+        })
     }
 
     /// The run that is taken up was training on the MEC, this one trains here.
