@@ -89,6 +89,11 @@ impl Checkpoint {
     /// Writes the file so that it is there whole or not at all: a temporary file in the same directory, synced,
     /// then renamed over `path`.
     pub fn write(&self, path: &Path) -> Result<(), LearnError> {
+        Self::write_bytes(&self.to_bytes()?, path)
+    }
+
+    /// The same with the bytes of a file that are there already.
+    pub fn write_bytes(bytes: &[u8], path: &Path) -> Result<(), LearnError> {
         let io = |action| {
             move |source| LearnError::Io {
                 action,
@@ -96,12 +101,11 @@ impl Checkpoint {
                 source,
             }
         };
-        let bytes = self.to_bytes()?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = Path::new(&name);
         let written = std::fs::File::create(temporary)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
             .and_then(|()| std::fs::rename(temporary, path));
         if let Err(error) = written {
             // The first error is the one to report; a leftover temporary file is only litter.

@@ -9,7 +9,8 @@
 
 use super::checkpoint::REJECTED_STATES;
 use super::{
-    Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
+    Checkpoint, Cost, Decision, Engine, LearnError, Learner, LearnerName, Placement, Settings, State,
+    Transition, Weights,
 };
 
 /// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
@@ -85,6 +86,21 @@ impl Guard {
             mean_error: 0.0,
             counts: Counts::default(),
         }
+    }
+
+    /// Watches a learner that has learned nothing yet. If it diverges it is built anew, where `reset` says so.
+    pub fn fresh(
+        name: LearnerName,
+        seed: u64,
+        settings: &Settings,
+        engine: Engine,
+        reset: bool,
+    ) -> Result<Self, LearnError> {
+        let guard = Self::new(engine.build(name, seed, settings)?);
+        Ok(match reset {
+            true => guard.reset_on_divergence(engine, settings.clone(), seed),
+            false => guard,
+        })
     }
 
     /// Goes on from what [`Guard::save`] has saved, as if nothing had happened in between. A learner that was saved

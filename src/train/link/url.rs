@@ -1,7 +1,9 @@
 //! The address of a broker.
 
 use crate::offload::url::is_loopback;
+use crate::serve::{SecretFileError, secret_file};
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]`, checked. Shown without the password.
@@ -66,6 +68,12 @@ impl Credentials {
             user: user.into(),
             password: password.into(),
         }
+    }
+
+    /// With the password in a file, which must not be readable by everybody.
+    pub fn read(user: impl Into<String>, password_file: &Path) -> Result<Self, SecretFileError> {
+        let text = secret_file::read(password_file)?;
+        Ok(Self::new(user, text.trim_end_matches(['\r', '\n'])))
     }
 
     /// Only for the broker.
