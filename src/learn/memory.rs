@@ -82,9 +82,9 @@ impl Memory {
         self.updates += 1;
     }
 
-    /// Whether the policy has run away; NaN has.
+    /// Whether the policy has run away; one with NaN among its logits has.
     pub fn is_lost(&self) -> bool {
-        self.logit_spread.is_nan() || self.logit_spread > SPREAD_LIMIT
+        !(0.0..=SPREAD_LIMIT).contains(&self.logit_spread)
     }
 
     /// A checkpoint that lacks the networks only.
@@ -136,12 +136,46 @@ impl Seen {
     }
 }
 
-/// From the lowest to the highest of a policy's logits.
+/// From the lowest to the highest of a policy's logits; NaN if one of them is, which `f32::min` and `max` would skip.
 pub(super) fn spread(logits: &[f32]) -> f32 {
+    if logits.iter().any(|logit| logit.is_nan()) {
+        return f32::NAN;
+    }
     highest(logits) - logits.iter().copied().fold(f32::INFINITY, f32::min)
 }
 
-/// The highest of a network's values.
+/// The highest of a network's values; NaN is skipped.
 pub(super) fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_lost_when_its_logits_are_far_apart_or_no_numbers() {
+        let is_lost = |logits: [f32; 3]| {
+            let mut memory = Memory::new(0);
+            memory.logit_spread = spread(&logits);
+            memory.is_lost()
+        };
+        assert!(!Memory::new(0).is_lost());
+        for logits in [[0.0; 3], [-1.0, 3.0, 0.5], [1e30; 3], [0.0, SPREAD_LIMIT, 1.0]] {
+            assert!(!is_lost(logits), "{logits:?}");
+        }
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        for logits in [
+            [nan; 3],
+            [nan, 1.0, 2.0],
+            [1.0, nan, 2.0],
+            [1.0, 2.0, nan],
+            [infinity; 3],
+            [-infinity; 3],
+            [1.0, -infinity, 2.0],
+            [0.0, 1.001 * SPREAD_LIMIT, 1.0],
+        ] {
+            assert!(is_lost(logits), "{logits:?}");
+        }
+    }
 }
