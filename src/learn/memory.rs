@@ -3,6 +3,7 @@
 
 use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
 use super::guard::SPREAD_LIMIT;
+use super::network::Parts;
 use super::random::{Rng, seeded};
 use super::weights::{Reader, Weights};
 use super::{Checkpoint, Decision, LearnError, LearnerName, Placement, Settings, State, Transition};
@@ -87,31 +88,51 @@ impl Memory {
         !(0.0..=SPREAD_LIMIT).contains(&self.logit_spread)
     }
 
-    /// A checkpoint that lacks the networks only.
-    pub fn save(&self, name: LearnerName, size: String, settings: Settings) -> Checkpoint {
+    /// A checkpoint of a learner of these networks.
+    pub fn save<P: Parts>(
+        &self,
+        name: LearnerName,
+        size: String,
+        settings: Settings,
+        networks: Vec<(&str, &P)>,
+    ) -> Checkpoint {
         let mut checkpoint = Checkpoint::new(name, size, self.seed, self.updates, settings);
         checkpoint.put_rng(&self.rng);
         self.states.save(&mut checkpoint);
         self.rewards.save(&mut checkpoint);
+        for (name, network) in networks {
+            network.save(name, &mut checkpoint);
+        }
         checkpoint
     }
 
-    /// Puts what decisions depend on into weights.
-    pub fn put(&self, weights: &mut Weights) {
+    /// What decisions of a learner of these networks depend on.
+    pub fn weights<P: Parts>(&self, networks: Vec<(&str, &P)>) -> Weights {
+        let mut weights = Weights::default();
+        for (name, network) in networks {
+            weights.put_network(name, network.parts(), network.values());
+        }
         weights.put_count("updates", self.updates);
-        self.states.put(weights);
-        self.rewards.put(weights);
+        self.states.put(&mut weights);
+        self.rewards.put(&mut weights);
+        weights
     }
 
-    /// Takes back what [`Seen::find`] has found.
+    /// Takes back what [`take_weights`] has found.
     pub fn take(&mut self, seen: Seen) {
         self.updates = seen.updates;
         self.states = seen.states;
         self.rewards = seen.rewards;
     }
 
-    /// What `checkpoint` holds of it.
-    pub fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
+    /// What `checkpoint` holds of it and of these networks; after an error these are half-loaded, so load into copies.
+    pub fn load<P: Parts>(
+        checkpoint: &Checkpoint,
+        networks: Vec<(&str, &mut P)>,
+    ) -> Result<Self, LearnError> {
+        for (name, network) in networks {
+            network.load(name, checkpoint)?;
+        }
         let header = checkpoint.header();
         Ok(Self {
             seed: header.seed,
@@ -125,15 +146,27 @@ impl Memory {
     }
 }
 
-impl Seen {
-    /// What [`Memory::put`] put into weights.
-    pub fn find(weights: &mut Reader<'_>) -> Result<Self, LearnError> {
-        Ok(Self {
-            updates: weights.count("updates")?,
-            states: StateNormaliser::find(weights)?,
-            rewards: RewardNormaliser::find(weights)?,
-        })
+/// Takes what [`Memory::weights`] put into weights into these networks; the rest is for [`Memory::take`]. All is found
+/// before anything is put to use.
+pub(super) fn take_weights<P: Parts>(
+    weights: &Weights,
+    networks: Vec<(&str, &mut P)>,
+) -> Result<Seen, LearnError> {
+    let mut found = Reader::new(weights);
+    let values: Result<Vec<_>, _> = (networks.iter())
+        .map(|(name, network)| found.network(name, &network.parts()))
+        .collect();
+    let values = values?;
+    let seen = Seen {
+        updates: found.count("updates")?,
+        states: StateNormaliser::find(&mut found)?,
+        rewards: RewardNormaliser::find(&mut found)?,
+    };
+    found.finish()?;
+    for ((_, network), values) in networks.into_iter().zip(values) {
+        network.set_values(&values)?;
     }
+    Ok(seen)
 }
 
 /// From the lowest to the highest of a policy's logits; NaN if one of them is, which `f32::min` and `max` would skip.

@@ -2,6 +2,7 @@
 
 use super::super::environment::{tasks, transitions};
 use super::super::features::{self, RewardNormaliser, StateNormaliser};
+use super::super::network::Parts;
 use super::super::reference::Reference;
 use super::*;
 
@@ -114,7 +115,7 @@ fn an_actor_of_no_numbers_is_lost_though_its_critic_is_well() {
     let values = learner.actor.values();
     let nan: Vec<_> = values.iter().map(|part| vec![f32::NAN; part.len()]).collect();
     let nan: Vec<_> = nan.iter().map(Vec::as_slice).collect();
-    learner.actor.set_values(&nan);
+    learner.actor.set_values(&nan).unwrap();
     learner.learn(&transitions(1, 0)[0]).unwrap();
     assert!(learner.last_error().unwrap().is_finite());
     assert!(learner.is_lost());
