@@ -1,6 +1,7 @@
 //! The address of a broker.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]`, checked. Shown without the password.
@@ -87,6 +88,18 @@ impl fmt::Display for BrokerUrl {
 impl fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+/// Without TLS.
+impl From<SocketAddr> for BrokerUrl {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            is_tls: false,
+            host: address.ip().to_string().into(),
+            port: address.port(),
+            credentials: None,
+        }
     }
 }
 
@@ -216,6 +229,7 @@ mod tests {
 
         let url: BrokerUrl = "mqtt://[::1]:99/".parse().unwrap();
         assert_eq!((url.host(), url.to_string().as_str()), ("::1", "mqtt://[::1]:99"));
+        assert_eq!(url, SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 99)).into());
         let url: BrokerUrl = "mqtt://10.0.0.2".parse().unwrap();
         assert_eq!((url.port(), url.credentials()), (1883, None));
     }
