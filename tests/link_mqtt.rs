@@ -12,7 +12,7 @@ use bytes::Bytes;
 use certificates::Authority;
 use common::{PLENTY, payload, until};
 use hwmeter::serve::TlsFiles;
-use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Problem, Will};
+use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Outgoing, Problem};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ fn stop_sends_what_is_queued_and_says_goodbye() {
     let (reader, events) = connected(config(broker.url(), "reader"));
     subscribed(&reader, &events, "out/#");
     let mut leaving = config(broker.url(), "leaving");
-    leaving.will = Some(Will {
+    leaving.will = Some(Outgoing {
         topic: "out/will".to_owned(),
         payload: Bytes::from_static(b"crashed"),
         retain: false,

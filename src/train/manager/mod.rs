@@ -42,7 +42,7 @@ mod tests;
 
 pub use group::Group;
 pub use membership::{InvalidShard, Membership, Shard};
-pub use output::{Outgoing, Output};
+pub use output::Output;
 pub use task::{Done, Lane, Task};
 pub use timers::TICK;
 
