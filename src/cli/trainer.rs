@@ -71,7 +71,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "broker")]
     pub mqtt_users: Option<PathBuf>,
 
-    /// The folder in which the trainer keeps learners [default: hwmeter/trainer in the state folder of the user]
+    /// The folder in which the trainer keeps learners, or, in builds that have it, a bucket of S3: s3://BUCKET/PREFIX, with
+    /// keys and server in the usual AWS_* variables [default: hwmeter/trainer in the state folder of the user]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 

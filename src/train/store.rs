@@ -3,8 +3,15 @@
 //! An object is there whole or not at all: in a folder it is written beside, synced, renamed and the folder synced
 //! ([`LocalFileSystem`] does that); object stores promise the same of a put. What is damaged is moved aside, never
 //! deleted.
+//!
+//! A folder is locked for one trainer. An object store has no lock: there nobody overwrites what he has not seen
+//! ([`StoreError::Stale`]).
 
+mod bucket;
 mod record;
+mod versions;
+
+pub use bucket::{Bucket, BucketError, BucketUrl};
 
 use super::topic::{Name, Pupil};
 use super::wire::proto::Record;
@@ -17,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
+use versions::{Failed, Versions};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +54,12 @@ pub enum StoreError {
         /// What the store says.
         cause: Box<object_store::Error>,
     },
+    /// Another trainer has written it since it was read: it has to be read again.
+    #[error(
+        "the stored learner {0} was written by another trainer since: divide the devices by --shard, or give each \
+         trainer a prefix of its own by --state"
+    )]
+    Stale(Pupil),
     /// What is stored is not what was written.
     #[error("the stored learner {pupil} cannot be used: {what}")]
     Damaged {
@@ -61,6 +75,8 @@ pub enum StoreError {
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     runtime: Runtime,
+    /// Of an object store, in which others may write.
+    versions: Option<Versions>,
     /// Held as long as the store is.
     _lock: Option<Flock<File>>,
 }
@@ -77,41 +93,58 @@ impl Store {
         let objects = LocalFileSystem::new_with_prefix(folder)
             .map_err(|error| failed(io::Error::other(error)))?
             .with_fsync(true);
-        Self::of(Arc::new(objects), Some(lock))
-    }
-
-    /// Any object store.
-    pub fn objects(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
-        Self::of(objects, None)
-    }
-
-    fn of(objects: Arc<dyn ObjectStore>, lock: Option<Flock<File>>) -> Result<Self, StoreError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("hwmeter-store")
-            .enable_all()
-            .build()
-            .map_err(StoreError::Thread)?;
         Ok(Self {
-            objects,
-            runtime,
-            _lock: lock,
+            objects: Arc::new(objects),
+            runtime: runtime()?,
+            versions: None,
+            _lock: Some(lock),
         })
     }
 
-    /// Writes a learner in place of the one that is there, durably.
+    /// Any object store that knows ETags.
+    pub fn objects(objects: Arc<dyn ObjectStore>) -> Result<Self, StoreError> {
+        Ok(Self {
+            objects,
+            runtime: runtime()?,
+            versions: Some(Versions::default()),
+            _lock: None,
+        })
+    }
+
+    /// How many learners are best written or read at once: an object store is slow to answer, not slow to write.
+    pub fn parallel(&self) -> usize {
+        if self.versions.is_some() { 8 } else { 1 }
+    }
+
+    /// Writes a learner in place of the one that is there, durably; in an object store only in place of the one that was
+    /// read or written here last.
     pub fn put(&self, pupil: &Pupil, record: &Record) -> Result<(), StoreError> {
         let bytes = record::encode(record);
         let key = key(pupil, LEARNER);
-        let put = self.objects.put(&key, bytes.into());
-        let put = self.runtime.block_on(put);
-        put.map(drop).map_err(failed("write", pupil))
+        let put = async {
+            match &self.versions {
+                Some(versions) => versions.put(&*self.objects, &key, bytes).await,
+                None => {
+                    let put = self.objects.put(&key, bytes.into()).await;
+                    put.map(drop).map_err(Failed::Other)
+                }
+            }
+        };
+        self.runtime.block_on(put).map_err(|why| match why {
+            Failed::Stale => StoreError::Stale(pupil.clone()),
+            Failed::Other(cause) => failed("write", pupil)(cause),
+        })
     }
 
     /// Reads a learner; `None`: there is none.
     pub fn get(&self, pupil: &Pupil) -> Result<Option<Record>, StoreError> {
         let key = key(pupil, LEARNER);
-        let read = async { self.objects.get(&key).await?.bytes().await };
+        let read = async {
+            match &self.versions {
+                Some(versions) => versions.get(&*self.objects, &key).await,
+                None => self.objects.get(&key).await?.bytes().await,
+            }
+        };
         let bytes = match self.runtime.block_on(read) {
             Ok(bytes) => bytes,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -132,8 +165,20 @@ impl Store {
         let moved = self.objects.rename(&from, &aside);
         let moved = self.runtime.block_on(moved);
         moved.map_err(failed("set aside", pupil))?;
+        if let Some(versions) = &self.versions {
+            versions.is(&from, None);
+        }
         Ok(aside.to_string())
     }
+}
+
+fn runtime() -> Result<Runtime, StoreError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("hwmeter-store")
+        .enable_all()
+        .build()
+        .map_err(StoreError::Thread)
 }
 
 /// What the names of objects end in.
@@ -211,6 +256,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = Store::folder(folder.path()).unwrap();
         assert!(matches!(Store::folder(folder.path()), Err(StoreError::InUse(_))));
+    }
+
+    #[test]
+    fn in_an_object_store_nobody_overwrites_what_he_has_not_seen() {
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let [one, other] = [0, 1].map(|_| Store::objects(objects.clone()).unwrap());
+        assert_eq!(other.get(&pupil()).unwrap(), None);
+        one.put(&pupil(), &record(1)).unwrap();
+        one.put(&pupil(), &record(2)).unwrap();
+        for _ in 0..2 {
+            let refused = other.put(&pupil(), &record(1));
+            assert!(matches!(refused, Err(StoreError::Stale(_))), "{refused:?}");
+        }
+        assert_eq!(other.get(&pupil()).unwrap(), Some(record(2)));
+        other.put(&pupil(), &record(3)).unwrap();
+        assert!(matches!(one.put(&pupil(), &record(9)), Err(StoreError::Stale(_))));
+        assert_eq!(one.get(&pupil()).unwrap(), Some(record(3)));
     }
 
     #[test]

@@ -58,11 +58,12 @@ impl Trainer {
             is_over: AtomicBool::new(false),
         });
         let mut threads = Vec::new();
+        let parallel = everything.store.parallel();
         for lane in Lane::ALL {
             let (name, n) = match lane {
                 Lane::Learn => ("learn", learners.max(1)),
-                Lane::Open => ("open", 1),
-                Lane::Write => ("write", 1),
+                Lane::Open => ("open", parallel),
+                Lane::Write => ("write", parallel),
             };
             for i in 0..n {
                 let shared = Arc::clone(&everything);
@@ -207,11 +208,11 @@ impl Shared {
         }
     }
 
-    /// Wakes one thread of each lane that has something to do, but for the caller's own, who looks itself.
+    /// Wakes one thread of each lane that has something to do.
     fn wake(&self, manager: &Manager, own: Option<Lane>) {
         for lane in Lane::ALL {
-            // Another learner may be able to go on beside this one.
-            if (own != Some(lane) || lane == Lane::Learn) && manager.has_task(lane) {
+            // Another learner may be able to go on beside this one; one more to be opened may have to wait for room.
+            if (own != Some(lane) || lane != Lane::Open) && manager.has_task(lane) {
                 self.wakes[lane as usize].notify_one();
             }
         }

@@ -11,6 +11,7 @@
 
 mod keeper;
 mod options;
+mod state;
 mod trainer;
 mod training;
 

@@ -1,5 +1,6 @@
 //! `hwmeter serve --role trainer`: the process in which learners are trained, with its own MQTT broker or at another.
 
+use super::state::State;
 use super::{announce, lock_in, tls_files};
 use crate::cli::ServeArgs;
 use crate::cmd::host_name::name_of_host;
@@ -37,7 +38,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let name = name(args, root)?;
     let id = format!("hwmeter-trainer-{name}");
     let config = args.training.config(name)?;
-    let state = StateFolder::open(args.training.state.as_deref())?;
+    let state = State::open(args.training.state.as_deref())?;
     let broker = &args.training.broker;
     match broker.url()? {
         Some(url) => {
@@ -50,13 +51,13 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
 }
 
 /// With the broker of this process.
-fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &StateFolder) -> anyhow::Result<()> {
+fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &State) -> anyhow::Result<()> {
     let bound = bind(args)?;
-    let rights = Rights {
-        writable: vec![state.path.clone()],
+    let mut rights = Rights {
         connect: bound.ports().to_vec(),
-        names: false,
+        ..Rights::default()
     };
+    state.allow(&mut rights);
     lock_in(args, root, &rights);
     let store = state.store()?;
     let runtime = runtime()?;
@@ -81,15 +82,16 @@ fn at_a_broker(
     args: &ServeArgs,
     root: &Root,
     config: Config,
-    state: &StateFolder,
+    state: &State,
     link: Prepared,
 ) -> anyhow::Result<()> {
     let url = link.url().clone();
-    let rights = Rights {
-        writable: vec![state.path.clone()],
+    let mut rights = Rights {
         connect: vec![url.port()],
         names: url.host().parse::<IpAddr>().is_err(),
+        ..Rights::default()
     };
+    state.allow(&mut rights);
     lock_in(args, root, &rights);
     let store = state.store()?;
     let runtime = runtime()?;
@@ -196,13 +198,15 @@ fn bind(args: &ServeArgs) -> Result<Bound, BrokerError> {
 }
 
 /// The trainer's folder, which it has for itself as long as this lives.
-struct StateFolder {
-    path: PathBuf,
+pub struct StateFolder {
+    /// Where it is.
+    pub path: PathBuf,
     _lock: File,
 }
 
 impl StateFolder {
-    fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
+    /// Makes it if need be.
+    pub fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
         let path = asked.map(Path::to_owned).or_else(default_folder).context(
             "cannot tell where to keep learners: neither HOME nor XDG_STATE_HOME is set; add --state DIR",
         )?;
@@ -226,7 +230,8 @@ impl StateFolder {
         }
     }
 
-    fn store(&self) -> anyhow::Result<Store> {
+    /// The learners in it.
+    pub fn store(&self) -> anyhow::Result<Store> {
         Store::folder(&self.path.join("learners")).context("cannot keep learners")
     }
 }
