@@ -139,10 +139,8 @@ pub fn member(group: &Name, trainer: &Name) -> String {
 
 /// Which trainer of which group that is; `None`: none of ours.
 pub fn parse_member(topic: &str) -> Option<(Name, Name)> {
-    let words: Vec<&str> = topic.split('/').collect();
-    let ["group", group, "member", trainer, "v1"] = words[..] else {
-        return None;
-    };
+    let (group, rest) = topic.strip_prefix("group/")?.split_once('/')?;
+    let trainer = rest.strip_prefix("member/")?.strip_suffix("/v1")?;
     Some((group.parse().ok()?, trainer.parse().ok()?))
 }
 

@@ -15,21 +15,25 @@
 //! That two believe for a while that a device is theirs cannot be excluded this way, nor by any other. It does no harm:
 //! the store takes a learner only from the one that claimed it last (see `store`).
 
-use super::output::Outgoing;
+use crate::train::link::Outgoing;
 use crate::train::topic::{self, Name};
 use crate::train::wire::{Member, PROTOCOL};
 use bytes::Bytes;
 use prost::Message as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use twox_hash::XxHash3_64;
 
 /// How long nothing may change before devices are taken.
-pub(super) const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(1);
 /// Trainers of a group; more are not listened to.
 const MAX_MEMBERS: usize = 1000;
 /// What others may say of their lease.
+const MIN_LEASE: Duration = Duration::from_secs(1);
+/// As above.
 const MAX_LEASE: Duration = Duration::from_secs(600);
+/// Members that have gone, of which it is remembered.
+const MAX_GONE: usize = 8;
 
 /// One trainer's view of its group.
 #[derive(Clone, Debug)]
@@ -40,12 +44,14 @@ pub struct Group {
     lease: Duration,
     /// Those alive, perhaps this one too.
     members: BTreeMap<Name, Peer>,
-    /// Those that were.
-    gone: BTreeSet<Name>,
+    /// The last of those that were.
+    gone: VecDeque<Name>,
     /// How often it was said here that this one is there, when last, and whether that has come back.
     beat: u64,
     beaten: Option<Instant>,
     is_heard: bool,
+    /// Whether somebody was told that it does not.
+    is_told: bool,
     /// When who is alive changed, if that is not settled.
     changed: Option<Instant>,
 }
@@ -68,10 +74,11 @@ impl Group {
             instance,
             lease,
             members: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            gone: VecDeque::new(),
             beat: 0,
             beaten: None,
             is_heard: false,
+            is_told: false,
             changed: None,
         }
     }
@@ -101,7 +108,7 @@ impl Group {
         self.changed.is_none()
     }
 
-    /// Members that have gone since this one is there.
+    /// The members that have gone last, since this one is there.
     pub fn gone(&self) -> impl Iterator<Item = &Name> {
         self.gone.iter()
     }
@@ -149,6 +156,14 @@ impl Group {
         if self.beaten.is_some_and(is_early) {
             return None;
         }
+        if self.beat > 0 && !self.is_heard && !self.is_told {
+            self.is_told = true;
+            let name = &self.name;
+            tracing::warn!(
+                "what this trainer says to its group {name} does not come back: without that it takes no devices. Does \
+                 the broker let it read and write group/{name}/#?"
+            );
+        }
         self.beat += 1;
         (self.beaten, self.is_heard) = (Some(now), false);
         let member = Member {
@@ -184,9 +199,11 @@ impl Group {
         if known.is_some_and(is_old) || known.is_none() && self.members.len() >= MAX_MEMBERS {
             return false;
         }
-        self.is_heard |= trainer == self.me && member.beat == self.beat;
-        self.gone.remove(&trainer);
-        let lease = Duration::from_millis(member.lease_ms.into()).min(MAX_LEASE);
+        if trainer == self.me && member.beat == self.beat {
+            (self.is_heard, self.is_told) = (true, false);
+        }
+        self.gone.retain(|name| *name != trainer);
+        let lease = Duration::from_millis(member.lease_ms.into()).clamp(MIN_LEASE, MAX_LEASE);
         let peer = Peer {
             instance: member.instance,
             beat: member.beat,
@@ -206,8 +223,9 @@ impl Group {
         let was_here = self.members.remove(trainer).is_some();
         if was_here {
             self.changed = Some(now);
-            if *trainer != self.me && self.gone.len() < MAX_MEMBERS {
-                self.gone.insert(trainer.clone());
+            if *trainer != self.me {
+                self.gone.push_back(trainer.clone());
+                self.gone.drain(..self.gone.len().saturating_sub(MAX_GONE));
             }
         }
         was_here
@@ -221,7 +239,7 @@ impl Group {
     fn living(&self) -> String {
         let names: Vec<&str> = self.members.keys().map(Name::as_str).collect();
         match names.is_empty() {
-            true => "nobody; the broker does not even send back what this trainer says".to_owned(),
+            true => "nobody is heard of".to_owned(),
             false => names.join(", "),
         }
     }

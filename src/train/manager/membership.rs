@@ -1,6 +1,7 @@
 //! Which devices are this trainer's.
 
 use super::group::Group;
+use crate::train::link::Outgoing;
 use crate::train::topic::Name;
 use std::str::FromStr;
 use twox_hash::XxHash3_64;
@@ -38,6 +39,14 @@ impl Membership {
             Self::Alone => true,
             Self::Group(group) => group.takes(device),
             Self::Shard(shard) => XxHash3_64::oneshot(device.as_str().as_bytes()) % shard.of == shard.index,
+        }
+    }
+
+    /// What the broker is to say when this trainer disappears.
+    pub fn last_will(&self) -> Option<Outgoing> {
+        match self {
+            Self::Group(group) => Some(group.goodbye()),
+            Self::Alone | Self::Shard(_) => None,
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) struct Facts {
     active: bool,
     online: bool,
     weights_sha256: Bytes,
+    refused: String,
 }
 
 impl Seat {
@@ -57,6 +58,7 @@ impl Seat {
             active,
             online: self.online,
             weights_sha256: self.weights_sha256.clone(),
+            refused: self.refused().to_owned(),
         }
     }
 
@@ -92,6 +94,7 @@ impl Seat {
             active: facts.active,
             online: facts.online,
             weights_sha256: facts.weights_sha256.clone(),
+            refused: facts.refused.clone(),
         };
         Message {
             pupil: pupil.clone(),
