@@ -17,7 +17,10 @@ pub enum State {
 impl State {
     /// Call it before the sandbox is entered.
     pub fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
-        match asked.and_then(Path::to_str).filter(|text| text.starts_with("s3://")) {
+        match asked
+            .and_then(Path::to_str)
+            .filter(|text| text.starts_with("s3://"))
+        {
             Some(url) => Ok(Self::Bucket(Bucket::open(&url.parse()?)?)),
             None => Ok(Self::Folder(StateFolder::open(asked)?)),
         }

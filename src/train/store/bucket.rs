@@ -168,10 +168,12 @@ mod client {
 
     fn endpoint(settings: &AmazonS3Builder) -> Result<Url, BucketError> {
         let value = |key| settings.get_config_value(&key);
-        let endpoint =
-            value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
+        let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
         // Which of Amazon's hosts it is, depends on region and bucket.
-        let endpoint: Url = endpoint.as_deref().unwrap_or("https://s3.amazonaws.com").parse()?;
+        let endpoint: Url = endpoint
+            .as_deref()
+            .unwrap_or("https://s3.amazonaws.com")
+            .parse()?;
         match endpoint.is_https() || endpoint.is_loopback() {
             true => Ok(endpoint),
             false => Err(BucketError::NotEncrypted(endpoint)),
@@ -224,7 +226,16 @@ mod tests {
 
     #[test]
     fn what_is_no_bucket_is_told() {
-        for text in ["", "learners", "s3://", "s3:///x", "s3://a b", "s3://a?b/c", "s3://a//b", "s3://a/../b"] {
+        for text in [
+            "",
+            "learners",
+            "s3://",
+            "s3:///x",
+            "s3://a b",
+            "s3://a?b/c",
+            "s3://a//b",
+            "s3://a/../b",
+        ] {
             let error = text.parse::<BucketUrl>().unwrap_err().to_string();
             assert!(error.contains("s3://BUCKET"), "{text}: {error}");
         }
