@@ -9,6 +9,7 @@
 //! The one in the middle is needed because a server that is locked in can start no program. Nothing from the network
 //! reaches it. It ends when its stdin does, and that does when the server ends, even by kill -9.
 
+mod energy;
 mod keeper;
 mod options;
 mod state;

@@ -2,6 +2,7 @@
 
 use super::output::{Outgoing, Output};
 use super::seat::{Counters, Place, Seat};
+use crate::train::energy::{self, UpdateEnergy};
 use crate::train::topic::{self, Name, Pupil};
 use crate::train::wire::{Body, LearnerStatus, Message};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ pub(super) struct Facts {
     active: bool,
     online: bool,
     weights_sha256: Bytes,
+    energy: UpdateEnergy,
 }
 
 impl Seat {
@@ -56,6 +58,7 @@ impl Seat {
             active,
             online: self.online,
             weights_sha256: self.weights_sha256.clone(),
+            energy: self.energy,
         }
     }
 
@@ -79,6 +82,7 @@ impl Seat {
             bytes_down,
             ..
         } = facts.counters;
+        let update_j = facts.energy.mean();
         let status = LearnerStatus {
             trainer: trainer.to_string(),
             updates: facts.applied.saturating_sub(self.life.presence.base_sequence),
@@ -91,6 +95,8 @@ impl Seat {
             active: facts.active,
             online: facts.online,
             weights_sha256: facts.weights_sha256.clone(),
+            update_j,
+            update_j_kind: update_j.map_or_else(String::new, |_| energy::KIND.to_string()),
         };
         Message {
             pupil: pupil.clone(),

@@ -3,6 +3,7 @@
 use super::admission::Recipe;
 use super::lesson::Entry;
 use crate::learn::guard::Guard;
+use crate::train::energy::UpdateEnergy;
 use crate::train::topic::{Channel, Pupil};
 use crate::train::transfer::Assembly;
 use crate::train::wire::{Ack, Body, Message, Presence, Weights};
@@ -110,6 +111,9 @@ pub(super) struct Seat {
     pub writing: Option<u64>,
     /// Updates since weights were sent.
     pub since_sync: u64,
+    pub energy_since_sync: UpdateEnergy,
+    /// What the updates of this life have cost here, as far as it is known.
+    pub energy: UpdateEnergy,
     pub inbox: VecDeque<Entry>,
     /// Weights that the device uploaded, by their version.
     pub uploads: BTreeMap<u64, Weights>,
