@@ -5,7 +5,7 @@ mod common;
 
 use common::{PLENTY, SMALL, until};
 use hwmeter::offload::{Client, Url};
-use hwmeter::serve::sandbox::{Rights, Sandbox, enter, enter_with};
+use hwmeter::serve::sandbox::{Rights, Sandbox, enter};
 use hwmeter::serve::{Role, ServeConfig, bind};
 use hwmeter_hw::Root;
 use nix::errno::Errno;
@@ -130,7 +130,7 @@ fn nothing_else_can_be_done_inside() {
 fn inside() {
     let dir = std::env::var_os("SANDBOX_TEST_DIR").unwrap();
     let server = bind(ServeConfig::new(Role::Mec)).unwrap();
-    let sandbox = enter(&Root::default());
+    let sandbox = enter(&Root::default(), &Rights::default());
     // What holds must hold for threads that come later.
     std::thread::scope(|scope| {
         scope
@@ -176,7 +176,7 @@ fn inside_a_trainer() {
         connect: vec![address(&broker).port()],
         names: false,
     };
-    let sandbox = enter_with(&Root::default(), &rights);
+    let sandbox = enter(&Root::default(), &rights);
     assert_eq!(sandbox.system_calls, Ok(()));
     let inside = move || {
         fs::create_dir(state.join("pi")).unwrap();
