@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::child::started;
 use common::{link_to, server, until};
 use hwmeter::offload::Client;
 use hwmeter::serve::{Role, ServeConfig};
@@ -201,25 +202,13 @@ fn with_few_files(arguments: &str) -> Command {
     command
 }
 
-struct KilledOnDrop(std::process::Child);
-
-impl Drop for KilledOnDrop {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn link_and_load_have_the_files_they_need() {
     let mec = server(ServeConfig::new(Role::Mec));
-    let link = with_few_files(&format!("link --preset ideal --to {}", mec.address))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut link = KilledOnDrop(link);
+    let mut link = with_few_files(&format!("link --preset ideal --to {}", mec.address));
+    let mut link = started(link.stdout(Stdio::piped()));
     let mut line = String::new();
-    BufReader::new(link.0.stdout.take().unwrap())
+    BufReader::new(link.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
     let address = line.trim().rsplit(' ').next().unwrap();

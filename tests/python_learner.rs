@@ -9,33 +9,23 @@ mod certificates;
 mod common;
 
 use brokers::Mosquitto;
+use common::child::{Started, started};
 use common::{PLENTY, have, until};
 use hwmeter::learn::{Cost, Placement, State, Transition, Values};
-use hwmeter::offload::parent_death::child_ends_with_us;
 use hwmeter::train::codec;
 use hwmeter::train::link::{Event, Link, LinkConfig};
 use hwmeter::train::topic::{Channel, Pupil};
 use hwmeter::train::wire::{Body, Experience, Message, Presence, Weights};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 /// The system's own, for which the packages are; another may come first in the path.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The learner, with the messages compiled by `protoc` as its first lines say.
-fn learner(port: u16, generated: &Path) -> Running {
+fn learner(port: u16, generated: &Path) -> Started {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut protoc = Command::new("protoc");
     protoc
@@ -49,7 +39,7 @@ fn learner(port: u16, generated: &Path) -> Running {
     python
         .args(["127.0.0.1", &port.to_string()])
         .env("PYTHONPATH", generated);
-    Running(child_ends_with_us(&mut python).spawn().unwrap())
+    started(&mut python)
 }
 
 fn has_python_modules() -> bool {

@@ -1,10 +1,13 @@
 //! What a run's learner has learned from, recorded and learned from once more: the weights must be the same to the bit.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::child::started;
 use hwmeter::learn::Checkpoint;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
@@ -77,16 +80,6 @@ fn fails(run: &Path, words: &[&str]) {
     }
 }
 
-/// Killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn rows(run: &Path) -> usize {
     let text = std::fs::read_to_string(run.join("transitions.csv")).unwrap_or_default();
     text.lines().count().saturating_sub(1)
@@ -99,7 +92,7 @@ fn killed(run: &Path) {
         .args(DQN)
         .args(["--tasks", "300", "--checkpoint-every", "2"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let _running = Running(command.spawn().unwrap());
+    let _running = started(&mut command);
     let begin = Instant::now();
     while rows(run) < 5 {
         assert!(begin.elapsed() < PLENTY, "no five transitions");

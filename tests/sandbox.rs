@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::child::{Started, started};
 use common::{PLENTY, SMALL, until};
 use hwmeter::offload::{Client, Url};
 use hwmeter::serve::sandbox::{Rights, Sandbox, enter};
@@ -14,16 +15,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::ptr::null_mut;
 
 /// A child process with its piped stdout, killed when dropped.
-struct Running(Child);
+struct Running(Started);
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(command.spawn().unwrap())
+        Self(started(command))
     }
 
     /// Where it listens: the end of the first line of its stdout that names an address.
@@ -41,7 +42,7 @@ impl Running {
 
     /// All it says on stderr until it ends.
     fn stderr(&mut self) -> String {
-        let _ = self.0.kill();
+        self.0.kill();
         let mut text = String::new();
         self.0.stderr.as_mut().unwrap().read_to_string(&mut text).unwrap();
         text
@@ -58,13 +59,6 @@ impl Running {
             line.unwrap().trim().to_owned()
         };
         threads.map(of_thread).collect()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

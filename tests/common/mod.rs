@@ -1,6 +1,8 @@
 //! Servers and links inside the test process, and small helpers.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod child;
+
 use hwmeter::offload::link::conditions::Conditions;
 use hwmeter::offload::link::profile::Profile;
 use hwmeter::offload::{LinkConfig, Url, link};
