@@ -1,13 +1,13 @@
 //! A device, a trainer and a broker as programs of their own, and the lines between them.
 
+use super::common::child::{Started, started};
 use super::common::until;
 use super::relay::Relay;
-use hwmeter::offload::parent_death::child_ends_with_us;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -46,7 +46,7 @@ pub struct Testbed {
     /// From the trainer to the broker.
     pub trainer_line: Relay,
     dir: TempDir,
-    trainer: Option<Child>,
+    trainer: Option<Started>,
 }
 
 impl Testbed {
@@ -70,14 +70,13 @@ impl Testbed {
             .arg("--state")
             .arg(self.dir.path().join("trainer"))
             .stdout(Stdio::null());
-        self.trainer = Some(child_ends_with_us(&mut command).spawn().unwrap());
+        self.trainer = Some(started(&mut command));
     }
 
     /// As by `kill -9`.
     pub fn kill_trainer(&mut self) {
         if let Some(mut trainer) = self.trainer.take() {
-            trainer.kill().unwrap();
-            trainer.wait().unwrap();
+            trainer.kill();
         }
     }
 
@@ -86,18 +85,12 @@ impl Testbed {
     }
 }
 
-impl Drop for Testbed {
-    fn drop(&mut self) {
-        self.kill_trainer();
-    }
-}
-
 fn url(line: &Relay) -> String {
     format!("mqtt://{}", line.address())
 }
 
 pub struct Device {
-    program: Child,
+    program: Started,
     run_dir: PathBuf,
 }
 
@@ -124,7 +117,7 @@ impl Device {
             .arg(testbed.run_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut program = child_ends_with_us(&mut command).spawn().unwrap();
+        let mut program = started(&mut command);
         let errors = BufReader::new(program.stderr.take().unwrap());
         std::thread::spawn(move || {
             errors
@@ -151,13 +144,6 @@ impl Device {
             assert!(Instant::now() < give_up, "the device has not ended");
             std::thread::sleep(Duration::from_millis(50));
         }
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 

@@ -1,11 +1,12 @@
 //! `hwmeter run-agent --train mec|auto` as a user runs it: real processes, a real broker, a trainer that is killed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod trainer;
 
+use common::child::{Started, started};
 use hwmeter::train::broker::{Broker, BrokerConfig};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +27,10 @@ fn agent(out: &Path, more: &[&str]) -> Command {
         .args(more)
         .stdin(Stdio::null());
     command
+}
+
+fn in_background(out: &Path, more: &[&str]) -> Started {
+    started(agent(out, more).stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
 fn done(output: &Output) -> Value {
@@ -214,16 +219,12 @@ fn a_killed_trainer_loses_nothing() {
         "--broker",
         &url,
     ];
-    let running = agent(&out, &more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let running = in_background(&out, &more);
     eventually("some updates", || trainer.updates.load(Ordering::Relaxed) >= 6);
     let stored = trainer.kill();
     std::thread::sleep(Duration::from_millis(300));
     let _again = Trainer::start(&url, stored);
-    let result = done(&running.wait_with_output().unwrap());
+    let result = done(&running.output());
     let site = &result["training"][0];
     assert_eq!(
         (&site["lost"], &site["updates"]),
@@ -269,17 +270,13 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
         "--broker",
         &url,
     ];
-    let running = agent(&out, &more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let running = in_background(&out, &more);
     // The first look at the MEC is after 20 updates.
     eventually("some updates on the MEC", || {
         trainer.updates.load(Ordering::Relaxed) >= 6
     });
     trainer.kill();
-    let result = done(&running.wait_with_output().unwrap());
+    let result = done(&running.output());
     let sites = result["training"].as_array().unwrap();
     assert_eq!(sites.len(), 2, "{sites:#?}");
     let updates: u64 = sites.iter().map(|site| site["updates"].as_u64().unwrap()).sum();
@@ -303,10 +300,9 @@ fn a_run_that_was_killed_is_taken_up_with_its_queue() {
         "--broker",
         &url,
     ];
-    let mut running = agent(&first, &more).stdout(Stdio::null()).spawn().unwrap();
+    let mut running = in_background(&first, &more);
     eventually("some rows", || finished_rows(&first) >= 8);
-    kill(Pid::from_raw(running.id() as i32), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    running.kill();
     let output = Command::new(HWMETER)
         .args(["run-agent", "--json", "--out"])
         .arg(&second)

@@ -13,6 +13,7 @@ mod elsewhere;
 mod peer;
 mod status;
 
+use common::child::{Started, started};
 use hwmeter::offload::local_servers::LocalConfig;
 use hwmeter::offload::{Client, LocalServers, Url};
 use nix::sys::signal::{Signal, kill};
@@ -23,26 +24,22 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::time::Instant;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hwmeter");
 
-/// A process of ours, killed when dropped.
+/// A server of ours as a process.
 struct Running {
-    child: Child,
+    child: Started,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .arg("serve")
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").args(args);
+        let mut child = started(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
     }
@@ -63,14 +60,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.signal(signal);
     }
 }
 
