@@ -4,8 +4,8 @@
 mod common;
 
 use common::child::started;
+use common::runs::{manifest, replayed};
 use hwmeter::learn::Checkpoint;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -51,10 +51,6 @@ fn text(bytes: &[u8]) -> String {
 fn succeeds(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-}
-
-fn manifest(run: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap()
 }
 
 /// It says that the weights are those of `run.json`, and so does the hash that it prints.
@@ -120,13 +116,7 @@ fn a_run_learned_once_more_has_the_same_weights_unless_something_was_changed() {
     succeeds(agent(&run).args(DQN).args(["--tasks", "6", "--seed", "3"]));
     is_the_same(&run, 6);
 
-    let mut command = Command::new(HWMETER);
-    let output = command
-        .args(["trainer", "replay", "--json"])
-        .arg(&run)
-        .output()
-        .unwrap();
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = replayed(&run);
     assert_eq!((&said["equal"], &said["transitions"]), (&true.into(), &6.into()));
     assert_eq!(said["weights_sha256"], manifest(&run)["weights_sha256"]);
     assert_eq!(said["from"], "fresh");

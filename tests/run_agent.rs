@@ -4,6 +4,7 @@
 mod common;
 
 use common::child::{Started, started};
+use common::runs::manifest;
 use hwmeter::agent::checkpoints::{Position, unlearned};
 use hwmeter::learn::{Checkpoint, build};
 use hwmeter::task::{self, Kernel, Speed, Work};
@@ -45,10 +46,6 @@ fn rows(out: &Path) -> Vec<std::collections::HashMap<String, String>> {
         .deserialize()
         .map(Result::unwrap)
         .collect()
-}
-
-fn manifest(out: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap()
 }
 
 /// Waits until something is so.

@@ -1,9 +1,9 @@
 //! A device, a trainer and a broker as programs of their own, and the lines between them.
 
 use super::common::child::{Started, started};
+use super::common::runs::{manifest, replayed};
 use super::common::until;
 use super::relay::Relay;
-use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -149,25 +149,18 @@ impl Device {
 
 /// Everything was learned from exactly once and in order, most of it on the MEC.
 pub fn check(run_dir: &Path, seed: u64) {
-    let run = std::fs::read(run_dir.join("run.json")).unwrap();
-    let run: Value = serde_json::from_slice(&run).unwrap();
+    let run = manifest(run_dir);
     assert_eq!(run["status"], "done", "seed {seed}");
     let sites = run["training"].as_array().unwrap();
     let mec = sites.iter().find(|site| site["site"] == "mec").unwrap();
     assert_eq!(mec["lost"], 0, "seed {seed}: {mec}");
     assert!(mec["updates"].as_u64() > Some(0), "seed {seed}: {mec}");
 
-    let replay = hwmeter()
-        .args(["trainer", "replay", "--json"])
-        .arg(run_dir)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&replay.stdout);
-    assert!(
-        replay.status.success(),
-        "seed {seed}: {text}{}",
-        String::from_utf8_lossy(&replay.stderr)
+    // Shown where the test fails.
+    println!("seed {seed}");
+    assert_eq!(
+        replayed(run_dir)["weights_sha256"],
+        run["weights_sha256"],
+        "seed {seed}"
     );
-    let replayed: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(replayed["weights_sha256"], run["weights_sha256"], "seed {seed}");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 pub mod child;
+pub mod runs;
 
 use hwmeter::offload::link::conditions::Conditions;
 use hwmeter::offload::link::profile::Profile;

@@ -6,6 +6,7 @@ mod common;
 mod trainer;
 
 use common::child::{Started, started};
+use common::runs::{manifest, replayed};
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -48,27 +49,13 @@ fn rows(out: &Path) -> Vec<HashMap<String, String>> {
     reader.deserialize().map(Result::unwrap).collect()
 }
 
-/// What the run's learner should be: trained afresh on the transitions that the run has recorded.
-fn replayed(out: &Path) -> String {
-    let output = Command::new(HWMETER)
-        .args(["trainer", "replay"])
-        .arg(out)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said = String::from_utf8(output.stdout).unwrap();
-    let is_hash = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    said.split_whitespace().find(is_hash).unwrap().to_owned()
-}
-
+/// The run's learner is what one is that is trained afresh on the transitions that the run has recorded.
 #[track_caller]
 fn assert_parity(out: &Path) {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
-    assert_eq!(manifest["weights_sha256"], replayed(out), "{}", out.display());
+    let (hash, again) = (&manifest(out)["weights_sha256"], &replayed(out)["weights_sha256"]);
+    let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    assert!(hash.as_str().is_some_and(is_hash), "{hash}");
+    assert_eq!(hash, again, "{}", out.display());
 }
 
 /// A broker for everybody on this machine, and its address.
