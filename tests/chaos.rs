@@ -21,7 +21,7 @@ mod relay;
 #[path = "chaos/testbed.rs"]
 mod testbed;
 
-use brokers::{Mosquitto, NatsCluster};
+use brokers::{Broker, NatsCluster};
 use std::time::Duration;
 use testbed::{Device, Dice, Testbed, check};
 
@@ -33,7 +33,7 @@ const LONG_CUT: Duration = Duration::from_secs(30);
 #[test]
 #[ignore = "takes half a minute"]
 fn once() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     disturbed(broker, 1, SHORT_CUT);
@@ -43,7 +43,7 @@ fn once() {
 #[ignore = "takes minutes"]
 fn ten_times_once_with_the_long_cut() {
     for seed in 0..10 {
-        let Some(broker) = Mosquitto::start("") else {
+        let Some(broker) = Broker::mosquitto("") else {
             return;
         };
         disturbed(broker, seed, if seed == 0 { LONG_CUT } else { SHORT_CUT });
@@ -51,7 +51,7 @@ fn ten_times_once_with_the_long_cut() {
 }
 
 /// The trainer dies twice, the broker once, and the network is gone for a while.
-fn disturbed(mut broker: Mosquitto, seed: u64, cut: Duration) {
+fn disturbed(mut broker: Broker, seed: u64, cut: Duration) {
     let mut dice = Dice::new(seed);
     let mut testbed = Testbed::start(broker.port());
     let mut device = Device::start(&testbed, cut);

@@ -8,7 +8,7 @@ mod brokers;
 mod certificates;
 mod common;
 
-use brokers::Mosquitto;
+use brokers::Broker;
 use common::child::{Started, started};
 use common::{PLENTY, have, until};
 use hwmeter::learn::{Cost, Placement, State, Transition, Values};
@@ -126,7 +126,7 @@ fn a_learner_in_python_reads_experiences_and_publishes_weights() {
     if !have("protoc", "protobuf-compiler") || !has_python_modules() {
         return;
     }
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let generated = tempfile::tempdir().unwrap();

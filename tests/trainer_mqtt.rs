@@ -7,7 +7,7 @@ mod brokers;
 mod certificates;
 mod common;
 
-use brokers::Mosquitto;
+use brokers::Broker;
 use common::PLENTY;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{Cost, Engine, LearnerName, Placement, Settings, State, Transition};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 const EPOCH: u64 = 1_764_000_000_000;
 
-fn trainer(broker: &Mosquitto, state: &Path) -> Trainer {
+fn trainer(broker: &Broker, state: &Path) -> Trainer {
     let link = LinkConfig::new(broker.url(), "trainer-t");
     let (link, events) = Link::start(link).unwrap();
     let config = Config::new("t".parse().unwrap());
@@ -41,7 +41,7 @@ struct Device {
 }
 
 impl Device {
-    fn connect(broker: &Mosquitto, name: &str, hidden: Vec<usize>) -> Self {
+    fn connect(broker: &Broker, name: &str, hidden: Vec<usize>) -> Self {
         let pupil = Pupil {
             device: name.parse().unwrap(),
             learner: "dqn".parse().unwrap(),
@@ -154,7 +154,7 @@ fn is_ack(message: &Message) -> bool {
 
 #[test]
 fn weights_trained_by_a_trainer_are_those_trained_here_and_go_on_after_a_restart() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let state = tempfile::tempdir().unwrap();
@@ -180,7 +180,7 @@ fn weights_trained_by_a_trainer_are_those_trained_here_and_go_on_after_a_restart
 /// Not a benchmark: that nothing waits for a timer on the way. What it takes stands in `bench/RESULTS.md`.
 #[test]
 fn weights_come_back_without_a_wait() {
-    let Some(broker) = Mosquitto::start("set_tcp_nodelay true") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let state = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! `hwmeter trainer status` beside real trainers and a real device.
 
-use super::brokers::Mosquitto;
+use super::brokers::Broker;
 use super::common::child::started;
 use super::{PLENTY, PROGRAM, Running, until};
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn train(broker: &str, dir: &Path, device: &str, tasks: u32) {
 
 #[test]
 fn the_status_tells_what_every_trainer_has() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let url = broker.url().to_string();
