@@ -3,14 +3,15 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+mod common;
 #[path = "common/signals.rs"]
 mod signals;
 
 use boards::Board;
+use common::until;
 use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
 use signals::with_default_signals;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const DIR: &str = "/sys/devices/system/cpu/cpufreq/policy0";
 
@@ -56,14 +57,6 @@ const CLOCKED: [&str; 6] = [
 
 fn clocked() -> State {
     ["performance", "921600", "1224000"].map(str::to_owned)
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -3,17 +3,19 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+mod common;
 #[path = "../hw/tests/common/program.rs"]
 mod program;
 #[path = "common/signals.rs"]
 mod signals;
 
 use boards::Board;
+use common::until;
 use program::script;
 use signals::with_default_signals;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LINE: &str = "RAM 1/2MB (lfb 1x4MB) CPU [1%@729,off] cpu@42C POM_5V_IN 2010/1988 POM_5V_CPU 280/311";
 
@@ -88,14 +90,6 @@ fn is_running(pid: &str) -> bool {
     let stat = std::fs::read_to_string(PathBuf::from("/proc").join(pid).join("stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, state)| !state.starts_with('Z'))
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn signal(child: &Child, signal: nix::sys::signal::Signal) {

@@ -4,14 +4,13 @@
 mod common;
 
 use common::child::started;
-use common::runs::{manifest, replayed};
+use common::runs::{LONG, finished_rows, manifest, replayed};
+use common::until_within;
 use hwmeter::learn::Checkpoint;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 /// Small, with everything in use that learning depends on: a target network, a replay, the next state.
 const DQN: [&str; 12] = [
@@ -77,8 +76,7 @@ fn fails(run: &Path, words: &[&str]) {
 }
 
 fn rows(run: &Path) -> usize {
-    let text = std::fs::read_to_string(run.join("transitions.csv")).unwrap_or_default();
-    text.lines().count().saturating_sub(1)
+    finished_rows(&run.join("transitions.csv"))
 }
 
 /// A run that was killed after some transitions.
@@ -89,11 +87,7 @@ fn killed(run: &Path) {
         .args(["--tasks", "300", "--checkpoint-every", "2"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let _running = started(&mut command);
-    let begin = Instant::now();
-    while rows(run) < 5 {
-        assert!(begin.elapsed() < PLENTY, "no five transitions");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_within(LONG, "five transitions", || rows(run) >= 5);
 }
 
 fn copy(from: &Path, to: PathBuf) -> PathBuf {

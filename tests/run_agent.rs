@@ -4,7 +4,8 @@
 mod common;
 
 use common::child::{Started, started};
-use common::runs::manifest;
+use common::runs::{LONG, manifest, until_done};
+use common::until_within;
 use hwmeter::agent::checkpoints::{Position, unlearned};
 use hwmeter::learn::{Checkpoint, build};
 use hwmeter::task::{self, Kernel, Speed, Work};
@@ -15,10 +16,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 fn agent(out: &Path) -> Command {
     let mut command = Command::new(HWMETER);
@@ -46,20 +45,6 @@ fn rows(out: &Path) -> Vec<std::collections::HashMap<String, String>> {
         .deserialize()
         .map(Result::unwrap)
         .collect()
-}
-
-/// Waits until something is so.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PLENTY, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv"))
-        .map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
 /// The processes that `pid` has started.
@@ -205,7 +190,7 @@ fn ctrl_c_ends_with_the_summary_of_what_was_done() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let child = in_background(agent(&out).args(["--learner", "mec", "--tasks", "500", "--json"]));
-    eventually("two rows", || finished_rows(&out) >= 2);
+    until_done(2, &out);
     child.signal(Signal::SIGINT);
     let Output { status, stdout, .. } = child.output();
     assert!(status.success(), "{status}");
@@ -220,14 +205,14 @@ fn kill_9_leaves_finished_rows_readable_and_no_servers_behind() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let mut child = in_background(agent(&out).args(["--learner", "mec", "--tasks", "500"]));
-    eventually("three rows", || finished_rows(&out) >= 3);
+    until_done(3, &out);
     let servers = children(child.id());
     assert_eq!(servers.len(), 4, "two servers and two links");
     child.kill();
     assert!(rows(&out).len() >= 3);
     assert_eq!(manifest(&out)["status"], "running");
     for server in servers {
-        eventually("servers gone", || !is_alive(server));
+        until_within(LONG, "servers gone", || !is_alive(server));
     }
 }
 
@@ -265,7 +250,7 @@ fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
             .args(["--learner", "mec", "--tasks", "40"])
             .args(["--mec", &mec.url, "--cloud", &cloud.url]),
     );
-    eventually("a row", || finished_rows(&out) >= 1);
+    until_done(1, &out);
     mec.child.kill();
     let output = child.output();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -490,7 +475,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
             .args(["--learner", "stream-q", "--tasks", "300"])
             .args(["--checkpoint-every", "2", "--seed", "9"]),
     );
-    eventually("five rows", || finished_rows(&first) >= 5);
+    until_done(5, &first);
     child.kill();
 
     let output = run(agent(&second)

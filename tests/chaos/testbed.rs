@@ -1,14 +1,14 @@
 //! A device, a trainer and a broker as programs of their own, and the lines between them.
 
 use super::common::child::{Started, started};
-use super::common::runs::{manifest, replayed};
-use super::common::until;
+use super::common::runs::{manifest, replayed, until_done};
+use super::common::until_within;
 use super::relay::Relay;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Longer than any run takes that goes on at all.
@@ -126,24 +126,18 @@ impl Device {
                 .for_each(|line| eprintln!("device: {line}"))
         });
         let run_dir = testbed.run_dir();
-        let rows = run_dir.join("decisions.csv");
-        until("the device works", || {
-            std::fs::read_to_string(&rows).is_ok_and(|text| text.lines().count() > 5)
-        });
+        until_done(5, &run_dir);
         Self { program, run_dir }
     }
 
     /// Its folder once it has ended.
     pub fn done(&mut self) -> PathBuf {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.program.try_wait().unwrap() {
-                assert!(status.success(), "the device ended with {status}");
-                return self.run_dir.clone();
-            }
-            assert!(Instant::now() < give_up, "the device has not ended");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until_within(PATIENCE, "the device ends", || {
+            self.program.try_wait().unwrap().is_some()
+        });
+        let status = self.program.wait().unwrap();
+        assert!(status.success(), "the device ended with {status}");
+        self.run_dir.clone()
     }
 }
 

@@ -6,18 +6,18 @@ mod common;
 mod trainer;
 
 use common::child::{Started, started};
-use common::runs::{manifest, replayed};
+use common::runs::{LONG, manifest, replayed, until_done};
+use common::until_within;
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use trainer::{Stored, Trainer};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 fn agent(out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(HWMETER);
@@ -65,18 +65,10 @@ fn broker() -> (Broker, String) {
     (broker, url)
 }
 
-fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv"))
-        .map_or(0, |text| text.lines().count().saturating_sub(1))
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PLENTY, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until_updated(trainer: &Trainer, times: u64) {
+    until_within(LONG, &format!("{times} updates"), || {
+        trainer.updates.load(Ordering::Relaxed) >= times
+    });
 }
 
 #[test]
@@ -207,7 +199,7 @@ fn a_killed_trainer_loses_nothing() {
         &url,
     ];
     let running = in_background(&out, &more);
-    eventually("some updates", || trainer.updates.load(Ordering::Relaxed) >= 6);
+    until_updated(&trainer, 6);
     let stored = trainer.kill();
     std::thread::sleep(Duration::from_millis(300));
     let _again = Trainer::start(&url, stored);
@@ -259,9 +251,7 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
     ];
     let running = in_background(&out, &more);
     // The first look at the MEC is after 20 updates.
-    eventually("some updates on the MEC", || {
-        trainer.updates.load(Ordering::Relaxed) >= 6
-    });
+    until_updated(&trainer, 6);
     trainer.kill();
     let result = done(&running.output());
     let sites = result["training"].as_array().unwrap();
@@ -288,7 +278,7 @@ fn a_run_that_was_killed_is_taken_up_with_its_queue() {
         &url,
     ];
     let mut running = in_background(&first, &more);
-    eventually("some rows", || finished_rows(&first) >= 8);
+    until_done(8, &first);
     running.kill();
     let output = Command::new(HWMETER)
         .args(["run-agent", "--json", "--out"])

@@ -14,6 +14,7 @@ mod peer;
 mod status;
 
 use common::child::{Started, started};
+use common::until;
 use hwmeter::offload::local_servers::LocalConfig;
 use hwmeter::offload::{Client, LocalServers, Url};
 use nix::sys::signal::{Signal, kill};
@@ -25,7 +26,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Output, Stdio};
-use std::time::Instant;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hwmeter");
 
@@ -61,14 +61,6 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         self.child.signal(signal);
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < PLENTY, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 
