@@ -4,6 +4,8 @@ use super::common::child::{Started, started};
 use super::common::runs::{manifest, replayed, until_done};
 use super::common::until_within;
 use super::relay::Relay;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,22 +24,9 @@ fn hwmeter() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hwmeter"))
 }
 
-/// Draws from a seed: SplitMix64.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Up to 1.5 s.
-    pub fn pause(&mut self) {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        std::thread::sleep(Duration::from_millis((z ^ (z >> 31)) % 1500));
-    }
+/// A wait of up to 1.5 s.
+pub fn pause(rng: &mut ChaCha8Rng) {
+    std::thread::sleep(Duration::from_millis(rng.random_range(0..1500)));
 }
 
 pub struct Testbed {
