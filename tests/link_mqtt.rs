@@ -11,7 +11,6 @@ use brokers::Broker;
 use bytes::Bytes;
 use certificates::Authority;
 use common::{PLENTY, payload, until};
-use hwmeter::serve::TlsFiles;
 use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Problem, Will};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -357,11 +356,7 @@ fn a_client_may_have_to_show_a_certificate() {
     with_identity.ca = Some(authority.file());
     let without = problem(with_identity.clone());
     assert!(without.to_string().contains("certificate"), "{without}");
-    let signed = authority.sign("device-1");
-    with_identity.identity = Some(TlsFiles {
-        cert: signed.cert,
-        key: signed.key,
-    });
+    with_identity.identity = Some(authority.sign("device-1"));
     connected(with_identity);
 }
 

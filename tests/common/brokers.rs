@@ -8,9 +8,10 @@
 //! A test that uses it has `mod common;` and, by `#[path]`, `mod brokers;` and `mod certificates;`.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use super::certificates::{Authority, Signed};
+use super::certificates::Authority;
 use super::common::child::{Started, started};
 use super::common::{have, until};
+use hwmeter::serve::TlsFiles;
 use hwmeter::train::link::BrokerUrl;
 use nix::sys::signal::Signal;
 use std::fs::File;
@@ -136,18 +137,18 @@ impl Broker {
     }
 
     /// One that speaks TLS only and shows this certificate.
-    pub fn mosquitto_with_tls(shows: &Signed) -> Option<Self> {
+    pub fn mosquitto_with_tls(shows: &TlsFiles) -> Option<Self> {
         Self::mosquitto_with_certificates(shows, "")
     }
 
     /// The same, and clients must show a certificate that this authority has signed.
-    pub fn mosquitto_with_client_certificates(shows: &Signed, clients: &Authority) -> Option<Self> {
+    pub fn mosquitto_with_client_certificates(shows: &TlsFiles, clients: &Authority) -> Option<Self> {
         let ca = clients.file();
         let extra = format!("cafile {}\nrequire_certificate true\n", ca.display());
         Self::mosquitto_with_certificates(shows, &extra)
     }
 
-    fn mosquitto_with_certificates(shows: &Signed, extra: &str) -> Option<Self> {
+    fn mosquitto_with_certificates(shows: &TlsFiles, extra: &str) -> Option<Self> {
         Self::mosquitto_with("mqtts", |_| {
             let (cert, key) = (shows.cert.display(), shows.key.display());
             format!("allow_anonymous true\ncertfile {cert}\nkeyfile {key}\n{extra}")

@@ -23,7 +23,6 @@ use peer::{PLENTY, Peer, options};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Output, Stdio};
 
@@ -101,8 +100,7 @@ fn trainer_with(state: &Path) -> Option<Pid> {
 /// A file that nobody else can read.
 fn secret(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
-    fs::write(&path, format!("{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    certificates::private(&path, &format!("{text}\n"));
     path.to_str().unwrap().to_owned()
 }
 
