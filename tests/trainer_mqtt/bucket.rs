@@ -1,14 +1,16 @@
 //! Learners in a bucket of a server that speaks like S3: moto, a program in Python. `.ci/moto` installs it.
 
-use super::brokers::{Mosquitto, free_port};
+use super::brokers::{Broker, free_port};
+use super::common::child::{Started, started};
 use super::common::until;
+use super::device::Device;
 use super::troublemaker::{Trouble, Troublemaker};
-use super::{Device, is_ack};
-use hwmeter::offload::parent_death::child_ends_with_us;
+use super::{hears, is_ack, learn, pupil, settings, trained_here};
+use hwmeter::learn::Settings;
 use hwmeter::train::wire::Body;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ const OBJECT: &str = "/learners/site-1/pi-1/dqn.learner";
 
 /// Killed when dropped; what it keeps is in its memory.
 struct Moto {
-    child: Child,
+    _program: Started,
     address: SocketAddr,
 }
 
@@ -36,14 +38,16 @@ impl Moto {
         let port = free_port();
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = child_ends_with_us(&mut command).spawn().unwrap();
+        let mut program = started(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut moto = Self { child, address };
         until("moto listens", || {
-            assert!(moto.child.try_wait().unwrap().is_none(), "moto ended");
+            assert!(program.try_wait().unwrap().is_none(), "moto ended");
             TcpStream::connect(address).is_ok()
         });
+        let moto = Self {
+            _program: program,
+            address,
+        };
         moto.put("/learners", "");
         Some(moto)
     }
@@ -66,32 +70,25 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A trainer as a process, killed -9 when dropped.
 struct Process {
-    child: Child,
+    _program: Started,
     stderr: Receiver<String>,
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
-    fn start(name: &str, broker: &Mosquitto, server: &str) -> Self {
-        let mut child = command(name, broker)
+    fn start(name: &str, broker: &Broker, server: &str) -> Self {
+        let mut command = command(name, broker);
+        command
             .env("AWS_ENDPOINT_URL", server)
             .env("AWS_ACCESS_KEY_ID", "key")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+            .stderr(Stdio::piped());
+        let mut program = started(&mut command);
+        let mut stdout = BufReader::new(program.stdout.take().unwrap());
+        let lines = BufReader::new(program.stderr.take().unwrap()).lines();
         let (sender, stderr) = channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -103,7 +100,7 @@ impl Process {
         stdout.read_line(&mut line).unwrap();
         assert!(line.contains("trainer on"), "{line:?}");
         Self {
-            child,
+            _program: program,
             stderr,
             _stdout: stdout,
         }
@@ -115,14 +112,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(name: &str, broker: &Mosquitto) -> Command {
+fn command(name: &str, broker: &Broker) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
     command
         .args(["serve", "-v", "--role", "trainer", "--trainer-name", name])
@@ -134,80 +124,99 @@ fn command(name: &str, broker: &Mosquitto) -> Command {
     command
 }
 
-/// Learns from an experience, and gets the weights that it teaches here too; up to which experience all is stored.
-fn learns(device: &Device, n: u64) -> u64 {
-    device.learn(n);
-    let message = device.hears(|m| m.sequence == n && matches!(m.body, Body::Weights(_)));
-    let Body::Weights(weights) = message.body else {
-        unreachable!("they are weights")
-    };
-    assert_eq!(weights.sha256, device.local(n), "version {n}");
-    weights.durable
+/// A device with a small learner.
+struct Pupil {
+    device: Device,
+    settings: Settings,
 }
 
-/// Goes on learning until this experience is stored; the last one.
-fn learns_until_stored(device: &Device, from: u64, goal: u64) -> u64 {
-    let mut n = from;
-    until("it is stored", || {
-        let stored = learns(device, n);
-        n += 1;
-        stored >= goal
-    });
-    n - 1
+impl Pupil {
+    fn at(broker: &Broker) -> Self {
+        let settings = settings(&[16, 16]);
+        let device = pupil(broker, &settings);
+        Self { device, settings }
+    }
+
+    /// Learns from an experience, and gets the weights that it teaches here too; up to which one all is stored.
+    fn learns(&self, n: u64) -> u64 {
+        learn(&self.device, n);
+        let message = hears(&self.device, |m| {
+            m.sequence == n && matches!(m.body, Body::Weights(_))
+        });
+        let Body::Weights(weights) = message.body else {
+            unreachable!("they are weights")
+        };
+        assert_eq!(weights.sha256, trained_here(&self.settings, n), "version {n}");
+        weights.durable
+    }
+
+    /// Goes on learning until this experience is stored; the last one.
+    fn learns_until_stored(&self, from: u64, goal: u64) -> u64 {
+        let mut n = from;
+        until("it is stored", || {
+            let stored = self.learns(n);
+            n += 1;
+            stored >= goal
+        });
+        n - 1
+    }
 }
 
 #[test]
 fn a_trainer_that_was_killed_is_replaced_by_one_elsewhere() {
-    let Some((broker, moto)) = Mosquitto::start("").zip(Moto::start()) else {
+    let Some((broker, moto)) = Broker::mosquitto("").zip(Moto::start()) else {
         return;
     };
     let server = format!("http://{}", moto.address);
-    let device = Device::connect(&broker, "pi-1", vec![16, 16]);
-    device.begin(0);
+    let pupil = Pupil::at(&broker);
     let first = Process::start("a", &broker, &server);
-    device.hears(is_ack);
-    learns_until_stored(&device, 1, 5);
+    hears(&pupil.device, is_ack);
+    pupil.learns_until_stored(1, 5);
     drop(first);
     // What is heard from here on is said by the second.
-    while device.events.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    while pupil
+        .device
+        .events
+        .recv_timeout(Duration::from_millis(300))
+        .is_ok()
+    {}
     let _second = Process::start("b", &broker, &server);
-    let Body::Ack(ack) = device.hears(is_ack).body else {
+    let Body::Ack(ack) = hears(&pupil.device, is_ack).body else {
         unreachable!("it is an Ack")
     };
     assert!(ack.durable >= 5 && !ack.need_model, "{ack:?}");
-    learns_until_stored(&device, ack.durable + 1, ack.durable + 2);
+    pupil.learns_until_stored(ack.durable + 1, ack.durable + 2);
 }
 
 #[test]
 fn without_the_bucket_learning_goes_on_and_nothing_is_lost_or_overwritten() {
-    let Some((broker, moto)) = Mosquitto::start("").zip(Moto::start()) else {
+    let Some((broker, moto)) = Broker::mosquitto("").zip(Moto::start()) else {
         return;
     };
     let proxy = Troublemaker::before(moto.address);
-    let device = Device::connect(&broker, "pi-1", vec![16, 16]);
-    device.begin(0);
+    let pupil = Pupil::at(&broker);
     let trainer = Process::start("a", &broker, &proxy.url());
-    device.hears(is_ack);
-    let mut last = learns_until_stored(&device, 1, 1);
+    hears(&pupil.device, is_ack);
+    let mut last = pupil.learns_until_stored(1, 1);
 
     // Nothing gets through; or it is written, and nobody learns of it.
     for trouble in [Trouble::Closes, Trouble::ClosesMidAnswer] {
         proxy.make(trouble);
         last += 1;
-        learns(&device, last);
+        pupil.learns(last);
         trainer.complains("cannot write the stored learner pi-1/dqn");
         proxy.make(Trouble::None);
-        last = learns_until_stored(&device, last + 1, last + 1);
+        last = pupil.learns_until_stored(last + 1, last + 1);
     }
 
     moto.put(OBJECT, "of somebody else");
-    learns(&device, last + 1);
+    pupil.learns(last + 1);
     trainer.complains("was written by another trainer since");
 }
 
 #[test]
 fn what_is_missing_is_told_before_anything_is_served() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let keys = |command: &mut Command| {

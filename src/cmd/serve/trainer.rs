@@ -7,8 +7,8 @@ use crate::cmd::host_name::name_of_host;
 use crate::cmd::stop_signal;
 use anyhow::{Context, bail};
 use hwmeter::serve::sandbox::Rights;
-use hwmeter::train::broker::{self, Bound, Broker, BrokerConfig, BrokerError, Limits};
-use hwmeter::train::link::{Credentials, Event, Link, LinkConfig, Prepared};
+use hwmeter::train::broker::{self, Bound, BrokerConfig, BrokerError, Limits};
+use hwmeter::train::link::{Event, Link, Prepared};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
 use hwmeter::train::topic::Name;
@@ -64,7 +64,7 @@ fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &State) -
     let runtime = runtime()?;
     let stop = stop_signal::catch()?;
     let broker = bound.start()?;
-    let (link, events) = Link::start(own_link(&broker)?)?;
+    let (link, events) = Link::start(broker.own_link())?;
     let trainer = start(config, store, link, events)?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
     announce(&format!("{READY}{scheme}://{}", broker.address()));
@@ -76,17 +76,6 @@ fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &State) -
     tracing::info!("broker: {}", broker.counts());
     broker.stop();
     Ok(())
-}
-
-fn own_link(broker: &Broker) -> anyhow::Result<LinkConfig> {
-    let url = format!("mqtt://{}", broker.own_address()).parse()?;
-    let account = broker.account();
-    let mut link = LinkConfig::new(url, account.name.clone());
-    link.credentials = Some(Credentials::new(&account.name, &account.password));
-    // It ends with this process, and so would a session.
-    link.clean = true;
-    link.max_message = Limits::default().message_bytes as usize;
-    Ok(link)
 }
 
 /// With a broker that somebody else runs.
