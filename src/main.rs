@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         ui::print_error(&error);
         return ExitCode::FAILURE;
     }
+    if let Command::Serve(args) = &mut cli.command {
+        args.training.calibration.clone_from(&cli.global.calibration);
+    }
     hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);

@@ -50,6 +50,7 @@ pub mod clock;
 pub mod clock_rate;
 pub mod combine;
 pub mod cpu;
+pub mod cpu_price;
 pub mod cpu_time;
 pub mod cpu_tree;
 pub mod cpufreq;

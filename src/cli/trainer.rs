@@ -102,6 +102,19 @@ pub struct TrainingArgs {
     #[arg(long, value_enum, value_name = "native|torch", hide_possible_values = true)]
     pub engine: Option<EngineName>,
 
+    /// The sensor of this machine by which updates are given their joules, as in `hwmeter probe` [default: the best one there
+    /// is; without one, or where its idle power is not known, they are not told]
+    #[arg(long, value_name = "SENSOR", conflicts_with = "no_energy")]
+    pub sensor: Option<String>,
+
+    /// Read no sensor
+    #[arg(long)]
+    pub no_energy: bool,
+
+    /// That of the program, for other processes of ours
+    #[arg(skip)]
+    pub calibration: Option<PathBuf>,
+
     /// Start the trainer again when it ends, until stdin ends
     #[arg(long, hide = true)]
     pub keep: bool,

@@ -25,6 +25,10 @@ pub struct Listed {
     pub updates: u64,
     /// Lately.
     pub updates_per_s: f64,
+    /// Joules of one above the idle machine, where they are known.
+    pub update_j: Option<f64>,
+    /// Whether these are `measured` or `modelled`.
+    pub update_j_kind: Option<String>,
     /// Received from the device.
     pub bytes_up: u64,
     /// Sent to it.
@@ -86,6 +90,8 @@ fn understood(payload: Bytes, pupil: &Pupil, trainer: &Name) -> Option<Listed> {
         lag: status.lag,
         updates: status.updates,
         updates_per_s: status.updates_per_s,
+        update_j_kind: status.update_j.map(|_| status.update_j_kind),
+        update_j: status.update_j,
         bytes_up: status.bytes_up,
         bytes_down: status.bytes_down,
         dropped: status.dropped,

@@ -13,6 +13,7 @@
 //! remote    the same with a link and a thread: a device's connection to its trainer
 //! manager   the trainer's side: which learners there are, whose turn it is, what is stored
 //! store     checkpoints in a folder or an object store
+//! energy    joules of updates, by their CPU time
 //! trainer   a manager, its threads and a link
 //! directory what trainers say of their learners
 //! fleet     many devices at once, to see what a broker and a trainer take
@@ -22,6 +23,7 @@ pub mod broker;
 pub mod codec;
 pub mod device;
 pub mod directory;
+pub mod energy;
 pub mod fleet;
 pub mod link;
 pub mod manager;

@@ -6,9 +6,10 @@ use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, WholeLearner};
 use super::link::{Event, Link, LinkConfig, LinkError, Outgoing};
 use super::lock;
 use super::queue::{Entry, Queue};
-use super::wire::{Codec, Experience};
+use super::wire::{self, Codec, Experience};
 use crate::learn::Weights;
 use bytes::Bytes;
+use hwmeter_hw::sensor::Kind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -36,8 +37,8 @@ pub struct Prepared {
     pub queue_s: f64,
     /// By the trainer: seconds of the update.
     pub train_s: f64,
-    /// By the trainer: joules of the update, and their kind.
-    pub server_j: Option<(f64, String)>,
+    /// By the trainer: joules of an update, and their kind.
+    pub server_j: Option<(f64, Kind)>,
 }
 
 /// An experience that is on its way.
@@ -290,7 +291,7 @@ impl Shared {
                     prepare_s: begin.elapsed().as_secs_f64(),
                     queue_s: weights.queue_s,
                     train_s: weights.train_s,
-                    server_j: weights.server_j.map(|joules| (joules, weights.server_j_kind)),
+                    server_j: server_joules(&weights),
                 });
             }
             Err(why) => {
@@ -321,6 +322,18 @@ impl Shared {
             tracing::warn!("cannot bring the queue of experiences to the disk: {error}");
         }
     }
+}
+
+/// A number that is no energy, or of no known kind, is not told.
+fn server_joules(weights: &wire::Weights) -> Option<(f64, Kind)> {
+    let joules = weights
+        .server_j
+        .filter(|joules| joules.is_finite() && *joules >= 0.0)?;
+    let kinds = [Kind::Measured, Kind::Modelled];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| kind.to_string() == weights.server_j_kind)?;
+    Some((joules, kind))
 }
 
 fn take(device: &mut Device, event: Event, now: Duration) {

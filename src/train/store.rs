@@ -57,7 +57,10 @@ pub enum StoreError {
         cause: Box<object_store::Error>,
     },
     /// Another trainer has claimed or written it since: what this one made of it must not be stored.
-    #[error("the stored learner {0} is another trainer's by now")]
+    #[error(
+        "the stored learner {0} was written by another trainer since: trainers that share a store need the same --group, \
+         or a --shard each"
+    )]
     Fenced(Pupil),
     /// What is stored is not what was written.
     #[error("the stored learner {pupil} cannot be used: {what}")]

@@ -50,6 +50,9 @@ impl Trainer {
         learners: usize,
         grace: Duration,
     ) -> std::io::Result<Self> {
+        if let Some(price) = &config.price {
+            price.watch()?;
+        }
         let everything = Arc::new(Shared {
             manager: Mutex::new(Manager::new(config)),
             wakes: Default::default(),

@@ -9,6 +9,7 @@
 //! The one in the middle is needed because a server that is locked in can start no program. Nothing from the network
 //! reaches it. It ends when its stdin does, and that does when the server ends, even by kill -9.
 
+mod energy;
 mod keeper;
 mod options;
 mod state;
@@ -92,7 +93,7 @@ fn lock_in(args: &ServeArgs, root: &Root, rights: &Rights) {
     if args.no_sandbox {
         tracing::warn!("no sandbox: whoever takes over this server has all the rights of its user");
     } else {
-        report(&sandbox::enter_with(root, rights));
+        report(&sandbox::enter(root, rights));
     }
 }
 

@@ -14,12 +14,18 @@ const LEASE: Duration = Duration::from_secs(15);
 impl TrainingArgs {
     /// Whether anything says how to train.
     pub fn is_asked_for(&self) -> bool {
-        self.broker.broker.is_some() || self.own().iter().any(|(_, value)| value.is_some())
+        self.broker.broker.is_some() || self.no_energy || self.own().iter().any(|(_, value)| value.is_some())
     }
 
     /// Gives the same options to another process of ours; `listen`: another address of the broker.
     pub fn pass_on(&self, command: &mut Command, listen: Option<&str>) {
         self.broker.pass_on(command);
+        if self.no_energy {
+            command.arg("--no-energy");
+        }
+        if let Some(file) = &self.calibration {
+            command.arg("--calibration").arg(file);
+        }
         for (name, value) in self.own() {
             let value = match (name, listen) {
                 ("--mqtt-listen", Some(listen)) => Some(listen.into()),
@@ -32,7 +38,7 @@ impl TrainingArgs {
     }
 
     /// All but those of the broker.
-    fn own(&self) -> [(&'static str, Option<OsString>); 9] {
+    fn own(&self) -> [(&'static str, Option<OsString>); 10] {
         fn text(value: impl ToString) -> OsString {
             value.to_string().into()
         }
@@ -46,6 +52,7 @@ impl TrainingArgs {
             ("--group", self.group.as_ref().map(text)),
             ("--max-learners", self.max_learners.map(text)),
             ("--store-every", self.store_every.map(text)),
+            ("--sensor", self.sensor.as_ref().map(text)),
             ("--engine", engine.map(|engine| engine.get_name().into())),
         ]
     }

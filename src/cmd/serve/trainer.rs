@@ -1,7 +1,7 @@
 //! `hwmeter serve --role trainer`: the process in which learners are trained, with its own MQTT broker or at another.
 
 use super::state::State;
-use super::{announce, lock_in, tls_files};
+use super::{announce, energy, lock_in, tls_files};
 use crate::cli::ServeArgs;
 use crate::cmd::host_name::name_of_host;
 use crate::cmd::stop_signal;
@@ -37,7 +37,8 @@ const DEFAULT_PORT: u16 = 1883;
 pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let name = name(args, root)?;
     let id = format!("hwmeter-trainer-{name}");
-    let config = args.training.config(name)?;
+    let mut config = args.training.config(name)?;
+    config.price = energy::price(&args.training, root)?;
     let state = State::open(args.training.state.as_deref(), args.training.group.is_some())?;
     let broker = &args.training.broker;
     match broker.url()? {

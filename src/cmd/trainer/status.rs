@@ -103,6 +103,7 @@ fn print(directory: &Directory, args: &StatusArgs) -> anyhow::Result<()> {
         "version",
         "lag",
         "updates/s",
+        "J/update",
         "up",
         "down",
         "again",
@@ -125,6 +126,7 @@ fn row(of: &Listed) -> Vec<String> {
         of.version.to_string(),
         of.lag.to_string(),
         format!("{:.1}", of.updates_per_s),
+        joules(of),
         kilobytes(of.bytes_up),
         kilobytes(of.bytes_down),
         of.duplicates.to_string(),
@@ -136,6 +138,14 @@ fn row(of: &Listed) -> Vec<String> {
             None => "stored".to_owned(),
         },
     ]
+}
+
+/// With its kind, as every energy.
+fn joules(of: &Listed) -> String {
+    let (Some(joules), Some(kind)) = (of.update_j, &of.update_j_kind) else {
+        return String::new();
+    };
+    format!("{:.3} mJ, {kind}", 1e3 * joules)
 }
 
 fn kilobytes(bytes: u64) -> String {

@@ -5,6 +5,7 @@ use super::membership::Membership;
 use super::output::{Outbox, Output};
 use super::seat::{Place, Seat};
 use crate::train::link::Outgoing;
+use crate::train::store::StoreError;
 use crate::train::topic::{self, Channel, Name, Pupil};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -84,9 +85,12 @@ impl Manager {
 
     /// The learner is another's by now. Nothing is said to the device: that one speaks. Should it be ours after all, it
     /// is read again after a while, as the other has left it.
-    pub(super) fn fenced(&mut self, pupil: &Pupil, now: Instant) {
+    pub(super) fn fenced(&mut self, pupil: &Pupil, error: &StoreError, now: Instant) {
         self.totals.fenced += 1;
-        tracing::info!("another trainer has claimed {pupil}; what this one has of it is dropped");
+        match &self.config.membership {
+            Membership::Group(_) => tracing::info!("{pupil} was claimed by another trainer of the group"),
+            Membership::Alone | Membership::Shard(_) => tracing::warn!("{error}"),
+        }
         self.drop_from_memory(pupil);
         if let Some(seat) = self.seats.get_mut(pupil) {
             let wait = FENCED_WAIT * (1 << seat.fenced.min(FENCED_DOUBLINGS));

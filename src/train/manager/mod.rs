@@ -49,6 +49,7 @@ pub use task::{Done, Lane, Task};
 pub use timers::TICK;
 
 use crate::learn::Engine;
+use crate::train::energy::Price;
 use crate::train::topic::{Channel, Name, Pupil};
 use output::Outbox;
 use seat::Seat;
@@ -79,6 +80,8 @@ pub struct Config {
     pub store_updates: u64,
     /// or so long after the first that is not stored.
     pub store_after: Duration,
+    /// What a CPU second costs here, where that is known.
+    pub price: Option<Price>,
 }
 
 impl Config {
@@ -95,6 +98,7 @@ impl Config {
             inbox: 1024,
             store_updates: 1000,
             store_after: Duration::from_secs(30),
+            price: None,
         }
     }
 }

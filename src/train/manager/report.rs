@@ -2,6 +2,7 @@
 
 use super::output::Output;
 use super::seat::{Counters, Place, Seat};
+use crate::train::energy::{self, UpdateEnergy};
 use crate::train::link::Outgoing;
 use crate::train::topic::{self, Name, Pupil};
 use crate::train::wire::{Body, LearnerStatus, Message};
@@ -20,6 +21,7 @@ pub(super) struct Facts {
     online: bool,
     weights_sha256: Bytes,
     refused: String,
+    energy: UpdateEnergy,
 }
 
 impl Seat {
@@ -59,6 +61,7 @@ impl Seat {
             online: self.online,
             weights_sha256: self.weights_sha256.clone(),
             refused: self.refused().to_owned(),
+            energy: self.energy,
         }
     }
 
@@ -82,6 +85,7 @@ impl Seat {
             bytes_down,
             ..
         } = facts.counters;
+        let update_j = facts.energy.mean();
         let status = LearnerStatus {
             trainer: trainer.to_string(),
             updates: facts.applied.saturating_sub(self.life.presence.base_sequence),
@@ -95,6 +99,8 @@ impl Seat {
             online: facts.online,
             weights_sha256: facts.weights_sha256.clone(),
             refused: facts.refused.clone(),
+            update_j,
+            update_j_kind: update_j.map_or_else(String::new, |_| energy::KIND.to_string()),
         };
         Message {
             pupil: pupil.clone(),

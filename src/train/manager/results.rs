@@ -186,8 +186,8 @@ impl Manager {
         if seat.term != term {
             return pupil;
         }
-        if is_fenced {
-            self.fenced(&pupil, now);
+        if let Err(error @ StoreError::Fenced(_)) = &result {
+            self.fenced(&pupil, error, now);
             return pupil;
         }
         seat.writing = None;
@@ -234,6 +234,8 @@ impl Seat {
         let has_learned = taught.applied > self.applied;
         self.applied = taught.applied;
         self.since_sync = taught.since_sync;
+        self.energy_since_sync = taught.energy_since_sync;
+        self.energy += taught.energy;
         self.counters.unusable += taught.unusable;
         for entry in taught.rest.into_iter().rev() {
             self.inbox.push_front(entry);

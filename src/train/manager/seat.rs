@@ -3,6 +3,7 @@
 use super::admission::Recipe;
 use super::lesson::Entry;
 use crate::learn::guard::Guard;
+use crate::train::energy::UpdateEnergy;
 use crate::train::store::Claim;
 use crate::train::topic::{Channel, Pupil};
 use crate::train::transfer::Assembly;
@@ -119,6 +120,9 @@ pub(super) struct Seat {
     pub writing: Option<u64>,
     /// Updates since weights were sent.
     pub since_sync: u64,
+    pub energy_since_sync: UpdateEnergy,
+    /// What the updates of this life have cost here, as far as it is known.
+    pub energy: UpdateEnergy,
     pub inbox: VecDeque<Entry>,
     /// Weights that the device uploaded, by their version.
     pub uploads: BTreeMap<u64, Weights>,

@@ -209,6 +209,7 @@ impl Seat {
             codec: presence.codec(),
             every: u64::from(presence.sync_every),
             since: self.since_sync,
+            energy: self.energy_since_sync,
             more_waits: self.ready() > 0,
             wanted: self.wanted.weights && !pauses,
         };
@@ -224,6 +225,7 @@ impl Seat {
             max_message: self.max_message(config.max_message),
             snapshot: self.wanted.snapshot && self.writing.is_none(),
             whole_after: self.wanted.whole_after.take(),
+            price: config.price.clone(),
         };
         self.wanted.snapshot = false;
         self.wanted.weights &= pauses;

@@ -157,3 +157,53 @@ fn of_written(put: PutResult) -> UpdateVersion {
         version: put.version,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    fn key() -> Key {
+        Key::from("pi-1/dqn.learner")
+    }
+
+    /// The server does it, and its answer is lost.
+    async fn write(objects: &InMemory, text: &'static str) {
+        objects
+            .put(&key(), Bytes::from_static(text.as_bytes()).into())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_written_in_doubt_is_known_again_and_nothing_else_is() {
+        let (objects, versions) = (InMemory::new(), Versions::default());
+        let put = |text: &'static str| versions.put(&objects, &key(), Bytes::from_static(text.as_bytes()));
+        put("1").await.unwrap();
+        // The same once more.
+        write(&objects, "2").await;
+        put("2").await.unwrap();
+        // Another one after the one in doubt.
+        versions.doubt(&key(), XxHash3_64::oneshot(b"3"));
+        write(&objects, "3").await;
+        put("4").await.unwrap();
+        // Of somebody else.
+        versions.doubt(&key(), XxHash3_64::oneshot(b"5"));
+        write(&objects, "6").await;
+        assert!(matches!(put("7").await, Err(Failed::Stale)));
+        assert!(matches!(put("7").await, Err(Failed::Stale)));
+        assert_eq!(versions.get(&objects, &key()).await.unwrap(), "6");
+        put("7").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_somebody_took_away_is_written_again() {
+        let (objects, versions) = (InMemory::new(), Versions::default());
+        let put = |text: &'static str| versions.put(&objects, &key(), Bytes::from_static(text.as_bytes()));
+        put("1").await.unwrap();
+        objects.delete(&key()).await.unwrap();
+        put("2").await.unwrap();
+        assert_eq!(versions.get(&objects, &key()).await.unwrap(), "2");
+    }
+}
