@@ -1,19 +1,18 @@
 //! Trainers of a group as processes: one is killed, the others take its devices, and it comes back.
 
-use super::brokers::Mosquitto;
+use super::brokers::Broker;
+use super::common::child::{Started, started};
+use super::common::runs::{LONG, manifest, replayed};
+use super::common::until_within;
 use super::status::learners;
-use super::{PROGRAM, Running, pids_with};
-use hwmeter::offload::parent_death::child_ends_with_us;
+use super::{PROGRAM, Running, Signal, pids_with};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 const READY: &str = "hwmeter serve: trainer on ";
-const TASKS: u64 = 80;
-/// For four devices with so many tasks on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TASKS: u64 = 40;
 
 fn trainer(name: &str, url: &str, state: &Path) -> Running {
     let mut trainer = Running::start(&[
@@ -34,46 +33,58 @@ fn trainer(name: &str, url: &str, state: &Path) -> Running {
     trainer
 }
 
-/// Killed when dropped.
-struct Device(Child);
-
-impl Device {
-    fn start(name: &str, url: &str, out: &Path) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command
-            .args([
-                "run-agent",
-                "--gpu",
-                "off",
-                "--sensor",
-                "cpu-model",
-                "--audit",
-                "0",
-            ])
-            .args([
-                "--set",
-                "dqn.hidden=[16,16]",
-                "--train",
-                "mec",
-                "--record-transitions",
-            ])
-            .args(["--quiet", "--broker", url, "--device", name])
-            .args(["--tasks", &TASKS.to_string(), "--out"])
-            .arg(out)
-            .stdin(Stdio::null());
-        Self(child_ends_with_us(&mut command).spawn().unwrap())
-    }
+/// One that records what it learns from.
+fn agent(name: &str, url: &str, out: &Path) -> Started {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args([
+            "run-agent",
+            "--gpu",
+            "off",
+            "--sensor",
+            "cpu-model",
+            "--audit",
+            "0",
+        ])
+        .args([
+            "--set",
+            "dqn.hidden=[16,16]",
+            "--train",
+            "mec",
+            "--record-transitions",
+        ])
+        .args(["--json", "--broker", url, "--device", name])
+        .args(["--tasks", &TASKS.to_string(), "--out"])
+        .arg(out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    started(&mut command)
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Many that learn until they are asked to end: load-0, load-1 and so on.
+fn fleet(devices: usize, url: &str) -> Started {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args([
+            "load",
+            "--json",
+            "--device-rate",
+            "4",
+            "--learner",
+            "ac",
+            "--broker",
+            url,
+        ])
+        .args(["--devices", &devices.to_string()])
+        .stdout(Stdio::piped());
+    started(&mut command)
 }
+
+/// By device and trainer, how far the learner is.
+type Owners = BTreeMap<(String, String), u64>;
 
 /// Which trainer has which device, and how far it is.
-fn owners(url: &str) -> BTreeMap<(String, String), u64> {
+fn owners(url: &str) -> Owners {
     let text = |of: &Value| of.as_str().unwrap().to_owned();
     let listed = learners(&["--broker", url]);
     let one = |of: &Value| {
@@ -83,21 +94,9 @@ fn owners(url: &str) -> BTreeMap<(String, String), u64> {
     listed.iter().map(one).collect()
 }
 
-fn until(what: &str, url: &str, mut is_so: impl FnMut(&BTreeMap<(String, String), u64>) -> bool) {
-    let begin = Instant::now();
-    loop {
-        let owners = owners(url);
-        if is_so(&owners) {
-            return;
-        }
-        assert!(begin.elapsed() < PATIENCE, "{what}: {owners:?}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn the_living_take_the_devices_of_one_that_is_killed_and_give_them_back_and_nothing_is_lost() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let url = broker.url().to_string();
@@ -105,58 +104,49 @@ fn the_living_take_the_devices_of_one_that_is_killed_and_give_them_back_and_noth
     let state = dir.path().join("state");
     let mut first = trainer("t0", &url, &state);
     let _second = trainer("t1", &url, &state);
-    let names = ["pi-0", "pi-1", "pi-2", "pi-3"];
-    let out = |name: &str| dir.path().join(name);
-    let mut devices: Vec<Device> = names
-        .iter()
-        .map(|name| Device::start(name, &url, &out(name)))
-        .collect();
-    let count = |owners: &BTreeMap<(String, String), u64>, trainer: &str| {
-        owners.keys().filter(|(_, owner)| owner == trainer).count()
-    };
-    let is_shared =
-        |owners: &BTreeMap<_, _>| owners.len() == 4 && count(owners, "t0") > 0 && count(owners, "t1") > 0;
-    until("each has some, and they learn", &url, |owners| {
-        is_shared(owners) && owners.values().all(|version| *version > 3)
+    let fleet = fleet(6, &url);
+    // By its hash it is t0's while there are both, as are three of the six.
+    let out = dir.path().join("run");
+    let agent = agent("load-14", &url, &out);
+    let until =
+        |what: &str, is_so: &dyn Fn(&Owners) -> bool| until_within(LONG, what, || is_so(&owners(&url)));
+    let has_some = |owners: &Owners, trainer: &str| owners.keys().any(|(_, owner)| owner == trainer);
+    until("each has some, and they learn", &|owners| {
+        let both = has_some(owners, "t0") && has_some(owners, "t1");
+        both && owners.len() == 7 && owners.values().all(|version| *version > 3)
     });
     let before = owners(&url);
-    first.child.kill().unwrap();
-    first.child.wait().unwrap();
-    until("the other goes on with all of them", &url, |owners| {
-        let further = before.iter().all(|((device, _), version)| {
-            let key = (device.clone(), "t1".to_owned());
-            owners.get(&key).is_some_and(|now| now > version)
+    first.child.kill();
+    until("the other goes on with all of them", &|owners| {
+        let mut others = before.iter().filter(|((device, _), _)| device != "load-14");
+        let goes_on = others.all(|((device, _), version)| {
+            let now = owners.get(&(device.clone(), "t1".to_owned()));
+            now.is_some_and(|now| now > version)
         });
-        further && owners.len() == 4
+        goes_on && !has_some(owners, "t0")
     });
     let _first = trainer("t0", &url, &state);
-    until("it has some again", &url, is_shared);
-    for (device, name) in devices.iter_mut().zip(names) {
-        assert!(device.0.wait().unwrap().success(), "{name}");
-        let mut replay = Command::new(PROGRAM);
-        let replayed = replay
-            .args(["trainer", "replay"])
-            .arg(out(name))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&replayed.stdout);
-        assert!(replayed.status.success(), "{name}: {said}");
-        assert!(said.contains(&format!("{TASKS} transitions")), "{said}");
-        let run = std::fs::read(out(name).join("run.json")).unwrap();
-        let run: Value = serde_json::from_slice(&run).unwrap();
-        for site in run["training"].as_array().unwrap() {
-            assert_eq!(
-                (&site["site"], &site["lost"]),
-                (&"mec".into(), &0.into()),
-                "{run}"
-            );
-        }
-    }
+    until("it has some again", &|owners| has_some(owners, "t0"));
+
+    assert!(agent.output().status.success());
+    let (run, again) = (manifest(&out), replayed(&out));
+    assert_eq!(run["weights_sha256"], again["weights_sha256"]);
+    assert_eq!(again["transitions"], TASKS);
+    let sites = run["training"].as_array().unwrap();
+    let lost: Vec<_> = sites.iter().map(|site| (&site["site"], &site["lost"])).collect();
+    assert_eq!(lost, [(&"mec".into(), &0.into())], "{run}");
+
+    fleet.signal(Signal::SIGTERM);
+    let report: Value = serde_json::from_slice(&fleet.output().stdout).unwrap();
+    assert_eq!(
+        (&report["lost"], &report["learned"]),
+        (&0.into(), &report["experiences"])
+    );
 }
 
 #[test]
 fn a_folder_is_for_one_group_or_for_one_trainer() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let url = broker.url().to_string();
