@@ -68,5 +68,10 @@ fn print(args: &LoadArgs, broker: &BrokerUrl, report: &FleetReport) {
             report.bytes_up_each, report.bytes_down_each
         ),
     ]);
+    let joules = match (report.update_j, report.update_j_kind) {
+        (Some(joules), Some(kind)) => format!("{:.3} mJ above idle, {kind}", 1e3 * joules),
+        _ => "not known to it".to_owned(),
+    };
+    rows.add_row(["trainer, each", &joules]);
     outln!("{}", rows.trim_fmt());
 }

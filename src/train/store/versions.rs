@@ -32,7 +32,7 @@ pub(super) struct Versions(Mutex<HashMap<Key, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// `None`: nothing is there.
+    /// `None`: nothing was there.
     version: Option<UpdateVersion>,
     /// Hashes of what may have been written in its place.
     doubts: Vec<u64>,
@@ -83,11 +83,17 @@ impl Versions {
 
     /// It is known what is there.
     pub fn is(&self, key: &Key, version: Option<UpdateVersion>) {
-        let known = Known {
-            version,
-            doubts: Vec::new(),
-        };
-        lock(&self.0).insert(key.clone(), known);
+        let mut all = lock(&self.0);
+        match version {
+            Some(version) => {
+                let known = Known {
+                    version: Some(version),
+                    doubts: Vec::new(),
+                };
+                all.insert(key.clone(), known);
+            }
+            None => drop(all.remove(key)),
+        }
     }
 
     async fn put_once(&self, objects: &dyn ObjectStore, key: &Key, bytes: &Bytes) -> Result<(), Failed> {
@@ -179,31 +185,33 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_in_doubt_is_known_again_and_nothing_else_is() {
         let (objects, versions) = (InMemory::new(), Versions::default());
-        let put = |text: &'static str| versions.put(&objects, &key(), Bytes::from_static(text.as_bytes()));
+        let key = key();
+        let put = |text: &'static str| versions.put(&objects, &key, Bytes::from_static(text.as_bytes()));
         put("1").await.unwrap();
         // The same once more.
         write(&objects, "2").await;
         put("2").await.unwrap();
         // Another one after the one in doubt.
-        versions.doubt(&key(), XxHash3_64::oneshot(b"3"));
+        versions.doubt(&key, XxHash3_64::oneshot(b"3"));
         write(&objects, "3").await;
         put("4").await.unwrap();
         // Of somebody else.
-        versions.doubt(&key(), XxHash3_64::oneshot(b"5"));
+        versions.doubt(&key, XxHash3_64::oneshot(b"5"));
         write(&objects, "6").await;
         assert!(matches!(put("7").await, Err(Failed::Stale)));
         assert!(matches!(put("7").await, Err(Failed::Stale)));
-        assert_eq!(versions.get(&objects, &key()).await.unwrap(), "6");
+        assert_eq!(versions.get(&objects, &key).await.unwrap(), "6");
         put("7").await.unwrap();
     }
 
     #[tokio::test]
     async fn what_somebody_took_away_is_written_again() {
         let (objects, versions) = (InMemory::new(), Versions::default());
-        let put = |text: &'static str| versions.put(&objects, &key(), Bytes::from_static(text.as_bytes()));
+        let key = key();
+        let put = |text: &'static str| versions.put(&objects, &key, Bytes::from_static(text.as_bytes()));
         put("1").await.unwrap();
-        objects.delete(&key()).await.unwrap();
+        objects.delete(&key).await.unwrap();
         put("2").await.unwrap();
-        assert_eq!(versions.get(&objects, &key()).await.unwrap(), "2");
+        assert_eq!(versions.get(&objects, &key).await.unwrap(), "2");
     }
 }
