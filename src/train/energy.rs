@@ -79,7 +79,7 @@ impl Price {
     /// Joules of this CPU time, where they are known.
     pub fn joules(&self, cpu: Duration) -> Option<f64> {
         let price = f64::from_bits(self.0.joules_per_cpu_s.load(Ordering::Relaxed));
-        (!price.is_nan()).then(|| price * cpu.as_secs_f64())
+        (!price.is_nan()).then_some(price * cpu.as_secs_f64())
     }
 }
 
