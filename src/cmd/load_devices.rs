@@ -7,6 +7,7 @@ use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
 use hwmeter::train::link::BrokerUrl;
+use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -25,8 +26,12 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<
         codec: args.codec.codec(),
         sync_every: args.sync_every,
     };
-    let until = args.duration.map(|duration| Instant::now() + duration);
-    let is_over = || stop.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until);
+    // It is asked when all devices have begun to connect.
+    let began = OnceCell::new();
+    let is_over = || {
+        let elapsed = began.get_or_init(Instant::now).elapsed();
+        stop.load(Ordering::Relaxed) || args.duration.is_some_and(|duration| elapsed >= duration)
+    };
     let report = fleet::run(&config, &is_over)?;
     if args.json {
         outln!("{:#}", serde_json::to_value(&report)?);
@@ -68,5 +73,10 @@ fn print(args: &LoadArgs, broker: &BrokerUrl, report: &FleetReport) {
             report.bytes_up_each, report.bytes_down_each
         ),
     ]);
+    let joules = match (report.update_j, report.update_j_kind) {
+        (Some(joules), Some(kind)) => format!("{:.3} mJ above idle, {kind}", 1e3 * joules),
+        _ => "not known to it".to_owned(),
+    };
+    rows.add_row(["trainer, each", &joules]);
     outln!("{}", rows.trim_fmt());
 }

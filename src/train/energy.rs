@@ -79,7 +79,7 @@ impl Price {
     /// Joules of this CPU time, where they are known.
     pub fn joules(&self, cpu: Duration) -> Option<f64> {
         let price = f64::from_bits(self.0.joules_per_cpu_s.load(Ordering::Relaxed));
-        (!price.is_nan()).then(|| price * cpu.as_secs_f64())
+        (!price.is_nan()).then_some(price * cpu.as_secs_f64())
     }
 }
 
@@ -96,8 +96,33 @@ impl fmt::Debug for Price {
     }
 }
 
+/// Tells what a thread's work costs, piece by piece.
+pub struct Charge {
+    price: Option<Price>,
+    since: Duration,
+}
+
+impl Charge {
+    /// From now on, for the calling thread.
+    pub fn begin(price: Option<Price>) -> Self {
+        Self {
+            since: price.as_ref().map_or(Duration::ZERO, |_| cpu_time_of_thread()),
+            price,
+        }
+    }
+
+    /// What the thread has done since this was last called, for so many updates.
+    pub fn take(&mut self, updates: u64) -> UpdateEnergy {
+        let Some(price) = &self.price else {
+            return UpdateEnergy::default();
+        };
+        let begin = std::mem::replace(&mut self.since, cpu_time_of_thread());
+        UpdateEnergy::of(updates, price.joules(self.since.saturating_sub(begin)))
+    }
+}
+
 /// CPU time that this thread has used. Zero where the kernel does not tell.
-pub fn cpu_time_of_thread() -> Duration {
+fn cpu_time_of_thread() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
@@ -109,7 +134,7 @@ pub struct UpdateEnergy {
 }
 
 impl UpdateEnergy {
-    /// So many updates together.
+    /// So many updates together; none: joules that come on top of others.
     pub fn of(updates: u64, joules: Option<f64>) -> Self {
         joules.map_or_else(Self::default, |joules| Self { updates, joules })
     }
@@ -147,8 +172,17 @@ mod tests {
         let price = Price::fixed(4.0);
         assert_eq!(price.joules(Duration::from_millis(500)), Some(2.0));
         assert_eq!(Price::fixed(f64::NAN).joules(Duration::from_secs(1)), None);
-        let begin = cpu_time_of_thread();
-        std::hint::black_box((0..1_000_000u64).fold(0, |sum, n| sum ^ std::hint::black_box(n)));
-        assert!(cpu_time_of_thread() > begin);
+    }
+
+    #[test]
+    fn a_thread_is_charged_for_what_it_does_and_not_for_sleeping() {
+        let mut charge = Charge::begin(Some(Price::fixed(1.0)));
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(20) {}
+        let busy = charge.take(1).mean().unwrap_or_default();
+        std::thread::sleep(Duration::from_millis(100));
+        let asleep = charge.take(1).mean().unwrap_or(f64::NAN);
+        assert!(busy > 0.0 && busy < 0.1 && asleep < 0.05, "{busy} {asleep}");
+        assert_eq!(Charge::begin(None).take(1), UpdateEnergy::default());
     }
 }

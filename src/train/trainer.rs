@@ -78,10 +78,12 @@ impl Trainer {
         let shared = Arc::clone(&everything);
         let thread = spawn("hwmeter-trainer".to_owned(), move || {
             shared.listen(&events, &is_asked);
-            shared.end(&events, grace);
-            for thread in threads {
-                // One that panicked has said so.
-                let _ = thread.join();
+            // A store that does not answer is not waited for.
+            if shared.end(&events, grace) {
+                for thread in threads {
+                    // One that panicked has said so.
+                    let _ = thread.join();
+                }
             }
             shared.lock().totals()
         })?;
@@ -169,8 +171,8 @@ impl Shared {
         true
     }
 
-    /// Stores what is not stored, as long as there is time, and says goodbye.
-    fn end(&self, events: &Receiver<Event>, grace: Duration) {
+    /// Stores what is not stored, as long as there is time, and says goodbye; whether all is stored.
+    fn end(&self, events: &Receiver<Event>, grace: Duration) -> bool {
         let began = Instant::now();
         self.lock().stop(began);
         let mut ticked = began;
@@ -181,7 +183,8 @@ impl Shared {
             }
         }
         let mut manager = self.lock();
-        if !manager.is_stored() {
+        let is_stored = manager.is_stored();
+        if !is_stored {
             tracing::error!("not every learner is stored: their devices will send again what is missing");
         }
         manager.farewell(Instant::now());
@@ -193,6 +196,7 @@ impl Shared {
         if unsent > 0 {
             tracing::warn!("{unsent} messages could not be sent any more");
         }
+        is_stored
     }
 
     /// Hands to the link what it has room for. Under the lock, so that everything stays in order; nothing is copied.

@@ -150,7 +150,13 @@ fn devices_of_a_load_say_who_they_are_and_train() {
     let password = secret(dir.path(), "password", password);
     let state = dir.path().join("state");
     let args = ["--role", "trainer", "--mqtt-listen", "127.0.0.1:0", "--state"];
-    let more = [state.to_str().unwrap(), "--mqtt-users", &users];
+    let more = [
+        state.to_str().unwrap(),
+        "--mqtt-users",
+        &users,
+        "--sensor",
+        "cpu-model",
+    ];
     let mut trainer = Running::start(&[&args[..], &more].concat());
     let url = trainer.said("hwmeter serve: trainer on ");
     let args = [
@@ -175,6 +181,8 @@ fn devices_of_a_load_say_who_they_are_and_train() {
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["learned"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(report["update_j"].as_f64() > Some(0.0), "{report:#}");
+    assert_eq!(report["update_j_kind"], "modelled");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::delivery::Address;
 use crate::learn::{Checkpoint, guard::Guard};
 use crate::train::codec;
-use crate::train::energy::{self, Price, UpdateEnergy, cpu_time_of_thread};
+use crate::train::energy::{self, Charge, Price, UpdateEnergy};
 use crate::train::topic::Pupil;
 use crate::train::wire::{Codec, Content, Experience, Weights};
 use bytes::Bytes;
@@ -113,7 +113,7 @@ impl Lesson {
     pub fn run(mut self) -> Taught {
         let began = Instant::now();
         let waited = self.entries.front().map(|entry| began - entry.arrived.min(began));
-        let (before, cpu_before) = (self.applied, cpu_time_of_thread());
+        let (before, mut charge) = (self.applied, Charge::begin(self.price.take()));
         let (mut unusable, mut refused) = (0, None);
         while let Some(entry) = self.entries.pop_front() {
             if let Err(why) = use_weights(&mut self.guard, entry.weights.as_ref()) {
@@ -129,22 +129,23 @@ impl Lesson {
             }
         }
         let train_s = began.elapsed().as_secs_f64();
-        let cpu = cpu_time_of_thread().saturating_sub(cpu_before);
-        let joules = self.price.as_ref().and_then(|price| price.joules(cpu));
-        let energy = UpdateEnergy::of(self.applied - before, joules);
+        let mut energy = charge.take(self.applied - before);
         self.sync.energy += energy;
         let is_last = self.entries.is_empty() && !self.sync.more_waits;
         let weights = self
             .sync
             .is_due(is_last)
             .then(|| self.weights(waited.unwrap_or_default().as_secs_f64(), train_s));
+        // What it takes to write them can be told with the next ones only.
+        let written = charge.take(0);
+        energy += written;
         let is_whole = self.whole_after.is_some_and(|after| self.applied >= after);
         let saved = (self.snapshot || is_whole).then(|| self.guard.save());
         let whole = saved.as_ref().filter(|_| is_whole).map(|saved| self.whole(saved));
         Taught {
             since_sync: if weights.is_some() { 0 } else { self.sync.since },
             energy_since_sync: match weights {
-                Some(_) => UpdateEnergy::default(),
+                Some(_) => written,
                 None => self.sync.energy,
             },
             energy,

@@ -100,7 +100,7 @@ impl FromStr for BucketUrl {
         let rest = text.strip_prefix("s3://").ok_or_else(fail)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        if bucket.is_empty() || !bucket.bytes().all(is_name) {
+        if bucket.is_empty() || !bucket.bytes().all(is_name) || prefix.starts_with('/') {
             return Err(fail());
         }
         Ok(Self {
