@@ -1,6 +1,7 @@
 //! The trainer as a process, alone and beside an edge server.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 #[path = "../common/brokers.rs"]
 mod brokers;
 #[path = "../common/certificates.rs"]
@@ -11,6 +12,7 @@ mod elsewhere;
 #[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;
+mod processes;
 mod status;
 
 use hwmeter::offload::local_servers::LocalConfig;
@@ -36,13 +38,12 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .arg("serve")
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::of(Command::new(PROGRAM).arg("serve").args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
     }
@@ -268,6 +269,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
         ),
         ("trainer", &["--state", state, "--engine", "torch"], "torch"),
         ("cloud", &["--state", state], "--state"),
+        ("cloud", &["--learner-processes"], "options of training"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["serve", "--role", role])

@@ -1,5 +1,6 @@
 //! The trainer that an edge server starts beside it.
 
+use super::options::Place;
 use super::trainer::READY;
 use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
@@ -59,8 +60,11 @@ impl Training {
     }
 
     fn try_start(args: &ServeArgs) -> anyhow::Result<Self> {
-        let mut command = command(args, None)?;
+        let mut command = command(args, Place::AsAsked)?;
         command.arg("--keep").stdin(Stdio::piped()).stdout(Stdio::piped());
+        if args.training.learner_processes {
+            command.arg("--learner-processes");
+        }
         // A group of its own: Ctrl-C in the terminal reaches only us, and we decide when it ends.
         command.process_group(0);
         let mut keeper = command.spawn().context("cannot start the trainer")?;
@@ -106,13 +110,14 @@ fn reached_by(args: &ServeArgs, url: &str) -> anyhow::Result<Trainer> {
     })
 }
 
-/// A trainer with the same options, or on this address.
-pub fn command(args: &ServeArgs, listen: Option<&str>) -> anyhow::Result<Command> {
+/// A trainer with the same options, and its broker in this place.
+pub fn command(args: &ServeArgs, place: Place) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell where this program is")?);
     command.args(["serve", "--role", "trainer"]);
-    args.training.pass_on(&mut command, listen);
+    args.training.pass_on(&mut command, place);
+    let has_broker = !matches!(place, Place::Beside { .. });
     for (name, file) in [("--tls-cert", &args.tls_cert), ("--tls-key", &args.tls_key)] {
-        if let Some(file) = file {
+        if let Some(file) = file.as_ref().filter(|_| has_broker) {
             command.arg(name).arg(file);
         }
     }

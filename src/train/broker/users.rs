@@ -120,7 +120,7 @@ fn parse(line: &str) -> Option<(Name, User)> {
     Some((name.parse().ok()?, User { role, password })).filter(|_| is_good)
 }
 
-/// Name and password of the trainer in the broker's own process.
+/// Name and password of the trainer in the broker's own process, and of those that it shares them with.
 #[derive(Clone)]
 pub struct Account {
     /// The user name.
@@ -131,12 +131,15 @@ pub struct Account {
 
 impl Account {
     /// One that nobody can guess.
-    pub(super) fn random() -> Self {
+    pub fn random() -> Self {
         let secret: [u8; 32] = rand::rng().random();
-        Self {
-            name: OWN_NAME.to_owned(),
-            password: hex(&secret),
-        }
+        Self::with_password(hex(&secret))
+    }
+
+    /// One that was made elsewhere.
+    pub fn with_password(password: String) -> Self {
+        let name = OWN_NAME.to_owned();
+        Self { name, password }
     }
 }
 

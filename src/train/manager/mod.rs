@@ -12,6 +12,7 @@
 //! report      what anybody may know
 //! delivery output    messages on their way out
 //! membership  which devices are this trainer's
+//! moved       devices that are another's from now on
 //! ```
 //!
 //! A [`Manager`] has no socket, no thread and no clock: messages and the time are passed in, [`Task`]s are taken out,
@@ -26,6 +27,7 @@ mod admission;
 mod delivery;
 mod lesson;
 mod membership;
+mod moved;
 mod output;
 mod receive;
 mod report;
@@ -45,6 +47,7 @@ pub use timers::TICK;
 
 use crate::learn::Engine;
 use crate::train::topic::{Channel, Name, Pupil};
+use crate::train::types::OfType;
 use output::Outbox;
 use seat::Seat;
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +63,8 @@ pub struct Config {
     pub engine: Engine,
     /// Which devices are its.
     pub membership: Membership,
+    /// Of these, which types.
+    pub of_type: OfType,
     /// Learners in memory at once; the others are in the store.
     pub max_learners: usize,
     /// Learners known at once.
@@ -83,6 +88,7 @@ impl Config {
             trainer,
             engine: Engine::Native,
             membership: Membership::Alone,
+            of_type: OfType::Any,
             max_learners: 1000,
             max_known: 1_000_000,
             max_learner_bytes: 64 << 20,

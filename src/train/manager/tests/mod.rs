@@ -1,6 +1,7 @@
 //! The manager alone: rules one by one here, all of them at once in `chaos`.
 
 mod chaos;
+mod types;
 mod world;
 
 use super::*;
