@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// How often the queue is brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A trainer that is silent for so long at one broker may be at another.
+const MOVE_ON: Duration = Duration::from_secs(6);
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -63,6 +65,7 @@ pub struct Remote {
 struct Shared {
     origin: Instant,
     largest: usize,
+    has_brokers: bool,
     device: Mutex<Device>,
     ready: Mutex<Ready>,
     changed: Condvar,
@@ -97,6 +100,7 @@ impl Remote {
             retain,
         });
         let answers = device.topic();
+        let has_brokers = link.urls.iter().len() > 1;
         let (link, events) = Link::start(link)?;
         let link = Arc::new(link);
         // Before the connection there is room for it.
@@ -106,6 +110,7 @@ impl Remote {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             largest,
+            has_brokers,
             device: Mutex::new(device),
             ready: Mutex::default(),
             changed: Condvar::new(),
@@ -248,6 +253,7 @@ impl Shared {
     /// Until the link ends.
     fn listen(&self, link: &Link, events: &Receiver<Event>) {
         let mut synced = Instant::now();
+        let mut moved = Instant::now();
         loop {
             let event = match events.recv_timeout(TICK) {
                 Ok(event) => Some(event),
@@ -261,6 +267,10 @@ impl Shared {
                     take(&mut device, event, now);
                 }
                 device.pump(now, &mut |outgoing| publish(link, outgoing));
+                if self.has_brokers && device.silence(now) >= MOVE_ON && moved.elapsed() >= MOVE_ON {
+                    moved = Instant::now();
+                    link.move_on();
+                }
                 (device.take_weights(), device.take_learner())
             };
             if let Some(arrived) = weights {

@@ -9,6 +9,7 @@ mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod elsewhere;
+mod lists;
 #[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;

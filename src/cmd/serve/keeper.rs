@@ -10,7 +10,7 @@ use crate::cli::ServeArgs;
 use anyhow::Context;
 use hwmeter::offload::child::OurChild;
 use hwmeter::train::broker::Account;
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::BrokerUrls;
 use hwmeter::train::topic::Name;
 use hwmeter::train::types::MAX_TYPES;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -212,11 +212,11 @@ fn started(name: &str, command: &mut Command, account: Option<&Account>) -> anyh
 
 /// Its broker's URL, once it can be reached. A broker that somebody else runs may come later: it is enough that the
 /// trainer waits for it.
-fn ready(trainer: &OurChild, elsewhere: Option<&BrokerUrl>) -> Option<String> {
+fn ready(trainer: &OurChild, elsewhere: Option<&BrokerUrls>) -> Option<String> {
     let limit = elsewhere.map_or(START_TIME, |_| CONNECT_TIME);
     match trainer.line_within(limit) {
         Ok(line) => Some(line.strip_prefix(READY)?.to_owned()),
-        Err(RecvTimeoutError::Timeout) => elsewhere.map(BrokerUrl::to_string),
+        Err(RecvTimeoutError::Timeout) => elsewhere.map(BrokerUrls::to_string),
         Err(RecvTimeoutError::Disconnected) => None,
     }
 }

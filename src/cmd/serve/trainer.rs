@@ -8,7 +8,7 @@ use crate::cmd::stop_signal;
 use anyhow::{Context, bail};
 use hwmeter::serve::sandbox::Rights;
 use hwmeter::train::broker::{self, Account, Bound, Broker, BrokerConfig, Limits};
-use hwmeter::train::link::{Credentials, Event, Link, LinkConfig, Prepared};
+use hwmeter::train::link::{BrokerUrl, Credentials, Event, Link, LinkConfig, Prepared};
 use hwmeter::train::manager::Config;
 use hwmeter::train::remote::read_password;
 use hwmeter::train::store::Store;
@@ -47,9 +47,9 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let config = args.training.config(name)?;
     let state = StateFolder::open(&args.training)?;
     let broker = &args.training.broker;
-    match broker.url()? {
-        Some(url) => {
-            let mut link = broker.link(url, client_id)?;
+    match broker.urls()? {
+        Some(urls) => {
+            let mut link = broker.link(urls, client_id)?;
             link.max_message = Limits::default().message_bytes as usize;
             let watch = types
                 .map(|types| Watch::prepare(link.clone(), types))
@@ -145,11 +145,11 @@ fn at_a_broker(
     link: Prepared,
     watch: Option<Watch<Prepared>>,
 ) -> anyhow::Result<()> {
-    let url = link.url().clone();
+    let urls = link.urls().clone();
     let rights = Rights {
         writable: vec![state.path.clone()],
-        connect: vec![url.port()],
-        names: url.host().parse::<IpAddr>().is_err(),
+        connect: urls.iter().map(BrokerUrl::port).collect(),
+        names: urls.iter().any(|url| url.host().parse::<IpAddr>().is_err()),
     };
     lock_in(args, root, &rights);
     let store = state.store()?;
@@ -172,7 +172,7 @@ fn at_a_broker(
         link,
         events.context("the connection to the broker has ended")?,
     )?;
-    announce(&format!("{READY}{url}"));
+    announce(&format!("{READY}{urls}"));
     let watch = watch.map(Watch::start).transpose()?;
     runtime.block_on(until(stop, || {
         tracing::info!("trainer: {}", trainer.totals());

@@ -5,7 +5,7 @@ use super::trainer::READY;
 use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
 use hwmeter::serve::Trainer;
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::{BrokerUrl, BrokerUrls};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -23,7 +23,7 @@ impl Training {
     /// thread that lives as long as the server.
     pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
         let training = &args.training;
-        let broker = training.broker.url()?;
+        let broker = training.broker.urls()?;
         let is_asked_for = training.is_asked_for();
         if args.role != RoleArg::Mec || training.training == TrainingArg::Off {
             if is_asked_for {
@@ -34,7 +34,8 @@ impl Training {
             }
             return Ok(None);
         }
-        if broker.is_some_and(BrokerUrl::is_loopback) && !is_local {
+        let is_here = |urls: &BrokerUrls| urls.iter().any(BrokerUrl::is_loopback);
+        if broker.is_some_and(is_here) && !is_local {
             bail!(
                 "devices elsewhere could not reach the broker by the address in --broker: name it as they know it"
             );
