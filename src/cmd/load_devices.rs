@@ -7,6 +7,7 @@ use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
 use hwmeter::train::link::BrokerUrls;
+use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -25,8 +26,10 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrls) -> anyhow::Result
         codec: args.codec.codec(),
         sync_every: args.sync_every,
     };
-    let until = args.duration.map(|duration| Instant::now() + duration);
-    let is_over = || stop.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until);
+    // From when all devices are there, which may take longer than they then run.
+    let begin = OnceCell::new();
+    let has_lasted = |duration| begin.get_or_init(Instant::now).elapsed() >= duration;
+    let is_over = || stop.load(Ordering::Relaxed) || args.duration.is_some_and(has_lasted);
     let report = fleet::run(&config, &is_over)?;
     if args.json {
         outln!("{:#}", serde_json::to_value(&report)?);
