@@ -3,6 +3,7 @@
 use super::agent::Agent;
 use super::{PROGRAM, Running, until};
 use hwmeter::train::broker::{Broker, BrokerConfig};
+use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,6 +23,17 @@ fn devices_and_trainers_go_to_the_next_broker_and_nothing_is_lost() {
     first.stop();
     agent.ends_with_parity();
 
+    // What is known of the learner is told at the second as well, although it has not changed.
+    let second_url = format!("mqtt://{}", second.address());
+    until("its status is there", || {
+        let status = Command::new(PROGRAM)
+            .args(["trainer", "status", "--json", "--broker", &second_url])
+            .output()
+            .unwrap();
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["learners"][0]["version"] == 16
+    });
+
     // Who begins when the first broker is there again finds nobody there, and goes on to where the trainer is.
     let config = BrokerConfig {
         listen: address,
@@ -34,7 +46,7 @@ fn devices_and_trainers_go_to_the_next_broker_and_nothing_is_lost() {
         .output()
         .unwrap();
     assert!(load.status.success(), "{load:?}");
-    let report: serde_json::Value = serde_json::from_slice(&load.stdout).unwrap();
+    let report: Value = serde_json::from_slice(&load.stdout).unwrap();
     assert_eq!(report["learned"], report["experiences"], "{report:#}");
     assert_eq!(report["lost"], 0);
 }

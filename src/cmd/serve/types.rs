@@ -96,7 +96,7 @@ fn listen(link: &Link, events: &Receiver<Event>, types: &Mutex<Types>) {
                     );
                 }
                 if let Err(why) = link.publish(said.topic, said.payload, said.retain) {
-                    tracing::warn!("a device could not be told that it is refused: {why}");
+                    tracing::debug!("a device could not be told that it is refused: {why}");
                 }
             }
         }

@@ -13,6 +13,7 @@ impl Manager {
         let Some(seat) = self.seats.get_mut(pupil) else {
             return;
         };
+        let is_told = !matches!(seat.place, Place::Unknown);
         self.totals.in_memory -= usize::from(matches!(seat.place, Place::Memory(_)));
         self.leaving.take_if(|leaving| leaving == pupil);
         self.turns.retain(|waiting| waiting != pupil);
@@ -20,7 +21,8 @@ impl Manager {
         // What a thread has of it is of a life that is over; the store is asked again if the device ever comes back.
         seat.begin(Life::default(), None);
         (seat.place, seat.queued, seat.online) = (Place::Unknown, false, false);
-        if seat.told.take().is_some() {
+        seat.told = None;
+        if is_told {
             self.outbox.push(Output::Publish(Outgoing {
                 topic: topic::learner_status(&self.config.trainer, pupil),
                 payload: Bytes::new(),

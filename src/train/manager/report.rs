@@ -1,5 +1,6 @@
 //! What a trainer says of its learners to anybody who asks: retained, and not more often than worth it.
 
+use super::Manager;
 use super::output::{Outgoing, Output};
 use super::seat::{Counters, Place, Seat};
 use crate::train::topic::{self, Name, Pupil};
@@ -18,6 +19,15 @@ pub(super) struct Facts {
     active: bool,
     online: bool,
     weights_sha256: Bytes,
+}
+
+impl Manager {
+    /// There is a connection anew, perhaps to a broker that knows nothing of what was said: all is told again.
+    pub fn connected(&mut self) {
+        for seat in self.seats.values_mut() {
+            seat.told = None;
+        }
+    }
 }
 
 impl Seat {
