@@ -14,6 +14,7 @@ pub mod integrate;
 pub mod learn;
 pub mod marks;
 pub mod offload;
+mod quantile;
 pub mod record;
 pub mod run_dir;
 pub mod serve;

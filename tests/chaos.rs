@@ -21,9 +21,11 @@ mod relay;
 #[path = "chaos/testbed.rs"]
 mod testbed;
 
-use brokers::{Mosquitto, NatsCluster};
+use brokers::{Broker, NatsCluster};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
-use testbed::{Device, Dice, Testbed, check};
+use testbed::{Device, Testbed, check, pause};
 
 /// How long a scaled-down cut lasts.
 const SHORT_CUT: Duration = Duration::from_secs(2);
@@ -33,7 +35,7 @@ const LONG_CUT: Duration = Duration::from_secs(30);
 #[test]
 #[ignore = "takes half a minute"]
 fn once() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     disturbed(broker, 1, SHORT_CUT);
@@ -43,7 +45,7 @@ fn once() {
 #[ignore = "takes minutes"]
 fn ten_times_once_with_the_long_cut() {
     for seed in 0..10 {
-        let Some(broker) = Mosquitto::start("") else {
+        let Some(broker) = Broker::mosquitto("") else {
             return;
         };
         disturbed(broker, seed, if seed == 0 { LONG_CUT } else { SHORT_CUT });
@@ -51,21 +53,21 @@ fn ten_times_once_with_the_long_cut() {
 }
 
 /// The trainer dies twice, the broker once, and the network is gone for a while.
-fn disturbed(mut broker: Mosquitto, seed: u64, cut: Duration) {
-    let mut dice = Dice::new(seed);
+fn disturbed(mut broker: Broker, seed: u64, cut: Duration) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut testbed = Testbed::start(broker.port());
     let mut device = Device::start(&testbed, cut);
     for _ in 0..2 {
-        dice.pause();
+        pause(&mut rng);
         testbed.kill_trainer();
-        dice.pause();
+        pause(&mut rng);
         testbed.start_trainer();
     }
-    dice.pause();
+    pause(&mut rng);
     broker.kill();
-    dice.pause();
+    pause(&mut rng);
     broker.start_again();
-    dice.pause();
+    pause(&mut rng);
     testbed.line.cut();
     std::thread::sleep(cut);
     testbed.line.mend();
@@ -81,11 +83,12 @@ fn one_of_three_brokers_dies() {
     let ports = [0, 1].map(|node| cluster.node(node).url().port());
     let mut testbed = Testbed::start(ports[0]);
     let mut device = Device::start(&testbed, SHORT_CUT);
-    Dice::new(3).pause();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    pause(&mut rng);
     cluster.node(0).kill();
     testbed.line.turn_to(([127, 0, 0, 1], ports[1]).into());
     testbed.trainer_line.turn_to(([127, 0, 0, 1], ports[1]).into());
-    Dice::new(4).pause();
+    pause(&mut rng);
     testbed.kill_trainer();
     testbed.start_trainer();
     check(&device.done(), 3);

@@ -12,7 +12,7 @@ use certificates::Authority;
 use common::{SMALL, payload, server, small_mec, until};
 use hwmeter::offload::site::{DOUBTED, Site, Watch};
 use hwmeter::offload::{Access, OffloadError};
-use hwmeter::serve::{Role, ServeConfig, TlsFiles};
+use hwmeter::serve::{Role, ServeConfig};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -342,12 +342,8 @@ fn a_certificate_that_has_expired_fails_tasks_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let authority = Authority::new();
-    let expired = authority.sign_between("127.0.0.1", 2020, 2021);
     let mut config = ServeConfig::new(Role::Mec);
-    config.tls = Some(TlsFiles {
-        cert: expired.cert,
-        key: expired.key,
-    });
+    config.tls = Some(authority.sign_between("127.0.0.1", 2020, 2021));
     let mec = server(config);
     let url = format!("https://{}", mec.address);
     let ca = authority.file();

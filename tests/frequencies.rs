@@ -3,14 +3,16 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+mod common;
 #[path = "common/signals.rs"]
 mod signals;
 
 use boards::Board;
-use nix::sys::signal::Signal::{self, SIGINT, SIGTERM};
+use common::child::started;
+use common::until;
+use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 use signals::with_default_signals;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 const DIR: &str = "/sys/devices/system/cpu/cpufreq/policy0";
 
@@ -58,18 +60,6 @@ fn clocked() -> State {
     ["performance", "921600", "1224000"].map(str::to_owned)
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
-}
-
 #[test]
 fn they_hold_while_a_command_runs_and_not_longer() {
     let board = board();
@@ -103,9 +93,9 @@ fn a_signal_puts_them_back_whether_or_not_the_command_catches_it() {
             let board = board();
             let before = state(&board);
             let mut command = hwmeter(&board, args);
-            let mut child = with_default_signals(command.args(CLOCKED)).spawn().unwrap();
+            let mut child = started(with_default_signals(command.args(CLOCKED)));
             until("the new frequencies", || state(&board) == clocked());
-            signal(&child, end);
+            child.signal(end);
             let status = child.wait().unwrap();
             assert_eq!(state(&board), before, "{args:?} {end}");
             // `measure` ends with its result, `calibrate` as it would without us.
@@ -124,12 +114,10 @@ fn a_command_that_ignores_the_signal_does_not_keep_them() {
     measure
         .args(CLOCKED)
         .args(["--", "sh", "-c", "trap '' TERM; exec sleep 60"]);
-    let mut child = measure.spawn().unwrap();
+    let child = started(&mut measure);
     until("the new frequencies", || state(&board) == clocked());
-    signal(&child, SIGTERM);
+    child.signal(SIGTERM);
     until("the old ones", || state(&board) == before);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

@@ -7,13 +7,12 @@ mod brokers;
 mod certificates;
 mod common;
 
-use brokers::{Mosquitto, Nats};
+use brokers::Broker;
 use bytes::Bytes;
 use certificates::Authority;
 use common::{PLENTY, payload, until};
-use hwmeter::serve::TlsFiles;
-use hwmeter::train::broker::{Broker, BrokerConfig};
-use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Problem, Will};
+use hwmeter::train::broker::{self, BrokerConfig};
+use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Outgoing, Problem};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -63,7 +62,7 @@ fn subscribed(link: &Link, events: &Receiver<Event>, filter: &str) {
 
 #[test]
 fn what_one_publishes_the_other_reads_in_order_and_nothing_is_missing() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let (reader, events) = connected(config(broker.url(), "reader"));
@@ -86,13 +85,13 @@ fn what_one_publishes_the_other_reads_in_order_and_nothing_is_missing() {
 
 #[test]
 fn stop_sends_what_is_queued_and_says_goodbye() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let (reader, events) = connected(config(broker.url(), "reader"));
     subscribed(&reader, &events, "out/#");
     let mut leaving = config(broker.url(), "leaving");
-    leaving.will = Some(Will {
+    leaving.will = Some(Outgoing {
         topic: "out/will".to_owned(),
         payload: Bytes::from_static(b"crashed"),
         retain: false,
@@ -134,7 +133,7 @@ fn stop_keeps_its_limit_without_a_broker() {
 
 #[test]
 fn a_broker_that_restarts_without_a_memory_gets_everything_that_it_had_not_acknowledged() {
-    let Some(mut broker) = Mosquitto::start("") else {
+    let Some(mut broker) = Broker::mosquitto("") else {
         return;
     };
     let (reader, events) = connected(config(broker.url(), "reader"));
@@ -181,9 +180,9 @@ fn a_broker_that_restarts_without_a_memory_gets_everything_that_it_had_not_ackno
 
 #[test]
 fn the_next_broker_is_used_when_one_does_not_answer_and_gets_what_the_other_has_not_acknowledged() {
-    let start = || Broker::start(&BrokerConfig::new()).unwrap();
+    let start = || broker::Broker::start(&BrokerConfig::new()).unwrap();
     let (first, second) = (start(), start());
-    let url = |broker: &Broker| format!("mqtt://{}", broker.address());
+    let url = |broker: &broker::Broker| format!("mqtt://{}", broker.address());
     let urls = format!("{},{}", url(&first), url(&second)).parse().unwrap();
     let (writer, events) = connected(LinkConfig::to_any_of(urls, "writer"));
     let at_second = config(url(&second).parse().unwrap(), "reader");
@@ -218,7 +217,7 @@ fn the_next_broker_is_used_when_one_does_not_answer_and_gets_what_the_other_has_
 
 #[test]
 fn who_moves_on_goes_to_the_next_broker_and_around() {
-    let start = || Broker::start(&BrokerConfig::new()).unwrap();
+    let start = || broker::Broker::start(&BrokerConfig::new()).unwrap();
     let (first, second) = (start(), start());
     let urls = format!("mqtt://{},mqtt://{}", first.address(), second.address());
     let (link, events) = connected(LinkConfig::to_any_of(urls.parse().unwrap(), "me"));
@@ -237,7 +236,7 @@ fn who_moves_on_goes_to_the_next_broker_and_around() {
 
 #[test]
 fn a_session_that_the_broker_keeps_loses_nothing_while_its_client_is_away() {
-    let Some(mut broker) = Mosquitto::start("max_queued_messages 0") else {
+    let Some(mut broker) = Broker::mosquitto("max_queued_messages 0") else {
         return;
     };
     let (reader, events) = connected(config(broker.url(), "reader"));
@@ -280,7 +279,7 @@ fn the_queue_is_bounded_in_messages_and_in_bytes() {
 
 #[test]
 fn a_message_larger_than_agreed_is_dropped_and_told_and_the_next_one_comes() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let mut small = config(broker.url(), "reader");
@@ -301,7 +300,7 @@ fn a_message_larger_than_agreed_is_dropped_and_told_and_the_next_one_comes() {
 
 #[test]
 fn one_that_is_not_even_received_does_not_come_again_and_again() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let mut small = config(broker.url(), "reader");
@@ -323,7 +322,7 @@ fn one_that_is_not_even_received_does_not_come_again_and_again() {
 
 #[test]
 fn a_wrong_password_is_told_and_never_shown() {
-    let Some(broker) = Mosquitto::with_passwords(&[("pi", "right")], "") else {
+    let Some(broker) = Broker::mosquitto_with_passwords(&[("pi", "right")]) else {
         return;
     };
     let (_link, _) = connected(config(broker.url_for("pi", "right"), "me"));
@@ -371,7 +370,7 @@ fn a_subscription_that_is_not_allowed_is_told() {
 fn tls_works_and_what_is_wrong_with_a_certificate_is_told() {
     let authority = Authority::new();
     let good = authority.sign("localhost");
-    let Some(broker) = Mosquitto::with_tls(&good, "") else {
+    let Some(broker) = Broker::mosquitto_with_tls(&good) else {
         return;
     };
     let with_ca = |url: BrokerUrl, authority: &Authority| {
@@ -395,10 +394,10 @@ fn tls_works_and_what_is_wrong_with_a_certificate_is_told() {
     assert!(text.contains("perhaps it wants TLS"), "{text}");
 
     let expired = authority.sign_between("localhost", 2020, 2021);
-    let broker = Mosquitto::with_tls(&expired, "").unwrap();
+    let broker = Broker::mosquitto_with_tls(&expired).unwrap();
     let text = problem(with_ca(broker.url(), &authority)).to_string();
     assert!(text.contains("expired at 2021"), "{text}");
-    let broker = Mosquitto::with_tls(&authority.sign("mec.local"), "").unwrap();
+    let broker = Broker::mosquitto_with_tls(&authority.sign("mec.local")).unwrap();
     let text = problem(with_ca(broker.url(), &authority)).to_string();
     assert!(text.contains("is for") && text.contains("mec.local"), "{text}");
 }
@@ -406,24 +405,21 @@ fn tls_works_and_what_is_wrong_with_a_certificate_is_told() {
 #[test]
 fn a_client_may_have_to_show_a_certificate() {
     let authority = Authority::new();
-    let Some(broker) = Mosquitto::with_client_certificates(&authority.sign("localhost"), &authority) else {
+    let Some(broker) = Broker::mosquitto_with_client_certificates(&authority.sign("localhost"), &authority)
+    else {
         return;
     };
     let mut with_identity = config(broker.url(), "me");
     with_identity.ca = Some(authority.file());
     let without = problem(with_identity.clone());
     assert!(without.to_string().contains("certificate"), "{without}");
-    let signed = authority.sign("device-1");
-    with_identity.identity = Some(TlsFiles {
-        cert: signed.cert,
-        key: signed.key,
-    });
+    with_identity.identity = Some(authority.sign("device-1"));
     connected(with_identity);
 }
 
 #[test]
 fn nobody_there_is_told_and_a_broker_that_comes_later_is_found() {
-    let Some(mut broker) = Mosquitto::start("") else {
+    let Some(mut broker) = Broker::mosquitto("") else {
         return;
     };
     broker.stop();
@@ -442,7 +438,7 @@ fn nobody_there_is_told_and_a_broker_that_comes_later_is_found() {
 
 #[test]
 fn nats_serves_the_same_client() {
-    let Some(mut broker) = Nats::start() else { return };
+    let Some(mut broker) = Broker::nats() else { return };
     let (link, events) = connected(config(broker.url(), "me"));
     subscribed(&link, &events, "client/+/experience/+/v1");
     link.publish("client/pi/experience/dqn/v1", payload(800_000).into(), false)
@@ -460,7 +456,7 @@ fn nats_serves_the_same_client() {
 /// An experience up, weights down: what a remote update costs on the way.
 #[test]
 fn a_round_trip_takes_milliseconds() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let (device, weights) = connected(config(broker.url(), "device"));

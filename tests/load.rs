@@ -3,11 +3,11 @@
 
 mod common;
 
+use common::child::{Started, started};
 use common::{link_to, server, until};
 use hwmeter::offload::Client;
 use hwmeter::serve::{Role, ServeConfig};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -17,6 +17,10 @@ fn load(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
     command.arg("load").args(arguments).stdin(Stdio::null());
     command
+}
+
+fn in_background(command: &mut Command) -> Started {
+    started(command.stdout(Stdio::piped()))
 }
 
 fn report(output: &Output) -> Value {
@@ -71,7 +75,7 @@ fn the_link_holds_them_to_its_own_rate_and_the_device_feels_them() {
     };
     trip();
     let alone = (0..5).map(|_| trip()).min().unwrap();
-    let child = load(&[
+    let child = in_background(&mut load(&[
         "--to",
         &url,
         "--ues",
@@ -81,13 +85,10 @@ fn the_link_holds_them_to_its_own_rate_and_the_device_feels_them() {
         "--duration",
         "2500ms",
         "--json",
-    ])
-    .stdout(Stdio::piped())
-    .spawn()
-    .unwrap();
+    ]));
     std::thread::sleep(Duration::from_millis(1000));
     let beside = (0..5).map(|_| trip()).min().unwrap();
-    let report = report(&child.wait_with_output().unwrap());
+    let report = report(&child.output());
     let achieved = report["achieved_bps"].as_f64().unwrap();
     // 50 Mbit/s asked of 10; what is under way at the end is not counted.
     assert!(achieved < 10.5e6 && achieved > 5e6, "{report:#}");
@@ -101,10 +102,7 @@ fn the_link_holds_them_to_its_own_rate_and_the_device_feels_them() {
 fn it_ends_with_its_report_when_asked() {
     let mec = server(ServeConfig::new(Role::Mec));
     let url = mec.url().to_string();
-    let child = load(&["--to", &url, "--ues", "3", "--rate", "1M"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = in_background(&mut load(&["--to", &url, "--ues", "3", "--rate", "1M"]));
     let mut watcher = Client::new(mec.url()).unwrap();
     let thread_count = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -116,9 +114,9 @@ fn it_ends_with_its_report_when_asked() {
     };
     std::thread::sleep(Duration::from_millis(500));
     assert!(thread_count() <= 4, "{}", thread_count());
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    child.signal(Signal::SIGTERM);
     let began = Instant::now();
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -151,14 +149,10 @@ fn refusals_and_failures_are_counted_and_the_ues_go_on() {
     );
 
     // A server that goes away.
-    let child = load(&arguments)
-        .args(["--duration", "1500ms", "--payload", "900"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = in_background(load(&arguments).args(["--duration", "1500ms", "--payload", "900"]));
     std::thread::sleep(Duration::from_millis(500));
     drop(mec);
-    let failed = report(&child.wait_with_output().unwrap());
+    let failed = report(&child.output());
     assert!(failed["answered"].as_u64().unwrap() > 0, "{failed:#}");
     // Two UEs that wait 0.1, 0.2, 0.4 s ...
     assert!(
@@ -207,25 +201,15 @@ fn with_few_files(arguments: &str) -> Command {
     command
 }
 
-struct KilledOnDrop(std::process::Child);
-
-impl Drop for KilledOnDrop {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn link_and_load_have_the_files_they_need() {
     let mec = server(ServeConfig::new(Role::Mec));
-    let link = with_few_files(&format!("link --preset ideal --to {}", mec.address))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut link = KilledOnDrop(link);
+    let mut link = in_background(&mut with_few_files(&format!(
+        "link --preset ideal --to {}",
+        mec.address
+    )));
     let mut line = String::new();
-    BufReader::new(link.0.stdout.take().unwrap())
+    BufReader::new(link.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
     let address = line.trim().rsplit(' ').next().unwrap();

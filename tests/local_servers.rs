@@ -3,15 +3,15 @@
 
 mod common;
 
+use common::child::{Started, started};
 use common::{PLENTY, SMALL, payload, until};
 use hwmeter::offload::local_servers::LocalConfig;
 use hwmeter::offload::{Client, LocalServers, Url};
 use hwmeter::task::{Kernel, Work};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hwmeter");
@@ -30,12 +30,9 @@ fn fails(args: &[&str]) -> (i32, String) {
     (status.code().unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-fn spawn(args: &[&str]) -> (Child, String) {
-    let mut child = Command::new(PROGRAM)
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn start(args: &[&str]) -> (Started, String) {
+    let mut command = Command::new(PROGRAM);
+    let mut child = started(command.args(args).stdout(Stdio::piped()));
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
@@ -55,20 +52,20 @@ fn one_line_says_where_it_listens_and_sigterm_ends_it_well() {
             "hwmeter link: listening on 127.0.0.1:",
         ),
     ] {
-        let (mut child, line) = spawn(args);
+        let (mut child, line) = start(args);
         let port = line.strip_prefix(begin).unwrap_or_else(|| panic!("{line}"));
         assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{line}");
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        child.signal(Signal::SIGTERM);
         assert!(child.wait().unwrap().success());
         let mut rest = String::new();
-        child.stdout.unwrap().read_to_string(&mut rest).unwrap();
+        child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
     }
 }
 
 #[test]
 fn a_running_task_finishes_before_the_server_ends() {
-    let (mut child, line) = spawn(&["serve", "--role", "mec", "--training", "off"]);
+    let (mut child, line) = start(&["serve", "--role", "mec", "--training", "off"]);
     let url: Url = line.rsplit_once(' ').unwrap().1.parse().unwrap();
     // Find a size of about half a second.
     let mut client = Client::new(url.clone()).unwrap();
@@ -83,7 +80,7 @@ fn a_running_task_finishes_before_the_server_ends() {
     until("it runs", || {
         watcher.load(PLENTY).is_ok_and(|load| load.running == 1)
     });
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    child.signal(Signal::SIGTERM);
     assert!(running.join().unwrap().is_ok());
     assert!(child.wait().unwrap().success());
 }
@@ -199,11 +196,9 @@ fn parent_to_be_killed() {
 
 #[test]
 fn the_servers_end_with_a_killed_parent() {
-    let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "parent_to_be_killed", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut parent = Command::new(std::env::current_exe().unwrap());
+    parent.args(["--exact", "parent_to_be_killed", "--ignored", "--nocapture"]);
+    let mut parent = started(parent.stdout(Stdio::piped()));
     let mut lines = BufReader::new(parent.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -223,8 +218,7 @@ fn the_servers_end_with_a_killed_parent() {
     );
     assert_eq!(helpers.len(), 4, "{helpers:?}");
 
-    parent.kill().unwrap();
-    parent.wait().unwrap();
+    parent.kill();
     until("all helpers have ended", || {
         !helpers.iter().any(|&pid| is_alive(pid))
     });

@@ -3,17 +3,20 @@
 
 #[path = "common/boards.rs"]
 mod boards;
+mod common;
 #[path = "../hw/tests/common/program.rs"]
 mod program;
 #[path = "common/signals.rs"]
 mod signals;
 
 use boards::Board;
+use common::child::{Started, started};
+use common::until;
 use program::script;
 use signals::with_default_signals;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 const LINE: &str = "RAM 1/2MB (lfb 1x4MB) CPU [1%@729,off] cpu@42C POM_5V_IN 2010/1988 POM_5V_CPU 280/311";
 
@@ -58,13 +61,9 @@ impl Machine {
     }
 
     /// Starts it and waits for its first child.
-    fn start(&self, args: &[&str]) -> Child {
-        let child = self
-            .hwmeter(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    fn start(&self, args: &[&str]) -> Started {
+        let mut command = self.hwmeter(args);
+        let child = started(command.stdout(Stdio::null()).stderr(Stdio::null()));
         until("a child", || !self.pids().is_empty());
         child
     }
@@ -90,19 +89,6 @@ fn is_running(pid: &str) -> bool {
         .is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(child: &Child, signal: nix::sys::signal::Signal) {
-    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, signal).unwrap();
-}
-
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 #[test]
@@ -123,7 +109,7 @@ fn a_probe_that_is_stopped_while_it_waits_leaves_none_behind() {
     for end in [SIGINT, SIGTERM, SIGHUP, SIGKILL] {
         let jetson = Machine::jetson("60");
         let mut probe = jetson.start(&["probe"]);
-        signal(&probe, end);
+        probe.signal(end);
         assert!(!probe.wait().unwrap().success());
         jetson.assert_none_is_left();
     }
@@ -139,7 +125,7 @@ fn a_measurement_leaves_none_behind_however_it_ends() {
         let jetson = Machine::jetson("0");
         let mut measure = jetson.start(&["measure", "--sensor", "tegrastats", "--duration", "60s"]);
         std::thread::sleep(Duration::from_millis(200));
-        signal(&measure, end);
+        measure.signal(end);
         measure.wait().unwrap();
         jetson.assert_none_is_left();
     }
@@ -194,7 +180,7 @@ fn a_vcgencmd_that_hangs_is_not_left_behind() {
         let machine = Machine::new(Board::raspberry_pi_5(), "vcgencmd", "sleep 60");
         let mut probe = machine.start(&["probe"]);
         match end {
-            Some(end) => signal(&probe, end),
+            Some(end) => probe.signal(end),
             // By itself: the other sensors are shown, this one is not usable.
             None => assert!(probe.wait().unwrap().success()),
         }

@@ -7,35 +7,25 @@ mod brokers;
 #[path = "common/certificates.rs"]
 mod certificates;
 mod common;
+#[path = "common/device.rs"]
+mod device;
 
-use brokers::Mosquitto;
-use common::{PLENTY, have, until};
+use brokers::Broker;
+use common::child::{Started, started};
+use common::{have, until};
+use device::Device;
 use hwmeter::learn::{Cost, Placement, State, Transition, Values};
-use hwmeter::offload::parent_death::child_ends_with_us;
 use hwmeter::train::codec;
-use hwmeter::train::link::{Event, Link, LinkConfig};
-use hwmeter::train::topic::{Channel, Pupil};
-use hwmeter::train::wire::{Body, Experience, Message, Presence, Weights};
+use hwmeter::train::topic::Channel;
+use hwmeter::train::wire::{Body, Presence, Weights};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::process::Command;
 
 /// The system's own, for which the packages are; another may come first in the path.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The learner, with the messages compiled by `protoc` as its first lines say.
-fn learner(port: u16, generated: &Path) -> Running {
+fn learner(port: u16, generated: &Path) -> Started {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut protoc = Command::new("protoc");
     protoc
@@ -49,7 +39,7 @@ fn learner(port: u16, generated: &Path) -> Running {
     python
         .args(["127.0.0.1", &port.to_string()])
         .env("PYTHONPATH", generated);
-    Running(child_ends_with_us(&mut python).spawn().unwrap())
+    started(&mut python)
 }
 
 fn has_python_modules() -> bool {
@@ -65,70 +55,34 @@ fn has_python_modules() -> bool {
     )
 }
 
-struct Device {
-    pupil: Pupil,
-    link: Link,
-    events: Receiver<Event>,
+fn experience(device: &Device, sequence: u64) {
+    let state = State {
+        device_free: 0.5,
+        mec_free: 1.0,
+        throughput_bps: 1e6,
+        cycles: 1e8,
+        deadline_s: 0.5,
+    };
+    let transition = Transition {
+        state,
+        placement: Placement::Mec,
+        reward: -2.0,
+        next_state: state,
+    };
+    let cost = Cost {
+        energy_j: 2.0,
+        latency_s: 0.1,
+        in_time: true,
+    };
+    device.experience(sequence, &transition, &cost);
 }
 
-impl Device {
-    fn say(&self, channel: Channel, sequence: u64, body: Body) {
-        let message = Message {
-            pupil: self.pupil.clone(),
-            epoch: 1,
-            sequence,
-            body,
-        };
-        let retain = channel == Channel::Status;
-        self.link
-            .publish(channel.topic(&self.pupil), message.encode(), retain)
-            .unwrap();
-    }
-
-    fn experience(&self, sequence: u64) {
-        let state = State {
-            device_free: 0.5,
-            mec_free: 1.0,
-            throughput_bps: 1e6,
-            cycles: 1e8,
-            deadline_s: 0.5,
-        };
-        let transition = Transition {
-            state,
-            placement: Placement::Mec,
-            reward: -2.0,
-            next_state: state,
-        };
-        let cost = Cost {
-            energy_j: 2.0,
-            latency_s: 0.1,
-            in_time: true,
-        };
-        self.say(
-            Channel::Experience,
-            sequence,
-            Body::Experience(Experience::of(&transition, &cost)),
-        );
-    }
-
-    /// The next answer and its sequence.
-    fn heard(&self) -> (u64, Body) {
-        let give_up = Instant::now() + PLENTY;
-        loop {
-            let left = give_up.saturating_duration_since(Instant::now());
-            if let Event::Message { payload, .. } = self.events.recv_timeout(left).unwrap() {
-                let message = Message::decode(payload, &self.pupil).unwrap();
-                return (message.sequence, message.body);
-            }
-        }
-    }
-
-    fn weights(&self) -> (u64, Weights) {
-        match self.heard() {
-            (sequence, Body::Weights(weights)) => (sequence, weights),
-            other => panic!("weights were due, not {other:?}"),
-        }
-    }
+fn next_weights(device: &Device) -> (u64, Weights) {
+    let message = device.hears();
+    let Body::Weights(weights) = message.body else {
+        panic!("weights were due, not {message:?}")
+    };
+    (message.sequence, weights)
 }
 
 #[test]
@@ -136,18 +90,12 @@ fn a_learner_in_python_reads_experiences_and_publishes_weights() {
     if !have("protoc", "protobuf-compiler") || !has_python_modules() {
         return;
     }
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let generated = tempfile::tempdir().unwrap();
     let _learner = learner(broker.port(), generated.path());
-    let (link, events) = Link::start(LinkConfig::new(broker.url(), "pi-1")).unwrap();
-    let pupil = Pupil {
-        device: "pi-1".parse().unwrap(),
-        learner: "ridge".parse().unwrap(),
-    };
-    link.subscribe(&Channel::Weights.topic(&pupil)).unwrap();
-    let device = Device { pupil, link, events };
+    let device = Device::connect(broker.url(), "pi-1", "ridge");
     device.say(
         Channel::Status,
         0,
@@ -156,10 +104,14 @@ fn a_learner_in_python_reads_experiences_and_publishes_weights() {
             ..Presence::default()
         }),
     );
-    assert!(matches!(device.heard(), (0, Body::Ack(_))), "it takes the device");
+    let taken = device.hears();
+    assert!(
+        matches!((taken.sequence, taken.body), (0, Body::Ack(_))),
+        "it takes the device"
+    );
 
-    device.experience(1);
-    let (sequence, weights) = device.weights();
+    experience(&device, 1);
+    let (sequence, weights) = next_weights(&device);
     assert_eq!(sequence, 1);
     let taken = codec::from_wire(&weights.tensors, weights.codec(), &weights.sha256, 1 << 20).unwrap();
     let theta = taken.get("theta").unwrap();
@@ -174,14 +126,14 @@ fn a_learner_in_python_reads_experiences_and_publishes_weights() {
     );
 
     // A gap is asked for; what comes twice teaches once.
-    device.experience(3);
-    let (_, Body::Ack(ack)) = device.heard() else {
+    experience(&device, 3);
+    let Body::Ack(ack) = device.hears().body else {
         panic!("2 is missing, which it should say")
     };
     assert_eq!(ack.resend_from, 2);
     for sequence in [1, 2, 2, 3] {
-        device.experience(sequence);
+        experience(&device, sequence);
     }
-    assert_eq!((device.weights().0, device.weights().0), (2, 3));
+    assert_eq!((next_weights(&device).0, next_weights(&device).0), (2, 3));
     until("all is acknowledged", || device.link.unacknowledged() == 0);
 }

@@ -1,14 +1,16 @@
 //! What a run's learner has learned from, recorded and learned from once more: the weights must be the same to the bit.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::child::started;
+use common::runs::{LONG, finished_rows, manifest, replayed};
+use common::until_within;
 use hwmeter::learn::Checkpoint;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 /// Small, with everything in use that learning depends on: a target network, a replay, the next state.
 const DQN: [&str; 12] = [
@@ -50,10 +52,6 @@ fn succeeds(command: &mut Command) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-fn manifest(run: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap()
-}
-
 /// It says that the weights are those of `run.json`, and so does the hash that it prints.
 #[track_caller]
 fn is_the_same(run: &Path, transitions: usize) {
@@ -77,19 +75,8 @@ fn fails(run: &Path, words: &[&str]) {
     }
 }
 
-/// Killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn rows(run: &Path) -> usize {
-    let text = std::fs::read_to_string(run.join("transitions.csv")).unwrap_or_default();
-    text.lines().count().saturating_sub(1)
+    finished_rows(&run.join("transitions.csv"))
 }
 
 /// A run that was killed after some transitions.
@@ -99,12 +86,8 @@ fn killed(run: &Path) {
         .args(DQN)
         .args(["--tasks", "300", "--checkpoint-every", "2"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let _running = Running(command.spawn().unwrap());
-    let begin = Instant::now();
-    while rows(run) < 5 {
-        assert!(begin.elapsed() < PLENTY, "no five transitions");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let _running = started(&mut command);
+    until_within(LONG, "five transitions", || rows(run) >= 5);
 }
 
 fn copy(from: &Path, to: PathBuf) -> PathBuf {
@@ -127,13 +110,7 @@ fn a_run_learned_once_more_has_the_same_weights_unless_something_was_changed() {
     succeeds(agent(&run).args(DQN).args(["--tasks", "6", "--seed", "3"]));
     is_the_same(&run, 6);
 
-    let mut command = Command::new(HWMETER);
-    let output = command
-        .args(["trainer", "replay", "--json"])
-        .arg(&run)
-        .output()
-        .unwrap();
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = replayed(&run);
     assert_eq!((&said["equal"], &said["transitions"]), (&true.into(), &6.into()));
     assert_eq!(said["weights_sha256"], manifest(&run)["weights_sha256"]);
     assert_eq!(said["from"], "fresh");

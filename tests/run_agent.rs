@@ -1,20 +1,23 @@
 //! `hwmeter run-agent` as a user runs it: real child processes, real sockets, real files.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::child::{Started, started};
+use common::runs::{LONG, manifest, until_done};
+use common::until_within;
 use hwmeter::agent::checkpoints::{Position, unlearned};
 use hwmeter::learn::{Checkpoint, build};
 use hwmeter::task::{self, Kernel, Speed, Work};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 fn agent(out: &Path) -> Command {
     let mut command = Command::new(HWMETER);
@@ -28,6 +31,10 @@ fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
+fn in_background(command: &mut Command) -> Started {
+    started(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -38,24 +45,6 @@ fn rows(out: &Path) -> Vec<std::collections::HashMap<String, String>> {
         .deserialize()
         .map(Result::unwrap)
         .collect()
-}
-
-fn manifest(out: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap()
-}
-
-/// Waits until something is so.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PLENTY, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv"))
-        .map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
 /// The processes that `pid` has started.
@@ -200,19 +189,12 @@ fn the_same_seed_gives_the_same_tasks() {
 fn ctrl_c_ends_with_the_summary_of_what_was_done() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let mut child = agent(&out)
-        .args(["--learner", "mec", "--tasks", "500", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    eventually("two rows", || finished_rows(&out) >= 2);
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-    let status = child.wait().unwrap();
-    let mut stdout = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let child = in_background(agent(&out).args(["--learner", "mec", "--tasks", "500", "--json"]));
+    until_done(2, &out);
+    child.signal(Signal::SIGINT);
+    let Output { status, stdout, .. } = child.output();
     assert!(status.success(), "{status}");
-    let summary: Value = serde_json::from_str(&stdout).unwrap();
+    let summary: Value = serde_json::from_slice(&stdout).unwrap();
     assert_eq!(summary["status"], "interrupted");
     assert!(summary["summary"]["tasks"].as_u64().unwrap() >= 2);
     assert_eq!(manifest(&out)["status"], "interrupted");
@@ -222,46 +204,32 @@ fn ctrl_c_ends_with_the_summary_of_what_was_done() {
 fn kill_9_leaves_finished_rows_readable_and_no_servers_behind() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let mut child = agent(&out)
-        .args(["--learner", "mec", "--tasks", "500"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually("three rows", || finished_rows(&out) >= 3);
+    let mut child = in_background(agent(&out).args(["--learner", "mec", "--tasks", "500"]));
+    until_done(3, &out);
     let servers = children(child.id());
     assert_eq!(servers.len(), 4, "two servers and two links");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     assert!(rows(&out).len() >= 3);
     assert_eq!(manifest(&out)["status"], "running");
     for server in servers {
-        eventually("servers gone", || !is_alive(server));
+        until_within(LONG, "servers gone", || !is_alive(server));
     }
 }
 
 /// A server of ours, and its URL.
 struct Server {
-    child: Child,
+    child: Started,
     url: String,
 }
 
 impl Server {
     fn start(role: &str) -> Self {
-        let mut child = Command::new(HWMETER)
-            .args([
-                "serve",
-                "--role",
-                role,
-                "--listen",
-                "127.0.0.1:0",
-                "--training",
-                "off",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(HWMETER);
+        command
+            .args(["serve", "--role", role, "--listen", "127.0.0.1:0"])
+            .args(["--training", "off"])
+            .stderr(Stdio::null());
+        let mut child = started(command.stdout(Stdio::piped()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -271,38 +239,20 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_mec_that_dies_fails_its_tasks_and_the_run_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let mut mec = Server::start("mec");
     let cloud = Server::start("cloud");
-    let child = agent(&out)
-        .args([
-            "--learner",
-            "mec",
-            "--tasks",
-            "40",
-            "--mec",
-            &mec.url,
-            "--cloud",
-            &cloud.url,
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    eventually("a row", || finished_rows(&out) >= 1);
-    mec.child.kill().unwrap();
-    mec.child.wait().unwrap();
-    let output = child.wait_with_output().unwrap();
+    let child = in_background(
+        agent(&out)
+            .args(["--learner", "mec", "--tasks", "40"])
+            .args(["--mec", &mec.url, "--cloud", &cloud.url]),
+    );
+    until_done(1, &out);
+    mec.child.kill();
+    let output = child.output();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let rows = rows(&out);
     assert_eq!(rows.len(), 40);
@@ -520,24 +470,13 @@ fn a_full_disk_is_reported_and_not_a_panic() {
 fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-    let mut child = agent(&first)
-        .args([
-            "--learner",
-            "stream-q",
-            "--tasks",
-            "300",
-            "--checkpoint-every",
-            "2",
-            "--seed",
-            "9",
-        ])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually("five rows", || finished_rows(&first) >= 5);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut child = in_background(
+        agent(&first)
+            .args(["--learner", "stream-q", "--tasks", "300"])
+            .args(["--checkpoint-every", "2", "--seed", "9"]),
+    );
+    until_done(5, &first);
+    child.kill();
 
     let output = run(agent(&second)
         .arg("--resume")

@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::child::{Started, started};
 use common::{PLENTY, SMALL, until};
 use hwmeter::offload::{Client, Url};
-use hwmeter::serve::sandbox::{Rights, Sandbox, enter, enter_with};
+use hwmeter::serve::sandbox::{Rights, Sandbox, enter};
 use hwmeter::serve::{Role, ServeConfig, bind};
 use hwmeter_hw::Root;
 use nix::errno::Errno;
@@ -14,16 +15,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::ptr::null_mut;
 
 /// A child process with its piped stdout, killed when dropped.
-struct Running(Child);
+struct Running(Started);
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(command.spawn().unwrap())
+        Self(started(command))
     }
 
     /// Where it listens: the end of the first line of its stdout that names an address.
@@ -41,7 +42,7 @@ impl Running {
 
     /// All it says on stderr until it ends.
     fn stderr(&mut self) -> String {
-        let _ = self.0.kill();
+        self.0.kill();
         let mut text = String::new();
         self.0.stderr.as_mut().unwrap().read_to_string(&mut text).unwrap();
         text
@@ -58,13 +59,6 @@ impl Running {
             line.unwrap().trim().to_owned()
         };
         threads.map(of_thread).collect()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -130,7 +124,7 @@ fn nothing_else_can_be_done_inside() {
 fn inside() {
     let dir = std::env::var_os("SANDBOX_TEST_DIR").unwrap();
     let server = bind(ServeConfig::new(Role::Mec)).unwrap();
-    let sandbox = enter(&Root::default());
+    let sandbox = enter(&Root::default(), &Rights::default());
     // What holds must hold for threads that come later.
     std::thread::scope(|scope| {
         scope
@@ -176,7 +170,7 @@ fn inside_a_trainer() {
         connect: vec![address(&broker).port()],
         names: false,
     };
-    let sandbox = enter_with(&Root::default(), &rights);
+    let sandbox = enter(&Root::default(), &rights);
     assert_eq!(sandbox.system_calls, Ok(()));
     let inside = move || {
         fs::create_dir(state.join("pi")).unwrap();

@@ -6,6 +6,7 @@ mod certificates;
 mod common;
 
 use certificates::Authority;
+use common::child::started;
 use common::have;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -85,12 +86,10 @@ fn the_unit_starts_the_server_with_options_it_takes() {
     let mut words = line.split_whitespace();
     assert_eq!(words.next(), Some(INSTALLED));
     let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
-    let mut server = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut server = started(command.args(words).stdout(Stdio::piped()));
     let mut said = String::new();
-    let read = BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut said);
-    server.kill().unwrap();
-    server.wait().unwrap();
-    read.unwrap();
+    let mut stdout = BufReader::new(server.stdout.as_mut().unwrap());
+    stdout.read_line(&mut said).unwrap();
     assert!(
         said.starts_with("hwmeter serve: mec listening on https://127.0.0.1:"),
         "{said}"

@@ -3,29 +3,19 @@
 
 mod common;
 
+use common::child::{Started, started};
 use common::{PLENTY, until};
 use hwmeter::offload::{Client, Url};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A server that ends with the test, however that ends: its load must not outlive it.
-struct Mec(Child);
-
-impl Drop for Mec {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn mec(args: &[&str], first: bool) -> (Mec, Url) {
+fn mec(args: &[&str], first: bool) -> (Started, Url) {
     let program = env!("CARGO_BIN_EXE_hwmeter");
     let mut command = Command::new(if first { "chrt" } else { program });
     if first {
@@ -34,27 +24,27 @@ fn mec(args: &[&str], first: bool) -> (Mec, Url) {
     command
         .args(["-q", "serve", "--role", "mec", "--training", "off"])
         .args(args);
-    let mut mec = Mec(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut mec = started(command.stdout(Stdio::piped()));
     let mut line = String::new();
-    BufReader::new(mec.0.stdout.as_mut().unwrap())
+    BufReader::new(mec.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
     let (_, url) = line.trim_end().rsplit_once(' ').unwrap();
     (mec, url.parse().unwrap())
 }
 
-fn end(mut mec: Mec) {
-    kill(Pid::from_raw(mec.0.id() as i32), Signal::SIGTERM).unwrap();
+fn end(mut mec: Started) {
+    mec.signal(Signal::SIGTERM);
     let began = Instant::now();
-    assert!(mec.0.wait().unwrap().success());
+    assert!(mec.wait().unwrap().success());
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 /// Seconds for which the threads that make the load ran, and for which they ran or were ready to
 /// (`/proc/PID/task/TID/schedstat`: nanoseconds running, nanoseconds waiting for a CPU). Both are theirs alone,
 /// whatever else this machine does.
-fn ran_and_wanted(mec: &Mec) -> Vec<(f64, f64)> {
-    let threads = fs::read_dir(format!("/proc/{}/task", mec.0.id())).unwrap();
+fn ran_and_wanted(mec: &Started) -> Vec<(f64, f64)> {
+    let threads = fs::read_dir(format!("/proc/{}/task", mec.id())).unwrap();
     let load = threads.filter_map(|dir| {
         let dir = dir.unwrap().path();
         let name = fs::read_to_string(dir.join("comm")).unwrap();
@@ -68,7 +58,7 @@ fn ran_and_wanted(mec: &Mec) -> Vec<(f64, f64)> {
 }
 
 /// Shares of a CPU over 1 s: those for which each thread ran, and for which it wanted to.
-fn shares(mec: &Mec) -> Vec<(f64, f64)> {
+fn shares(mec: &Started) -> Vec<(f64, f64)> {
     let (before, began) = (ran_and_wanted(mec), Instant::now());
     sleep(Duration::from_secs(1));
     let (after, elapsed) = (ran_and_wanted(mec), began.elapsed().as_secs_f64());

@@ -5,7 +5,8 @@
 mod certificates;
 mod common;
 
-use certificates::{Authority, Signed};
+use certificates::Authority;
+use common::child::started;
 use common::{Listening, PLENTY, SMALL, have, payload, server, small_mec, until};
 use hwmeter::offload::wire::payload_hash;
 use hwmeter::offload::{Access, Client, OffloadError, Url};
@@ -20,13 +21,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-fn https(signed: &Signed, token_file: Option<&Path>) -> Listening {
+fn https(signed: TlsFiles, token_file: Option<&Path>) -> Listening {
     let mut config = ServeConfig::new(Role::Mec);
     config.token_file = token_file.map(Path::to_owned);
-    config.tls = Some(TlsFiles {
-        cert: signed.cert.clone(),
-        key: signed.key.clone(),
-    });
+    config.tls = Some(signed);
     server(config)
 }
 
@@ -54,7 +52,7 @@ fn submit(client: &mut Client) -> Result<(), OffloadError> {
 fn a_task_goes_through_tls_with_a_token_and_connects_once() {
     let authority = Authority::new();
     let token = authority.token("0123456789abcdef0123456789abcdef");
-    let mec = https(&authority.sign("localhost"), Some(&token));
+    let mec = https(authority.sign("localhost"), Some(&token));
     let mut client = client(
         url("https", "localhost", mec.address),
         &authority.file(),
@@ -74,7 +72,7 @@ fn a_wrong_token_and_none_are_told_apart() {
         authority.token("0123456789abcdef"),
         authority.token("fedcba9876543210f"),
     );
-    let mec = https(&authority.sign("127.0.0.1"), Some(&right));
+    let mec = https(authority.sign("127.0.0.1"), Some(&right));
     let url = || url("https", "127.0.0.1", mec.address);
     for (token, advice) in [
         (None, "give its token with --token-file FILE"),
@@ -122,7 +120,7 @@ fn a_server_that_cannot_be_trusted_is_told_with_what_to_do() {
         (authority.sign_itself("127.0.0.1"), vec!["--ca FILE"]),
     ];
     for (signed, expected) in cases {
-        let mec = https(&signed, None);
+        let mec = https(signed, None);
         let error = submit(&mut client(
             url("https", "127.0.0.1", mec.address),
             &authority.file(),
@@ -137,7 +135,7 @@ fn a_server_that_cannot_be_trusted_is_told_with_what_to_do() {
     }
     // A server that uses the authority's own certificate, which is trusted: still not for a server to use.
     let itself = authority.sign_itself("127.0.0.1");
-    let mec = https(&itself, None);
+    let mec = https(itself.clone(), None);
     let error = submit(&mut client(
         url("https", "127.0.0.1", mec.address),
         &itself.cert,
@@ -162,7 +160,7 @@ fn the_wrong_scheme_is_told() {
     let text = error.unwrap_err().to_string();
     assert!(text.contains("write http://"), "{text}");
 
-    let encrypted = https(&authority.sign("127.0.0.1"), None);
+    let encrypted = https(authority.sign("127.0.0.1"), None);
     let text = submit(&mut Client::new(encrypted.url()).unwrap())
         .unwrap_err()
         .to_string();
@@ -269,25 +267,20 @@ server.serve_forever()
     let signed = authority.sign("localhost");
     let token = authority.token("0123456789abcdef");
     for version in ["1.2", "1.3"] {
-        let mut python = Command::new("python3")
+        let mut python = Command::new("python3");
+        python
             .args(["-c", SCRIPT])
             .args([&signed.cert, &signed.key])
-            .arg(version)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .arg(version);
+        let mut python = started(python.stdout(Stdio::piped()));
         let mut port = String::new();
         BufReader::new(python.stdout.take().unwrap())
             .read_line(&mut port)
             .unwrap();
         let url: Url = format!("https://localhost:{}", port.trim()).parse().unwrap();
         let mut client = client(url, &authority.file(), Some(&token));
-        let health = client.health(PLENTY).map(|health| health.version);
-        let again = client.health(PLENTY).is_ok();
-        python.kill().unwrap();
-        python.wait().unwrap();
-        assert_eq!(health.unwrap(), format!("TLSv{version}"));
-        assert!(again);
+        assert_eq!(client.health(PLENTY).unwrap().version, format!("TLSv{version}"));
+        assert!(client.health(PLENTY).is_ok());
     }
 }
 
@@ -337,7 +330,7 @@ fn run_agent_says_what_is_wrong_with_its_files_before_it_begins() {
 fn a_run_trusts_what_the_system_trusts() {
     let authority = Authority::new();
     let token = authority.token("0123456789abcdef");
-    let mec = https(&authority.sign("localhost"), Some(&token));
+    let mec = https(authority.sign("localhost"), Some(&token));
     let url = format!("https://localhost:{}", mec.address.port());
     let dir = tempfile::tempdir().unwrap();
     let run = |roots: &Path, out: &str| {

@@ -6,25 +6,27 @@ mod brokers;
 #[path = "common/certificates.rs"]
 mod certificates;
 mod common;
+#[path = "common/device.rs"]
+mod device;
 
-use brokers::Mosquitto;
+use brokers::Broker;
 use common::PLENTY;
+use device::Device;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{Cost, Engine, LearnerName, Placement, Settings, State, Transition};
-use hwmeter::train::link::{Event, Link, LinkConfig};
+use hwmeter::train::link::{Link, LinkConfig};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
-use hwmeter::train::topic::{Channel, Pupil};
+use hwmeter::train::topic::Channel;
 use hwmeter::train::trainer::Trainer;
 use hwmeter::train::weights;
-use hwmeter::train::wire::{Body, Experience, Message, Presence};
+use hwmeter::train::wire::{Body, Message, Presence};
 use std::path::Path;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-const EPOCH: u64 = 1_764_000_000_000;
+const SEED: u64 = 7;
 
-fn trainer(broker: &Mosquitto, state: &Path) -> Trainer {
+fn trainer(broker: &Broker, state: &Path) -> Trainer {
     let link = LinkConfig::new(broker.url(), "trainer-t");
     let (link, events) = Link::start(link).unwrap();
     let config = Config::new("t".parse().unwrap());
@@ -32,97 +34,56 @@ fn trainer(broker: &Mosquitto, state: &Path) -> Trainer {
     Trainer::start(config, store, link, events, 2, PLENTY).unwrap()
 }
 
-/// The device's side by hand.
-struct Device {
-    pupil: Pupil,
-    settings: Settings,
-    link: Link,
-    events: Receiver<Event>,
+fn settings(hidden: &[usize]) -> Settings {
+    let mut settings = Settings::default();
+    settings.dqn.hidden = hidden.to_vec();
+    settings
 }
 
-impl Device {
-    fn connect(broker: &Mosquitto, name: &str, hidden: Vec<usize>) -> Self {
-        let pupil = Pupil {
-            device: name.parse().unwrap(),
-            learner: "dqn".parse().unwrap(),
-        };
-        let (link, events) = Link::start(LinkConfig::new(broker.url(), name)).unwrap();
-        link.subscribe(&Channel::Weights.topic(&pupil)).unwrap();
-        let mut settings = Settings::default();
-        settings.dqn.hidden = hidden;
-        Self {
-            pupil,
-            settings,
-            link,
-            events,
-        }
-    }
+/// A device whose `dqn` a trainer is to train.
+fn pupil(broker: &Broker, settings: &Settings) -> Device {
+    let device = Device::connect(broker.url(), "pi-1", "dqn");
+    let presence = Presence {
+        online: true,
+        settings: serde_json::to_string(settings).unwrap(),
+        seed: SEED,
+        sync_every: 1,
+        ..Presence::default()
+    };
+    device.say(Channel::Status, 0, Body::Presence(presence));
+    device
+}
 
-    fn say(&self, channel: Channel, sequence: u64, body: Body) {
-        let message = Message {
-            pupil: self.pupil.clone(),
-            epoch: EPOCH,
-            sequence,
-            body,
-        };
-        let topic = channel.topic(&self.pupil);
-        let is_status = channel == Channel::Status;
-        self.link.publish(topic, message.encode(), is_status).unwrap();
-    }
+fn learn(device: &Device, n: u64) {
+    let (transition, cost) = experience(n);
+    device.experience(n, &transition, &cost);
+}
 
-    fn begin(&self, head: u64) {
-        let presence = Presence {
-            online: true,
-            settings: serde_json::to_string(&self.settings).unwrap(),
-            seed: 7,
-            sync_every: 1,
-            ..Presence::default()
-        };
-        self.say(Channel::Status, head, Body::Presence(presence));
-    }
+/// The next thing that the trainer says of which this is true.
+fn hears(device: &Device, is_it: impl Fn(&Message) -> bool) -> Message {
+    std::iter::repeat_with(|| device.hears()).find(is_it).unwrap()
+}
 
-    fn learn(&self, n: u64) {
+/// SHA-256 of the weights of that version.
+fn weights_of(device: &Device, version: u64) -> Vec<u8> {
+    let message = hears(device, |m| {
+        m.sequence == version && matches!(m.body, Body::Weights(_))
+    });
+    let Body::Weights(weights) = message.body else {
+        unreachable!("they are weights")
+    };
+    weights.sha256.to_vec()
+}
+
+/// The same trained here.
+fn trained_here(settings: &Settings, n: u64) -> Vec<u8> {
+    let learner = Engine::Native.build(LearnerName::Dqn, SEED, settings);
+    let mut guard = Guard::new(learner.unwrap());
+    for n in 1..=n {
         let (transition, cost) = experience(n);
-        self.say(
-            Channel::Experience,
-            n,
-            Body::Experience(Experience::of(&transition, &cost)),
-        );
+        guard.learn(&transition, &cost).unwrap();
     }
-
-    /// The next thing that the trainer says of which this is true.
-    fn hears(&self, is_it: impl Fn(&Message) -> bool) -> Message {
-        let give_up = Instant::now() + PLENTY;
-        loop {
-            let left = give_up.saturating_duration_since(Instant::now());
-            if let Event::Message { payload, .. } = self.events.recv_timeout(left).unwrap() {
-                let message = Message::decode(payload, &self.pupil).unwrap();
-                if is_it(&message) {
-                    return message;
-                }
-            }
-        }
-    }
-
-    /// SHA-256 of the weights of that version.
-    fn weights(&self, version: u64) -> Vec<u8> {
-        let message = self.hears(|m| m.sequence == version && matches!(m.body, Body::Weights(_)));
-        let Body::Weights(weights) = message.body else {
-            unreachable!("they are weights")
-        };
-        weights.sha256.to_vec()
-    }
-
-    /// The same trained here.
-    fn local(&self, n: u64) -> Vec<u8> {
-        let learner = Engine::Native.build(LearnerName::Dqn, 7, &self.settings);
-        let mut guard = Guard::new(learner.unwrap());
-        for n in 1..=n {
-            let (transition, cost) = experience(n);
-            guard.learn(&transition, &cost).unwrap();
-        }
-        weights::sha256(&guard.weights()).to_vec()
-    }
+    weights::sha256(&guard.weights()).to_vec()
 }
 
 fn experience(n: u64) -> (Transition, Cost) {
@@ -154,45 +115,44 @@ fn is_ack(message: &Message) -> bool {
 
 #[test]
 fn weights_trained_by_a_trainer_are_those_trained_here_and_go_on_after_a_restart() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let state = tempfile::tempdir().unwrap();
-    let device = Device::connect(&broker, "pi-1", vec![16, 16]);
-    device.begin(0);
+    let settings = settings(&[16, 16]);
+    let device = pupil(&broker, &settings);
     let first = trainer(&broker, state.path());
-    device.hears(is_ack);
+    hears(&device, is_ack);
     for n in 1..=5 {
-        device.learn(n);
-        assert_eq!(device.weights(n), device.local(n), "version {n}");
+        learn(&device, n);
+        assert_eq!(weights_of(&device, n), trained_here(&settings, n), "version {n}");
     }
     assert_eq!(first.stop().updates, 5);
     // The first says that it has stored all; what is heard from here on is said by the second.
     while device.events.recv_timeout(Duration::from_millis(300)).is_ok() {}
     let second = trainer(&broker, state.path());
-    let ack = device.hears(|m| is_ack(m) && m.sequence == 5);
+    let ack = hears(&device, |m| is_ack(m) && m.sequence == 5);
     assert!(matches!(ack.body, Body::Ack(ack) if ack.durable == 5));
-    device.learn(6);
-    assert_eq!(device.weights(6), device.local(6));
+    learn(&device, 6);
+    assert_eq!(weights_of(&device, 6), trained_here(&settings, 6));
     assert_eq!(second.stop().updates, 1);
 }
 
 /// Not a benchmark: that nothing waits for a timer on the way. What it takes stands in `bench/RESULTS.md`.
 #[test]
 fn weights_come_back_without_a_wait() {
-    let Some(broker) = Mosquitto::start("set_tcp_nodelay true") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let state = tempfile::tempdir().unwrap();
-    let device = Device::connect(&broker, "pi-1", vec![256; 4]);
-    device.begin(0);
+    let device = pupil(&broker, &settings(&[256; 4]));
     let trainer = trainer(&broker, state.path());
-    device.hears(is_ack);
+    hears(&device, is_ack);
     let mut times: Vec<Duration> = (1..=21)
         .map(|n| {
             let began = Instant::now();
-            device.learn(n);
-            device.weights(n);
+            learn(&device, n);
+            weights_of(&device, n);
             began.elapsed()
         })
         .collect();

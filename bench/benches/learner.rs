@@ -10,7 +10,7 @@
 
 use hwmeter::learn::mlp::Mlp;
 use hwmeter::learn::{Learner, LearnerName, Settings, ac, build, dqn};
-use hwmeter_bench::timing::{Quantiles, micros, read_and_write_three, triad};
+use hwmeter_bench::timing::{Quantiles, Verdict, micros, read_and_write_three, triad};
 use hwmeter_bench::twin::{AcTwin, DqnTwin, Normalisers, Twin, transitions};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ fn main() {
         ..dqn::Config::default()
     };
     let mut dqn = dqn::Dqn::new(config.clone(), 1).expect("valid settings");
-    let (normalisers, median) = time("dqn 4x256", &mut dqn, [130.0, 20.0]);
+    let (normalisers, median) = time("dqn 4x256", &mut dqn, Some([130.0, 20.0]));
     if !is_tsv() {
         println!("    {:.1} times the floor", micros(median) / floor);
     }
@@ -51,13 +51,13 @@ fn main() {
             ..ac::Config::default()
         };
         let mut ac = ac::ActorCritic::new(config.clone(), 1).expect("valid settings");
-        let (normalisers, _) = time(&format!("ac 2x{width}"), &mut ac, [limit, 20.0]);
+        let (normalisers, _) = time(&format!("ac 2x{width}"), &mut ac, Some([limit, 20.0]));
         check(&mut ac, normalisers, |c| AcTwin::new(&config, c));
         alive(&ac.networks());
     }
     for name in [LearnerName::Linucb, LearnerName::Random] {
         let mut learner = build(name, 1, &Settings::default()).expect("valid settings");
-        time(&name.to_string(), &mut *learner, [f64::INFINITY; 2]);
+        time(&name.to_string(), &mut *learner, None);
     }
     let missed = MISSED.load(Ordering::Relaxed);
     if missed > 0 && std::env::args().any(|argument| argument == "--strict") {
@@ -82,11 +82,7 @@ fn floor() -> f64 {
 
 /// Times updates and decisions, against limits in microseconds for their medians; returns what the learner's
 /// normalisers have become, and the median of an update.
-fn time(
-    label: &str,
-    learner: &mut dyn Learner,
-    [update_limit, decide_limit]: [f64; 2],
-) -> (Normalisers, Duration) {
+fn time(label: &str, learner: &mut dyn Learner, limits: Option<[f64; 2]>) -> (Normalisers, Duration) {
     let mut cycle = transitions();
     let mut next = || cycle.next().expect("a cycle never ends");
     for _ in 0..WARM_UP {
@@ -96,8 +92,16 @@ fn time(
     let decide = Quantiles::of(CALLS, || {
         black_box(learner.decide(black_box(&next().state)).expect("finite"));
     });
-    row(&format!("{label} update"), update, update_limit);
-    row(&format!("{label} decide"), decide, decide_limit);
+    row(
+        &format!("{label} update"),
+        update,
+        limits.map(|[update, _]| update),
+    );
+    row(
+        &format!("{label} decide"),
+        decide,
+        limits.map(|[_, decide]| decide),
+    );
     let mut normalisers = Normalisers::default();
     for transition in transitions().take(WARM_UP + CALLS) {
         normalisers.observe(&transition).expect("finite");
@@ -109,25 +113,24 @@ fn is_tsv() -> bool {
     std::env::args().any(|argument| argument == "--tsv")
 }
 
-fn row(label: &str, times: Quantiles, limit: f64) {
+fn row(label: &str, times: Quantiles, limit: Option<f64>) {
+    let verdict = times.against(limit);
+    if verdict != Verdict::Kept {
+        MISSED.fetch_add(1, Ordering::Relaxed);
+    }
     let [median, p90, p99] = [times.median, times.p90, times.p99].map(micros);
     if is_tsv() {
         // For the table of peers, which has updates only.
-        if let Some(name) = label.strip_suffix(" update").filter(|_| limit.is_finite()) {
+        if let Some(name) = label.strip_suffix(" update").filter(|_| limit.is_some()) {
             println!("{name}\thwmeter native\t{median}\t{p90}\t{p99}");
         }
         return;
     }
-    let verdict = match limit {
-        f64::INFINITY => String::new(),
-        _ if median > limit => format!("{limit:5.0}  MISSED"),
-        _ if p90 > 1.5 * median => format!("{limit:5.0}  UNSTEADY"),
-        _ => format!("{limit:5.0}"),
-    };
-    if verdict.len() > 5 {
-        MISSED.fetch_add(1, Ordering::Relaxed);
-    }
-    println!("{label:24} {median:6.2} µs {p90:8.2} {p99:8.2}  {verdict}");
+    let limit = limit.map_or(String::new(), |limit| format!("{limit:5.0}"));
+    println!(
+        "{label:24} {median:6.2} µs {p90:8.2} {p99:8.2}  {limit}{}",
+        verdict.mark()
+    );
 }
 
 /// Goes on for [`CHECKED`] updates beside the twin, and holds the distance against what f32 itself makes.

@@ -7,7 +7,7 @@
 use hwmeter::learn::{LearnerName, Settings};
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
-use hwmeter::train::link::{Credentials, Link, LinkConfig};
+use hwmeter::train::link::{Link, LinkConfig};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
 use hwmeter::train::trainer::Trainer;
@@ -84,17 +84,11 @@ struct AnyBroker {
 impl AnyBroker {
     fn embedded() -> Self {
         let broker = Broker::start(&BrokerConfig::new()).expect("a broker");
-        let url = format!("mqtt://{}", broker.own_address())
-            .parse()
-            .expect("an address");
-        let account = broker.account();
-        let mut trainer = LinkConfig::new(url, account.name.clone());
-        trainer.credentials = Some(Credentials::new(&account.name, &account.password));
         Self {
             name: "embedded",
             counted: "trainer and broker use",
             url: format!("mqtt://{}", broker.address()),
-            trainer,
+            trainer: broker.own_link(),
             _embedded: Some(broker),
             _program: None,
         }
@@ -189,8 +183,8 @@ impl Training {
     }
 }
 
-/// The threads of this process that are there now: those of trainer and embedded broker, and this one, which sleeps or
-/// plays the devices.
+/// The threads of this process that are there now, those of trainer and embedded broker; without this one and those that
+/// it will start, which play the devices.
 fn threads() -> Vec<String> {
     let all = std::fs::read_dir("/proc/self/task").expect("Linux");
     let names = all
@@ -201,14 +195,9 @@ fn threads() -> Vec<String> {
 
 /// Seconds of CPU that they have used.
 fn cpu_s(threads: &[String]) -> f64 {
-    // SAFETY: asks for a constant.
-    let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-    let ticks = |id: &String| {
-        let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
-        // Behind the name, which may hold anything: the 12th and 13th field are user and system time.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let [user, system] = [fields.get(11)?, fields.get(12)?].map(|field| field.parse::<f64>());
-        Some(user.ok()? + system.ok()?)
+    let run_ns = |id: &String| {
+        let schedstat = std::fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<f64>().ok()
     };
-    threads.iter().filter_map(ticks).sum::<f64>() / ticks_per_s
+    1e-9 * threads.iter().filter_map(run_ns).sum::<f64>()
 }

@@ -34,6 +34,38 @@ impl Quantiles {
             p99: at(0.99),
         }
     }
+
+    /// Holds them against a limit of microseconds; without one they may be as they are.
+    pub fn against(&self, limit: Option<f64>) -> Verdict {
+        match limit {
+            None => Verdict::Kept,
+            Some(limit) if micros(self.median) > limit => Verdict::Missed,
+            Some(_) if self.p90 > self.median.mul_f64(1.5) => Verdict::Unsteady,
+            Some(_) => Verdict::Kept,
+        }
+    }
+}
+
+/// What a limit says of some calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They keep it.
+    Kept,
+    /// Their median is above it.
+    Missed,
+    /// Their median keeps it, but their p90 is above 1.5 medians.
+    Unsteady,
+}
+
+impl Verdict {
+    /// What stands behind the limit in a table.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Kept => "",
+            Self::Missed => "  MISSED",
+            Self::Unsteady => "  UNSTEADY",
+        }
+    }
 }
 
 /// A duration in microseconds.
@@ -73,4 +105,34 @@ pub fn read_and_write_three(bytes: usize) -> Duration {
         black_box(&mut arrays);
     })
     .median
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_for_the_median_and_asks_for_steady_calls() {
+        let times = |median, p90| {
+            let [median, p90] = [median, p90].map(Duration::from_micros);
+            Quantiles {
+                median,
+                p90,
+                p99: p90,
+            }
+        };
+        for (median, p90, limit, verdict) in [
+            (10, 15, Some(10.0), Verdict::Kept),
+            (10, 16, Some(10.0), Verdict::Unsteady),
+            (11, 12, Some(10.0), Verdict::Missed),
+            (11, 99, Some(10.0), Verdict::Missed),
+            (11, 99, None, Verdict::Kept),
+        ] {
+            assert_eq!(
+                times(median, p90).against(limit),
+                verdict,
+                "{median} {p90} {limit:?}"
+            );
+        }
+    }
 }

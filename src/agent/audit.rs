@@ -63,14 +63,19 @@ impl SpotCheck {
         self.rng.random::<f64>() < self.share
     }
 
-    /// The right checksum; `None` if it cannot be known here, or `stop` said yes.
-    pub fn recompute(&mut self, answer: &Answer, payload: &[u8], stop: &dyn Fn() -> bool) -> Option<u64> {
-        let expected = task::run(&answer.work, payload, Speed::FULL, stop).ok()?;
+    /// The right checksum; an error if it cannot be known here, or `stop` said yes.
+    pub fn recompute(
+        &mut self,
+        answer: &Answer,
+        payload: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<u64, TaskError> {
+        let expected = task::run(&answer.work, payload, Speed::FULL, stop)?;
         self.found.checked += 1;
         if expected != answer.checksum {
             self.found.wrong.push(answer.task);
         }
-        Some(expected)
+        Ok(expected)
     }
 
     /// What has been found so far.
@@ -81,27 +86,21 @@ impl SpotCheck {
 
 /// Recomputes each answer with probability `share`, drawn from `seed`. `stop` ends the audit early.
 pub fn audit(answers: &[Answer], tasks: &[Task], share: f64, seed: u64, stop: &dyn Fn() -> bool) -> Audit {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut found = Audit::default();
+    let mut check = SpotCheck::new(share, seed);
     for answer in answers {
         let Some(task) = tasks.iter().find(|task| task.id == answer.task) else {
             continue;
         };
-        if rng.random::<f64>() >= share {
+        if !check.is_due() {
             continue;
         }
-        let checksum = match task::run(&answer.work, &payload(task), Speed::FULL, stop) {
-            Ok(checksum) => checksum,
+        match check.recompute(answer, &payload(task), stop) {
+            Ok(_) => {}
             Err(TaskError::Stopped) => break,
             Err(TaskError::Module(why)) => {
                 tracing::warn!("task {}: its result cannot be checked here: {why}", answer.task);
-                continue;
             }
-        };
-        found.checked += 1;
-        if checksum != answer.checksum {
-            found.wrong.push(answer.task);
         }
     }
-    found
+    check.found
 }

@@ -71,6 +71,8 @@ pub struct Agent<'a> {
     pub reward: RewardRule,
     /// Where `t_s` begins, the same as in the trace.
     pub origin: Moment,
+    /// The number of the first task; there may be none left to run.
+    pub first: u64,
     /// Set from outside (Ctrl-C) to end after the task at hand.
     pub stop: &'a AtomicBool,
 }
@@ -181,7 +183,7 @@ impl Agent<'_> {
             );
         }
         let tally = self.finish(ledger, sink)?;
-        let next = tasks.first().map_or(0, |task| task.id) + tally.tasks();
+        let next = self.first + tally.tasks();
         self.save(next, next)?;
         Ok(Finished {
             tally,
@@ -214,7 +216,7 @@ impl Agent<'_> {
             return false;
         }
         let stop = || self.stop.load(Ordering::Relaxed);
-        if let Some(expected) = self.spot_check.recompute(&answer, payload, &stop)
+        if let Ok(expected) = self.spot_check.recompute(&answer, payload, &stop)
             && !site.judge(expected, answer.checksum)
         {
             outcome.success = false;

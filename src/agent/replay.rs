@@ -107,12 +107,8 @@ impl Manifest {
                 dir.manifest().display()
             )
         })?;
-        let guard = Guard::new(engine.build(self.learner.name, self.seed, &settings)?);
-        let guard = match self.reset_on_divergence {
-            true => guard.reset_on_divergence(engine, settings, self.seed),
-            false => guard,
-        };
-        Ok((guard, "fresh"))
+        let (name, reset) = (self.learner.name, self.reset_on_divergence);
+        Ok((Guard::fresh(name, self.seed, &settings, engine, reset)?, "fresh"))
     }
 }
 

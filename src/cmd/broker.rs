@@ -4,7 +4,6 @@ use crate::cli::BrokerArgs;
 use anyhow::bail;
 use hwmeter::serve::TlsFiles;
 use hwmeter::train::link::{BrokerUrls, Credentials, LinkConfig};
-use hwmeter::train::remote::read_password;
 use std::ffi::OsStr;
 use std::process::Command;
 
@@ -39,7 +38,7 @@ impl BrokerArgs {
         let mut link = LinkConfig::to_any_of(urls.clone(), client_id);
         link.ca.clone_from(&self.broker_ca);
         if let Some((user, file)) = self.broker_user.as_ref().zip(self.broker_password_file.as_ref()) {
-            link.credentials = Some(Credentials::new(user, read_password(file)?));
+            link.credentials = Some(Credentials::read(user, file)?);
         }
         link.identity = self
             .broker_cert

@@ -46,8 +46,7 @@ pub fn run(args: &EvaluateArgs, root: &Root, calibration: &Calibration) -> anyho
 
 /// The checkpoint says which learner it is, and how it was made.
 fn refuse_other_settings(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let mut given = args.run.given.keys();
-    match given.find(|name| OF_LEARNING.contains(&name.as_str())) {
+    match given(args, |name| OF_LEARNING.contains(&name)) {
         None => Ok(()),
         Some(name) => {
             bail!("the checkpoint says which learner it is and how it was made; leave out --{name}")
@@ -57,13 +56,21 @@ fn refuse_other_settings(args: &EvaluateArgs) -> anyhow::Result<()> {
 
 /// The simulated device has no sensor, no servers and no folder for results.
 fn refuse_what_is_of_real_tasks(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let mut given = args.run.given.keys();
-    match given.find(|name| !OF_ENVIRONMENT.contains(&name.as_str())) {
+    match given(args, |name| !OF_ENVIRONMENT.contains(&name)) {
         None => Ok(()),
         Some(name) => {
             bail!("--{name} does nothing on the simulated device; leave it out, or use --on tasks")
         }
     }
+}
+
+/// The first of these options of a run that was given.
+fn given(args: &EvaluateArgs, is_one: impl Fn(&str) -> bool) -> Option<&str> {
+    args.run
+        .given
+        .keys()
+        .map(String::as_str)
+        .find(|name| is_one(name))
 }
 
 fn on_environment(

@@ -12,12 +12,12 @@
 
 use super::adam::Adam;
 use super::features::FEATURES;
-use super::memory::{Memory, Observed, Seen, highest, spread};
+use super::memory::{Memory, Observed, highest, spread, take_weights};
 use super::mlp::{Activation, Mlp};
 use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::settings::{self, variant};
-use super::weights::{Reader, Weights};
+use super::weights::Weights;
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -172,6 +172,15 @@ impl<N: Network> ActorCritic<N> {
         };
         Ok(reward + future - self.critic.forward(before)?[0])
     }
+
+    /// The networks by their names in checkpoints and weights.
+    fn named(&self) -> Vec<(&'static str, &N)> {
+        vec![("actor", &self.actor), ("critic", &self.critic)]
+    }
+
+    fn named_mut(&mut self) -> Vec<(&'static str, &mut N)> {
+        vec![("actor", &mut self.actor), ("critic", &mut self.critic)]
+    }
 }
 
 impl<N: Network> Learner for ActorCritic<N> {
@@ -224,38 +233,24 @@ impl<N: Network> Learner for ActorCritic<N> {
             ac: self.config.clone(),
             ..Settings::default()
         };
-        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
-        self.actor.save("actor", &mut checkpoint);
-        self.critic.save("critic", &mut checkpoint);
-        checkpoint
+        let size = variant(&self.config.hidden);
+        self.memory.save(NAME, size, settings, self.named())
     }
 
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
-        loaded.actor.load("actor", checkpoint)?;
-        loaded.critic.load("critic", checkpoint)?;
-        loaded.memory = Memory::load(checkpoint)?;
+        loaded.memory = Memory::load(checkpoint, loaded.named_mut())?;
         *self = loaded;
         Ok(())
     }
 
     fn weights(&self) -> Weights {
-        let mut weights = Weights::default();
-        weights.put_network("actor", self.actor.parts(), self.actor.values());
-        weights.put_network("critic", self.critic.parts(), self.critic.values());
-        self.memory.put(&mut weights);
-        weights
+        self.memory.weights(self.named())
     }
 
     fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
-        let mut found = Reader::new(weights);
-        let actor = found.network("actor", &self.actor.parts())?;
-        let critic = found.network("critic", &self.critic.parts())?;
-        let seen = Seen::find(&mut found)?;
-        found.finish()?;
-        self.actor.set_values(&actor)?;
-        self.critic.set_values(&critic)?;
+        let seen = take_weights(weights, self.named_mut())?;
         self.memory.take(seen);
         Ok(())
     }

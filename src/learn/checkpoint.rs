@@ -89,6 +89,11 @@ impl Checkpoint {
     /// Writes the file so that it is there whole or not at all: a temporary file in the same directory, synced,
     /// then renamed over `path`.
     pub fn write(&self, path: &Path) -> Result<(), LearnError> {
+        Self::write_bytes(&self.to_bytes()?, path)
+    }
+
+    /// The same with the bytes of a file that are there already.
+    pub fn write_bytes(bytes: &[u8], path: &Path) -> Result<(), LearnError> {
         let io = |action| {
             move |source| LearnError::Io {
                 action,
@@ -96,12 +101,11 @@ impl Checkpoint {
                 source,
             }
         };
-        let bytes = self.to_bytes()?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = Path::new(&name);
         let written = std::fs::File::create(temporary)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
             .and_then(|()| std::fs::rename(temporary, path));
         if let Err(error) = written {
             // The first error is the one to report; a leftover temporary file is only litter.
@@ -155,20 +159,18 @@ impl Checkpoint {
             )));
         }
         let header = serde_json::to_string(&self.header).map_err(|e| self.error(e.to_string()))?;
-        let header = sealed(header, &self.tensors);
-        let bytes: Vec<_> = self
-            .tensors
-            .iter()
-            .map(|(name, t)| (name, t, t.values().to_bytes()))
-            .collect();
-        let views: Result<Vec<_>, _> = bytes
-            .iter()
-            .map(|(name, t, bytes)| {
-                TensorView::new(t.values().dtype(), t.shape().to_vec(), bytes).map(|view| (name, view))
+        let bytes: Vec<_> = self.tensors.values().map(|t| t.values().to_bytes()).collect();
+        let views: Result<Views<'_>, _> = (self.tensors.iter().zip(&bytes))
+            .map(|((name, t), bytes)| {
+                TensorView::new(t.values().dtype(), t.shape().to_vec(), bytes)
+                    .map(|view| (name.as_str(), view))
             })
             .collect();
         views
-            .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)]))))
+            .and_then(|views| {
+                let header = sealed(header, &views);
+                safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)])))
+            })
             .map_err(|e| self.error(e.to_string()))
     }
 
@@ -185,14 +187,15 @@ impl Checkpoint {
         let header = parse_header(json).map_err(error)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| error(format!("damaged ({e})")))?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
+        let views: Views<'_> = file.iter().collect();
+        for (name, view) in &views {
             let values = Values::from_bytes(view.dtype(), view.data());
             let values = values.ok_or_else(|| error(format!("{name} is of type {:?}", view.dtype())))?;
             let tensor = Tensor::new(view.shape().to_vec(), values);
             let tensor = tensor.ok_or_else(|| error(format!("{name} does not fill its shape")))?;
-            tensors.insert(name.to_owned(), tensor);
+            tensors.insert((*name).to_owned(), tensor);
         }
-        if !is_whole(json, &tensors) {
+        if !is_whole(json, &views) {
             return Err(error(
                 "damaged: its hash is not that of its content; take an earlier copy, or train a new learner"
                     .to_owned(),
@@ -316,18 +319,21 @@ impl Checkpoint {
     }
 }
 
+/// The tensors as they stand in a file, in the order of their names.
+type Views<'a> = BTreeMap<&'a str, TensorView<'a>>;
+
 /// What stands before the hash in the header.
 const SEAL: &str = ",\"xxh3\":\"";
 
 /// The header's text with the hash of itself and of the tensors as its last entry.
-fn sealed(mut header: String, tensors: &BTreeMap<String, Tensor>) -> String {
+fn sealed(mut header: String, tensors: &Views<'_>) -> String {
     header.pop(); // its closing brace
     let hash = hash(&header, tensors);
     header + SEAL + &format!("{hash:016x}\"}}")
 }
 
 /// Whether the hash is right. Files of earlier versions have none; they are taken as they are.
-fn is_whole(header: &str, tensors: &BTreeMap<String, Tensor>) -> bool {
+fn is_whole(header: &str, tensors: &Views<'_>) -> bool {
     match header.rsplit_once(SEAL) {
         None => true,
         Some((header, rest)) => rest == format!("{:016x}\"}}", hash(header, tensors)),
@@ -335,7 +341,7 @@ fn is_whole(header: &str, tensors: &BTreeMap<String, Tensor>) -> bool {
 }
 
 /// XXH3 over the header and the names, shapes and numbers of the tensors.
-fn hash(header: &str, tensors: &BTreeMap<String, Tensor>) -> u64 {
+fn hash(header: &str, tensors: &Views<'_>) -> u64 {
     let mut hasher = XxHash3_64::new();
     hasher.write(header.as_bytes());
     for (name, tensor) in tensors {
@@ -343,7 +349,7 @@ fn hash(header: &str, tensors: &BTreeMap<String, Tensor>) -> u64 {
         for length in tensor.shape() {
             hasher.write(&(*length as u64).to_le_bytes());
         }
-        hasher.write(&tensor.values().to_bytes());
+        hasher.write(tensor.data());
     }
     hasher.finish()
 }

@@ -20,13 +20,13 @@
 
 use super::adam::Adam;
 use super::features::{self, FEATURES};
-use super::memory::{Memory, Observed, Seen, highest};
+use super::memory::{Memory, Observed, highest, take_weights};
 use super::mlp::{Activation, Mlp};
 use super::network::Network;
 use super::optimiser::{Optimiser, OptimiserName};
 use super::replay::{Experience, Replay};
 use super::settings::{self, falling, variant};
-use super::weights::{Reader, Weights};
+use super::weights::Weights;
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -243,6 +243,17 @@ impl<N: Network> Dqn<N> {
             None => Ok(()),
         }
     }
+
+    /// The networks by their names in checkpoints and weights.
+    fn named(&self) -> Vec<(&'static str, &N)> {
+        let target = self.target.iter().map(|target| ("target", target));
+        std::iter::once(("q", &self.network)).chain(target).collect()
+    }
+
+    fn named_mut(&mut self) -> Vec<(&'static str, &mut N)> {
+        let target = self.target.iter_mut().map(|target| ("target", target));
+        std::iter::once(("q", &mut self.network)).chain(target).collect()
+    }
 }
 
 impl<N: Network> Learner for Dqn<N> {
@@ -283,11 +294,8 @@ impl<N: Network> Learner for Dqn<N> {
             dqn: self.config.clone(),
             ..Settings::default()
         };
-        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
-        self.network.save("q", &mut checkpoint);
-        if let Some(target) = &self.target {
-            target.save("target", &mut checkpoint);
-        }
+        let size = variant(&self.config.hidden);
+        let mut checkpoint = self.memory.save(NAME, size, settings, self.named());
         if let Some(replay) = &self.replay {
             replay.save(&mut checkpoint);
         }
@@ -297,42 +305,20 @@ impl<N: Network> Learner for Dqn<N> {
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
-        loaded.network.load("q", checkpoint)?;
-        if let Some(target) = &mut loaded.target {
-            target.load("target", checkpoint)?;
-        }
+        loaded.memory = Memory::load(checkpoint, loaded.named_mut())?;
         if let Some(replay) = &mut loaded.replay {
             *replay = Replay::load(self.config.replay as usize, checkpoint)?;
         }
-        loaded.memory = Memory::load(checkpoint)?;
         *self = loaded;
         Ok(())
     }
 
     fn weights(&self) -> Weights {
-        let mut weights = Weights::default();
-        weights.put_network("q", self.network.parts(), self.network.values());
-        if let Some(target) = &self.target {
-            weights.put_network("target", target.parts(), target.values());
-        }
-        self.memory.put(&mut weights);
-        weights
+        self.memory.weights(self.named())
     }
 
     fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
-        let mut found = Reader::new(weights);
-        let parts = self.network.parts();
-        let network = found.network("q", &parts)?;
-        let target = match self.target {
-            Some(_) => found.network("target", &parts)?,
-            None => Vec::new(),
-        };
-        let seen = Seen::find(&mut found)?;
-        found.finish()?;
-        self.network.set_values(&network)?;
-        if let Some(own) = &mut self.target {
-            own.set_values(&target)?;
-        }
+        let seen = take_weights(weights, self.named_mut())?;
         self.memory.take(seen);
         Ok(())
     }

@@ -64,13 +64,6 @@ impl Score {
     pub fn gap_closed(&self) -> f64 {
         (self.learner - self.random) / (self.oracle - self.random)
     }
-
-    fn with_updates(self, seconds: &mut [f64]) -> Self {
-        Self {
-            update_s: median(seconds),
-            ..self
-        }
-    }
 }
 
 /// The tasks of a run, the same for the same seed.
@@ -96,19 +89,7 @@ pub fn transitions(count: usize, seed: u64) -> Vec<Transition> {
     tasks.windows(2).enumerate().map(one).collect()
 }
 
-/// Lets a learner decide and learn through the tasks, in order.
-pub fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
-    let mut updates = Vec::with_capacity(tasks.len());
-    let score = follow(tasks, |i, task, times| {
-        let placement = timed(times, || learner.decide(&task.state))?.placement;
-        let (transition, cost) = outcome(tasks, i, placement);
-        timed(&mut updates, || learner.learn_with_cost(&transition, &cost))?;
-        Ok(placement)
-    })?;
-    Ok(score.with_updates(&mut updates))
-}
-
-/// The same with an eye on it, as in a run: what the learner refuses is counted, and the tasks go on.
+/// Lets a learner decide and learn through the tasks, in order: what it refuses is counted, and the tasks go on.
 pub fn run_guarded(guard: &mut Guard, tasks: &[ToyTask]) -> Result<Score, LearnError> {
     let mut updates = Vec::with_capacity(tasks.len());
     let score = follow(tasks, |i, task, times| {
@@ -120,12 +101,13 @@ pub fn run_guarded(guard: &mut Guard, tasks: &[ToyTask]) -> Result<Score, LearnE
     })?;
     Ok(Score {
         diverged: guard.counts().divergences > 0,
-        ..score.with_updates(&mut updates)
+        update_s: median(&mut updates),
+        ..score
     })
 }
 
 /// What `placement` brings task `i`.
-fn outcome(tasks: &[ToyTask], i: usize, placement: Placement) -> (Transition, Cost) {
+pub(super) fn outcome(tasks: &[ToyTask], i: usize, placement: Placement) -> (Transition, Cost) {
     let task = &tasks[i];
     let transition = Transition {
         state: task.state,
@@ -150,7 +132,7 @@ pub fn evaluate(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, L
 }
 
 /// Adds up what the decisions bring; `decide` also notes its time.
-fn follow(
+pub(super) fn follow(
     tasks: &[ToyTask],
     mut decide: impl FnMut(usize, &ToyTask, &mut Vec<f64>) -> Result<Placement, LearnError>,
 ) -> Result<Score, LearnError> {

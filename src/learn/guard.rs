@@ -9,7 +9,8 @@
 
 use super::checkpoint::REJECTED_STATES;
 use super::{
-    Checkpoint, Cost, Decision, Engine, LearnError, Learner, Placement, Settings, State, Transition, Weights,
+    Checkpoint, Cost, Decision, Engine, LearnError, Learner, LearnerName, Placement, Settings, State,
+    Transition, Weights,
 };
 
 /// Mean |TD error| beyond which a network counts as diverged, in deviations of the reward.
@@ -22,6 +23,9 @@ pub const SPREAD_LIMIT: f32 = 1000.0;
 
 /// The running mean in a checkpoint.
 const MEAN_ERROR: &str = "guard.mean_error";
+
+/// How often the learner was built anew, in a checkpoint.
+const RESETS: &str = "guard.resets";
 
 /// Weight of the newest error in the mean.
 const ERROR_RATE: f64 = 0.05;
@@ -66,7 +70,7 @@ impl Counts {
             (REJECTED_STATES, &mut self.rejected_states),
             ("guard.rejected_transitions", &mut self.rejected_transitions),
             ("guard.divergences", &mut self.divergences),
-            ("guard.resets", &mut self.resets),
+            (RESETS, &mut self.resets),
         ]
     }
 }
@@ -87,6 +91,21 @@ impl Guard {
         }
     }
 
+    /// Watches a learner that has learned nothing yet. If it diverges it is built anew, where `reset` says so.
+    pub fn fresh(
+        name: LearnerName,
+        seed: u64,
+        settings: &Settings,
+        engine: Engine,
+        reset: bool,
+    ) -> Result<Self, LearnError> {
+        let guard = Self::new(engine.build(name, seed, settings)?);
+        Ok(match reset {
+            true => guard.reset_on_divergence(engine, settings.clone(), seed),
+            false => guard,
+        })
+    }
+
     /// Goes on from what [`Guard::save`] has saved, as if nothing had happened in between. A learner that was saved
     /// without a guard has one that has seen nothing yet.
     ///
@@ -100,7 +119,7 @@ impl Guard {
             }
         }
         let header = checkpoint.header();
-        let seed = header.seed.wrapping_sub(guard.counts.resets);
+        let seed = Self::first_seed(checkpoint).unwrap_or(header.seed);
         Ok(match reset {
             true => guard.reset_on_divergence(engine, header.settings.clone(), seed),
             false => guard,
@@ -110,7 +129,7 @@ impl Guard {
     /// The seed that the run of this checkpoint began with: each time a learner is built anew it gets another. `None` if it
     /// was saved without a guard.
     pub fn first_seed(checkpoint: &Checkpoint) -> Option<u64> {
-        let resets = checkpoint.count("guard.resets").ok()?;
+        let resets = checkpoint.count(RESETS).ok()?;
         Some(checkpoint.header().seed.wrapping_sub(resets))
     }
 

@@ -91,33 +91,35 @@ impl LinUcb {
         })
     }
 
-    /// The placement of the highest expected reward among those tried.
-    fn held_best(&self, phi: &[f64; TERMS]) -> Placement {
-        highest(&self.models.each_ref().map(|model| match model.count {
+    /// The expected reward of each placement; minus infinity where it was never tried.
+    fn means(&self, phi: &[f64; TERMS]) -> [f64; Placement::ALL.len()] {
+        self.models.each_ref().map(|model| match model.count {
             0 => f64::NEG_INFINITY,
             _ => model.predict(phi),
-        }))
+        })
     }
 }
 
 impl Learner for LinUcb {
     fn decide(&mut self, state: &State) -> Result<Decision, LearnError> {
         let phi = quadratic(&features::fixed(&features::raw(state)?));
+        let means = self.means(&phi);
         let width = self.config.width * self.rewards.deviation();
         let bounds: [f64; Placement::ALL.len()] = std::array::from_fn(|i| match self.models[i].count {
             // Never tried: no bound is known, so it comes first.
             0 => f64::INFINITY,
-            _ => self.models[i].predict(&phi) + width * self.models[i].spread(&phi),
+            _ => means[i] + width * self.models[i].spread(&phi),
         });
         let placement = highest(&bounds);
         Ok(Decision {
             placement,
-            explored: placement != self.held_best(&phi),
+            explored: placement != highest(&means),
         })
     }
 
     fn best(&mut self, state: &State) -> Result<Placement, LearnError> {
-        Ok(self.held_best(&quadratic(&features::fixed(&features::raw(state)?))))
+        let phi = quadratic(&features::fixed(&features::raw(state)?));
+        Ok(highest(&self.means(&phi)))
     }
 
     fn learn(&mut self, transition: &Transition) -> Result<(), LearnError> {

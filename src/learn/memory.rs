@@ -3,6 +3,7 @@
 
 use super::features::{self, FEATURES, RewardNormaliser, StateNormaliser};
 use super::guard::SPREAD_LIMIT;
+use super::network::Parts;
 use super::random::{Rng, seeded};
 use super::weights::{Reader, Weights};
 use super::{Checkpoint, Decision, LearnError, LearnerName, Placement, Settings, State, Transition};
@@ -82,36 +83,56 @@ impl Memory {
         self.updates += 1;
     }
 
-    /// Whether the policy has run away; NaN has.
+    /// Whether the policy has run away; one with NaN among its logits has.
     pub fn is_lost(&self) -> bool {
-        self.logit_spread.is_nan() || self.logit_spread > SPREAD_LIMIT
+        !(0.0..=SPREAD_LIMIT).contains(&self.logit_spread)
     }
 
-    /// A checkpoint that lacks the networks only.
-    pub fn save(&self, name: LearnerName, size: String, settings: Settings) -> Checkpoint {
+    /// A checkpoint of a learner of these networks.
+    pub fn save<P: Parts>(
+        &self,
+        name: LearnerName,
+        size: String,
+        settings: Settings,
+        networks: Vec<(&str, &P)>,
+    ) -> Checkpoint {
         let mut checkpoint = Checkpoint::new(name, size, self.seed, self.updates, settings);
         checkpoint.put_rng(&self.rng);
         self.states.save(&mut checkpoint);
         self.rewards.save(&mut checkpoint);
+        for (name, network) in networks {
+            network.save(name, &mut checkpoint);
+        }
         checkpoint
     }
 
-    /// Puts what decisions depend on into weights.
-    pub fn put(&self, weights: &mut Weights) {
+    /// What decisions of a learner of these networks depend on.
+    pub fn weights<P: Parts>(&self, networks: Vec<(&str, &P)>) -> Weights {
+        let mut weights = Weights::default();
+        for (name, network) in networks {
+            weights.put_network(name, network.parts(), network.values());
+        }
         weights.put_count("updates", self.updates);
-        self.states.put(weights);
-        self.rewards.put(weights);
+        self.states.put(&mut weights);
+        self.rewards.put(&mut weights);
+        weights
     }
 
-    /// Takes back what [`Seen::find`] has found.
+    /// Takes back what [`take_weights`] has found.
     pub fn take(&mut self, seen: Seen) {
         self.updates = seen.updates;
         self.states = seen.states;
         self.rewards = seen.rewards;
     }
 
-    /// What `checkpoint` holds of it.
-    pub fn load(checkpoint: &Checkpoint) -> Result<Self, LearnError> {
+    /// What `checkpoint` holds of it and of these networks; after an error these are half-loaded, so load into copies.
+    pub fn load<P: Parts>(
+        checkpoint: &Checkpoint,
+        networks: Vec<(&str, &mut P)>,
+    ) -> Result<Self, LearnError> {
+        for (name, network) in networks {
+            network.load(name, checkpoint)?;
+        }
         let header = checkpoint.header();
         Ok(Self {
             seed: header.seed,
@@ -125,23 +146,69 @@ impl Memory {
     }
 }
 
-impl Seen {
-    /// What [`Memory::put`] put into weights.
-    pub fn find(weights: &mut Reader<'_>) -> Result<Self, LearnError> {
-        Ok(Self {
-            updates: weights.count("updates")?,
-            states: StateNormaliser::find(weights)?,
-            rewards: RewardNormaliser::find(weights)?,
-        })
+/// Takes what [`Memory::weights`] put into weights into these networks; the rest is for [`Memory::take`]. All is found
+/// before anything is put to use.
+pub(super) fn take_weights<P: Parts>(
+    weights: &Weights,
+    networks: Vec<(&str, &mut P)>,
+) -> Result<Seen, LearnError> {
+    let mut found = Reader::new(weights);
+    let values: Result<Vec<_>, _> = (networks.iter())
+        .map(|(name, network)| found.network(name, &network.parts()))
+        .collect();
+    let values = values?;
+    let seen = Seen {
+        updates: found.count("updates")?,
+        states: StateNormaliser::find(&mut found)?,
+        rewards: RewardNormaliser::find(&mut found)?,
+    };
+    found.finish()?;
+    for ((_, network), values) in networks.into_iter().zip(values) {
+        network.set_values(&values)?;
     }
+    Ok(seen)
 }
 
-/// From the lowest to the highest of a policy's logits.
+/// From the lowest to the highest of a policy's logits; NaN if one of them is, which `f32::min` and `max` would skip.
 pub(super) fn spread(logits: &[f32]) -> f32 {
+    if logits.iter().any(|logit| logit.is_nan()) {
+        return f32::NAN;
+    }
     highest(logits) - logits.iter().copied().fold(f32::INFINITY, f32::min)
 }
 
-/// The highest of a network's values.
+/// The highest of a network's values; NaN is skipped.
 pub(super) fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_lost_when_its_logits_are_far_apart_or_no_numbers() {
+        let is_lost = |logits: [f32; 3]| {
+            let mut memory = Memory::new(0);
+            memory.logit_spread = spread(&logits);
+            memory.is_lost()
+        };
+        assert!(!Memory::new(0).is_lost());
+        for logits in [[0.0; 3], [-1.0, 3.0, 0.5], [1e30; 3], [0.0, SPREAD_LIMIT, 1.0]] {
+            assert!(!is_lost(logits), "{logits:?}");
+        }
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        for logits in [
+            [nan; 3],
+            [nan, 1.0, 2.0],
+            [1.0, nan, 2.0],
+            [1.0, 2.0, nan],
+            [infinity; 3],
+            [-infinity; 3],
+            [1.0, -infinity, 2.0],
+            [0.0, 1.001 * SPREAD_LIMIT, 1.0],
+        ] {
+            assert!(is_lost(logits), "{logits:?}");
+        }
+    }
 }

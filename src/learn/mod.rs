@@ -309,4 +309,4 @@ fn best(values: &[f32]) -> Placement {
 #[allow(clippy::unwrap_used, clippy::needless_range_loop)] // the indices also pick the weight that is moved
 mod stream_reference;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

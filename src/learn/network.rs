@@ -1,15 +1,34 @@
-//! What `ac` and `dqn` need of a network, whichever engine does its arithmetic.
+//! What learners need of a network: all of them to store it, `ac` and `dqn` also to use one of any engine.
 
 use super::error::LearnError;
 use super::mlp::Mlp;
 use super::weights::Part;
 use super::{Checkpoint, engine};
 
+/// Weights and biases as checkpoints and [`Weights`](super::Weights) have them.
+pub trait Parts {
+    /// Names and shapes of weights and biases from the input up: `LAYER.weight`, shaped (outputs, inputs) as PyTorch has
+    /// them, and `LAYER.bias`.
+    fn parts(&self) -> Vec<Part>;
+
+    /// The numbers of [`parts`](Self::parts).
+    fn values(&self) -> Vec<Vec<f32>>;
+
+    /// Replaces the numbers of [`parts`](Self::parts), as many as there are; what is needed to learn on stays as it is.
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError>;
+
+    /// Puts everything into a checkpoint: the parts, as `PREFIX.LAYER.weight` and so on, and what is needed to learn on.
+    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint);
+
+    /// Takes back what [`save`](Self::save) put there; after an error the network is half-loaded, so load into a copy.
+    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError>;
+}
+
 /// A network at batch size 1 with its optimiser.
 ///
 /// Checkpoints are the same for every engine. An error of [`forward`](Self::forward) or [`descend`](Self::descend)
 /// says that the device failed; the network is of no use from then on.
-pub trait Network: Clone + Send {
+pub trait Network: Parts + Clone + Send {
     /// What does the arithmetic, as [`Description`](super::Description) has it.
     fn engine(&self) -> &'static str;
 
@@ -28,24 +47,6 @@ pub trait Network: Clone + Send {
 
     /// How many weights and biases there are.
     fn parameters(&self) -> usize;
-
-    /// Names and shapes of weights and biases from the input up: `LAYER.weight`, shaped (outputs, inputs), and
-    /// `LAYER.bias`.
-    fn parts(&self) -> Vec<Part>;
-
-    /// The numbers of [`parts`](Self::parts).
-    fn values(&self) -> Vec<Vec<f32>>;
-
-    /// Replaces the numbers of [`parts`](Self::parts), as many as there are; the optimiser stays as it is.
-    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError>;
-
-    /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped
-    /// (outputs, inputs) as PyTorch has them.
-    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint);
-
-    /// Takes back what [`save`](Self::save) of any engine put there; after an error the network is half-loaded, so
-    /// load into a copy.
-    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError>;
 }
 
 impl Network for Mlp {
@@ -73,26 +74,5 @@ impl Network for Mlp {
 
     fn parameters(&self) -> usize {
         Self::parameters(self)
-    }
-
-    fn parts(&self) -> Vec<Part> {
-        Self::parts(self)
-    }
-
-    fn values(&self) -> Vec<Vec<f32>> {
-        Self::values(self)
-    }
-
-    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError> {
-        Self::set_values(self, values);
-        Ok(())
-    }
-
-    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
-        Self::save(self, prefix, checkpoint);
-    }
-
-    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
-        Self::load(self, prefix, checkpoint)
     }
 }

@@ -237,6 +237,7 @@ pub fn empty() -> Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::super::mlp::Mlp;
+    use super::super::network::Parts;
     use super::super::random::seeded;
     use super::*;
 

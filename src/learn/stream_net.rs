@@ -16,6 +16,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::error::LearnError;
+use super::network::Parts;
 use super::random::Rng;
 use super::weights::Part;
 use multiversion::multiversion;
@@ -141,10 +142,10 @@ impl StreamNet {
             .map(|l| l.weights.value.len() + l.bias.value.len())
             .sum()
     }
+}
 
-    /// Names and shapes of weights and biases from the input up: `LAYER.weight`, shaped (outputs, inputs), and
-    /// `LAYER.bias`.
-    pub fn parts(&self) -> Vec<Part> {
+impl Parts for StreamNet {
+    fn parts(&self) -> Vec<Part> {
         let of_layer = |(i, layer): (usize, &Layer)| {
             let (matrix, vector) = layer.shapes();
             [
@@ -155,23 +156,22 @@ impl StreamNet {
         self.layers.iter().enumerate().flat_map(of_layer).collect()
     }
 
-    /// Their numbers.
-    pub fn values(&self) -> Vec<Vec<f32>> {
+    fn values(&self) -> Vec<Vec<f32>> {
         let of_layer = |layer: &Layer| [layer.weights.value.clone(), layer.bias.value.clone()];
         self.layers.iter().flat_map(of_layer).collect()
     }
 
-    /// Replaces them; the traces stay.
-    pub fn set_values(&mut self, values: &[&[f32]]) {
+    /// The traces stay.
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError> {
         for (layer, values) in self.layers.iter_mut().zip(values.chunks_exact(2)) {
             layer.weights.value.copy_from_slice(values[0]);
             layer.bias.value.copy_from_slice(values[1]);
         }
+        Ok(())
     }
 
-    /// Puts weights and traces into a checkpoint, as `PREFIX.LAYER.weight`, `.weight.trace` and so on, shaped
-    /// (outputs, inputs).
-    pub fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
+    /// Traces, as `PREFIX.LAYER.weight.trace` and so on, beside weights and biases.
+    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
         for (i, layer) in self.layers.iter().enumerate() {
             let (matrix, vector) = layer.shapes();
             let mut put = |name, shape: &[usize], part: &Traced| {
@@ -183,8 +183,7 @@ impl StreamNet {
         }
     }
 
-    /// Takes back what [`StreamNet::save`] put there; after an error the network is half-loaded, so load into a copy.
-    pub fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
+    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let (matrix, vector) = layer.shapes();
             let take = |name, shape: &[usize], part: &mut Traced| {

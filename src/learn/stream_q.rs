@@ -18,10 +18,10 @@
 //! With gamma = 0.99 the learner closes 38 % of the gap from random to oracle instead of 82 % on the toy device (4 runs of `learners --compare`).
 
 use super::features::{self, FEATURES};
-use super::memory::{Memory, Observed, Seen, highest};
+use super::memory::{Memory, Observed, highest, take_weights};
 use super::settings::{self, falling, variant};
 use super::stream_net::{Obgd, StreamNet};
-use super::weights::{Reader, Weights};
+use super::weights::Weights;
 use super::{
     Checkpoint, Decision, Description, LearnError, Learner, LearnerName, Placement, Settings, State,
     Transition, best,
@@ -129,6 +129,15 @@ impl StreamQ {
         }
         self.config.gamma as f32 * highest(self.network.forward(&self.memory.states.apply_f32(raw)))
     }
+
+    /// The networks by their names in checkpoints and weights.
+    fn named(&self) -> Vec<(&'static str, &StreamNet)> {
+        vec![("q", &self.network)]
+    }
+
+    fn named_mut(&mut self) -> Vec<(&'static str, &mut StreamNet)> {
+        vec![("q", &mut self.network)]
+    }
 }
 
 impl Learner for StreamQ {
@@ -181,33 +190,24 @@ impl Learner for StreamQ {
             stream_q: self.config.clone(),
             ..Settings::default()
         };
-        let mut checkpoint = self.memory.save(NAME, variant(&self.config.hidden), settings);
-        self.network.save("q", &mut checkpoint);
-        checkpoint
+        let size = variant(&self.config.hidden);
+        self.memory.save(NAME, size, settings, self.named())
     }
 
     fn load(&mut self, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         checkpoint.expect(NAME, &variant(&self.config.hidden))?;
         let mut loaded = self.clone();
-        loaded.network.load("q", checkpoint)?;
-        loaded.memory = Memory::load(checkpoint)?;
+        loaded.memory = Memory::load(checkpoint, loaded.named_mut())?;
         *self = loaded;
         Ok(())
     }
 
     fn weights(&self) -> Weights {
-        let mut weights = Weights::default();
-        weights.put_network("q", self.network.parts(), self.network.values());
-        self.memory.put(&mut weights);
-        weights
+        self.memory.weights(self.named())
     }
 
     fn set_weights(&mut self, weights: &Weights) -> Result<(), LearnError> {
-        let mut found = Reader::new(weights);
-        let network = found.network("q", &self.network.parts())?;
-        let seen = Seen::find(&mut found)?;
-        found.finish()?;
-        self.network.set_values(&network);
+        let seen = take_weights(weights, self.named_mut())?;
         self.memory.take(seen);
         Ok(())
     }

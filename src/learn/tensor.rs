@@ -107,7 +107,7 @@ impl Values {
     }
 
     /// Whether all are finite.
-    pub(super) fn are_finite(&self) -> bool {
+    pub(crate) fn are_finite(&self) -> bool {
         match self {
             Self::F32(values) => all(values, |v| v.is_finite()),
             Self::F64(values) => all(values, |v| v.is_finite()),

@@ -56,12 +56,8 @@ impl Access {
     /// What these servers need: for `https` the authority in `ca`, or the system's own where there is none; and the
     /// token in `token_file`.
     pub fn to(servers: &[&Url], ca: Option<&Path>, token_file: Option<&Path>) -> Result<Self, AccessError> {
-        let is_encrypted = servers.iter().any(|url| url.is_https());
-        let tls = match ca {
-            Some(file) => Some(tls::trusting(file)?),
-            None if is_encrypted => Some(tls::trusting_the_system()?),
-            None => None,
-        };
+        let is_encrypted = ca.is_some() || servers.iter().any(|url| url.is_https());
+        let tls = is_encrypted.then(|| tls::http(ca)).transpose()?;
         let token = token_file.map(authorization).transpose()?;
         let is_exposed = |url: &&&Url| token.is_some() && !url.is_https() && !url.is_loopback();
         for url in servers.iter().filter(is_exposed) {

@@ -52,7 +52,7 @@ impl Client {
         let tls = match (url.is_https(), access.tls()) {
             (false, _) => None,
             (true, Some(tls)) => Some(tls),
-            (true, None) => Some(tls::trusting_the_system()?),
+            (true, None) => Some(tls::http(None)?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

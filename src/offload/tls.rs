@@ -13,23 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// For HTTP: trusts what the authorities in a PEM file have signed, and nobody else.
-pub(super) fn trusting(file: &Path) -> Result<Arc<ClientConfig>, AccessError> {
-    http(builder(Some(file))?)
-}
-
-/// For HTTP: trusts what this system trusts.
-pub(super) fn trusting_the_system() -> Result<Arc<ClientConfig>, AccessError> {
-    http(builder(None)?)
-}
-
-fn http(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Result<Arc<ClientConfig>, AccessError> {
-    let mut config = builder.with_no_client_auth();
+/// For HTTP: trusts the authorities in a PEM file and nobody else, or, without one, whom this system trusts.
+pub(super) fn http(ca: Option<&Path>) -> Result<Arc<ClientConfig>, AccessError> {
+    let mut config = builder(ca)?.with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// For any protocol: trusts the authorities in a PEM file and nobody else, or, without one, whom this system trusts.
+/// The same for any protocol.
 pub(crate) fn builder(
     ca: Option<&Path>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, AccessError> {

@@ -91,8 +91,8 @@ pub(super) enum Unfinished {
 
 impl Executor {
     pub fn new(workers: NonZeroUsize, queue: usize, limits: Limits) -> Self {
-        let workers = workers.min(NonZeroUsize::new(MOST).unwrap_or(workers));
-        let places = workers.get().saturating_add(queue).min(MOST);
+        let workers = workers.min(NonZeroUsize::new(MOST_PERMITS).unwrap_or(workers));
+        let places = workers.get().saturating_add(queue).min(MOST_PERMITS);
         let shared = Shared {
             workers,
             limits,
@@ -171,7 +171,7 @@ impl Executor {
 const LATE: Duration = Duration::from_millis(100);
 
 /// More permits than this no semaphore has; `u32` is what can be asked for at once.
-const MOST: usize = u32::MAX as usize >> 4;
+pub(super) const MOST_PERMITS: usize = u32::MAX as usize >> 4;
 
 impl Ticket {
     /// Waits for a worker and runs `job`, which asks its argument now and then whether to stop.

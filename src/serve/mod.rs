@@ -104,8 +104,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Binds `address`; errors say what to do.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    let listener = take_port(address).map_err(|cause| ServeError::Listen { address, cause })?;
-    Ok(TcpListener::from_std(listener)?)
+    Ok(TcpListener::from_std(take_port_of_server(address)?)?)
+}
+
+fn take_port_of_server(address: SocketAddr) -> Result<std::net::TcpListener, ServeError> {
+    take_port(address).map_err(|cause| ServeError::Listen { address, cause })
 }
 
 /// Binds `address` for a runtime that will be there later.
@@ -146,10 +149,7 @@ pub fn bind(config: ServeConfig) -> Result<Server, ServeError> {
             Arc::clone(&metrics),
         )),
         metrics,
-        listener: take_port(config.listen).map_err(|cause| ServeError::Listen {
-            address: config.listen,
-            cause,
-        })?,
+        listener: take_port_of_server(config.listen)?,
         config,
     })
 }

@@ -1,6 +1,7 @@
 //! Takes in a payload, bounded in size, and times its arrival.
 
 use super::api_error::{ApiError, Code};
+use super::executor::MOST_PERMITS;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use std::hash::Hasher as _;
@@ -29,7 +30,13 @@ pub(super) struct Room {
 #[derive(Default)]
 pub(super) struct Held {
     pieces: Option<OwnedSemaphorePermit>,
-    bytes: usize,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        let pieces = self.pieces.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        pieces * PIECE_BYTES
+    }
 }
 
 /// Memory is given out in pieces of so many bytes.
@@ -40,17 +47,16 @@ impl Room {
     pub fn new(bodies: usize, limit: usize) -> Self {
         let pieces = bodies.saturating_mul(limit.div_ceil(PIECE_BYTES));
         Self {
-            // More than this cannot be asked for at once.
-            pieces: Arc::new(Semaphore::new(pieces.min(u32::MAX as usize >> 4))),
+            pieces: Arc::new(Semaphore::new(pieces.min(MOST_PERMITS))),
         }
     }
 
     /// Has `held` reach to so many bytes.
     fn extend(&self, held: &mut Held, bytes: usize) -> Result<(), ApiError> {
-        if bytes <= held.bytes {
+        let more = bytes.saturating_sub(held.bytes()).div_ceil(PIECE_BYTES);
+        if more == 0 {
             return Ok(());
         }
-        let more = (bytes - held.bytes).div_ceil(PIECE_BYTES);
         let full = || {
             Code::QueueFull.error("the payloads that are arriving fill the memory for them; try again later")
         };
@@ -58,7 +64,6 @@ impl Room {
         let permit = Arc::clone(&self.pieces)
             .try_acquire_many_owned(more_pieces)
             .map_err(|_| full())?;
-        held.bytes += more * PIECE_BYTES;
         match &mut held.pieces {
             Some(pieces) => pieces.merge(permit),
             none => *none = Some(permit),

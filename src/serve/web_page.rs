@@ -7,9 +7,8 @@ use hyper::http::uri::Authority;
 use std::net::IpAddr;
 
 /// Every page in a browser on this machine can send requests to the server. Where no token keeps them out, this does: a
-/// browser
-/// says which page a request comes from, and a page that had its own name lead here ("DNS rebinding") asks for that name.
-/// An address cannot be made to lead elsewhere, so a link before the server may have any.
+/// browser says which page a request comes from, and a page that had its own name lead here ("DNS rebinding") asks for
+/// that name. An address cannot be made to lead elsewhere, so a link before the server may have any.
 pub(super) fn check_no_web_page<B>(request: &Request<B>) -> Result<(), ApiError> {
     if request.headers().contains_key(ORIGIN) {
         let message = "web pages may not use a server without tokens: the request has an `Origin`";

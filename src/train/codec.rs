@@ -2,7 +2,7 @@
 
 use super::weights::{self, TensorsError};
 use super::wire::{Codec, Tensor, Tensors, Type};
-use crate::learn::{self, Values};
+use crate::learn;
 use bytes::Bytes;
 use half::f16;
 use prost::Message as _;
@@ -90,7 +90,7 @@ pub fn from_wire(
         Codec::F32Zstd => message.tensors.iter_mut().for_each(unsort_bytes),
     }
     let weights = weights::from_tensors(&message)?;
-    let strange = weights.iter().find(|(_, tensor)| !is_finite(tensor.values()));
+    let strange = weights.iter().find(|(_, tensor)| !tensor.values().are_finite());
     match strange.map(|(name, _)| name.to_owned()) {
         Some(name) => Err(CodecError::NotFinite(name)),
         None => Ok(weights),
@@ -161,18 +161,11 @@ fn width(tensor: &Tensor) -> usize {
     }
 }
 
-fn is_finite(values: &Values) -> bool {
-    match values {
-        Values::F32(values) => values.iter().all(|v| v.is_finite()),
-        Values::F64(values) => values.iter().all(|v| v.is_finite()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::learn::{LearnerName, Settings, Weights, build};
+    use crate::learn::{LearnerName, Settings, Values, Weights, build};
     use proptest::prelude::*;
 
     const CODECS: [Codec; 3] = [Codec::F32, Codec::F16, Codec::F32Zstd];
@@ -281,7 +274,7 @@ mod tests {
                     false => bytes[at] ^= 1u8 << bit,
                 }
                 if let Ok(weights) = taken(bytes, codec) {
-                    prop_assert!(weights.iter().all(|(_, tensor)| is_finite(tensor.values())));
+                    prop_assert!(weights.iter().all(|(_, tensor)| tensor.values().are_finite()));
                 }
             }
         }

@@ -3,13 +3,14 @@
 
 use super::device::{Counts, DeviceConfig};
 use super::link::{LinkConfig, LinkError};
-use super::queue::{Limits, Queue, QueueError};
+use super::queue::{Limits, Queue, QueueError, now_ms};
 use super::remote::Remote;
 use super::topic::{InvalidName, Name, Pupil};
 use super::wire::{Codec, Experience, Presence};
 use crate::file_limit::raise_file_limit;
 use crate::learn::environment::transitions;
 use crate::learn::{Cost, LearnerName, Settings, Transition};
+use crate::quantile::quantile;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io;
@@ -154,7 +155,7 @@ fn connect(config: &FleetConfig, i: usize, queue: &std::path::Path) -> Result<Re
         learner: config.learner.to_string().parse()?,
     };
     let mut link = config.link.clone();
-    link.client_id = format!("{}/{}", pupil.device, pupil.learner);
+    link.client_id = pupil.to_string();
     let device = DeviceConfig {
         pupil,
         presence: Presence {
@@ -171,9 +172,7 @@ fn connect(config: &FleetConfig, i: usize, queue: &std::path::Path) -> Result<Re
         largest: LARGEST,
         rests: false,
     };
-    let epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let epoch = epoch.map_or(1, |since| since.as_millis() as u64);
-    let queue = Queue::create(queue, epoch, 0, Limits::default())?;
+    let queue = Queue::create(queue, now_ms(), 0, Limits::default())?;
     Ok(Remote::start(link, device, queue, None)?)
 }
 
@@ -215,11 +214,6 @@ struct Tally {
 
 impl Tally {
     fn report(mut self, members: Vec<Member>, duration_s: f64) -> FleetReport {
-        self.updates_s.sort_unstable_by(f64::total_cmp);
-        let share = |share: f64| {
-            let last = self.updates_s.len().checked_sub(1)?;
-            self.updates_s.get((last as f64 * share) as usize).copied()
-        };
         let devices = members.len();
         let learned = members.iter().map(|member| member.learned).sum();
         let counts: Vec<Counts> = members
@@ -238,8 +232,8 @@ impl Tally {
             experiences: self.experiences,
             learned,
             versions: self.versions,
-            update_p50_s: share(0.5),
-            update_p99_s: share(0.99),
+            update_p50_s: quantile(&mut self.updates_s, 0.50),
+            update_p99_s: quantile(&mut self.updates_s, 0.99),
             bytes_up_each: each(sum(|c| c.bytes_up)),
             bytes_down_each: each(sum(|c| c.bytes_down)),
             lost: sum(|c| c.lost),

@@ -66,7 +66,7 @@ pub struct LinkConfig {
     /// For `mqtts`: a certificate of this client, if the broker wants one.
     pub identity: Option<TlsFiles>,
     /// What the broker publishes when this client disappears without a goodbye.
-    pub will: Option<Will>,
+    pub will: Option<Outgoing>,
     /// Whether the broker is to forget everything when the connection ends.
     pub clean: bool,
     /// The largest payload in bytes, both ways.
@@ -79,10 +79,10 @@ pub struct LinkConfig {
     pub max_queued_bytes: usize,
 }
 
-/// A last will.
-#[derive(Clone, Debug)]
-pub struct Will {
-    /// Where it is published.
+/// A message to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// Where.
     pub topic: String,
     /// What.
     pub payload: Bytes,
@@ -146,7 +146,7 @@ impl LinkConfig {
         if let Some(credentials) = self.credentials(url) {
             options.set_credentials(&credentials.user, credentials.password());
         }
-        if let Some(Will {
+        if let Some(Outgoing {
             topic,
             payload,
             retain,

@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const MAGIC: &[u8; 8] = b"hwmeterQ";
 const VERSION: u32 = 1;
@@ -116,6 +117,8 @@ pub struct Queue {
     entries: VecDeque<Entry>,
     /// Of the entries, the newest that the file has not.
     unsaved: usize,
+    /// What is here does not go on from what the file holds: it is not appended to before it has been written anew.
+    must_rewrite: bool,
     /// Good bytes in the file, and those of entries that are gone.
     bytes: u64,
     garbage: u64,
@@ -141,6 +144,7 @@ impl Queue {
             head,
             entries: VecDeque::new(),
             unsaved: 0,
+            must_rewrite: false,
             bytes,
             garbage: 0,
             is_synced: true,
@@ -180,6 +184,7 @@ impl Queue {
             head,
             entries,
             unsaved: 0,
+            must_rewrite: false,
             bytes: good as u64,
             garbage: 0,
             is_synced: false,
@@ -280,9 +285,13 @@ impl Queue {
             self.garbage += (BEFORE + oldest.experience.len()) as u64;
             self.entries.pop_front();
         }
-        self.unsaved = self.unsaved.min(self.entries.len());
-        if self.garbage > WORTH_REWRITING && 2 * self.garbage > self.bytes {
-            self.rewrite();
+        if self.unsaved > self.entries.len() {
+            // Some that are gone were never in the file: the next one does not follow its last one.
+            self.unsaved = self.entries.len();
+            self.must_rewrite = true;
+        } else if self.garbage > WORTH_REWRITING && 2 * self.garbage > self.bytes {
+            // Where this fails the file can be appended to as before, and it is tried again.
+            self.rewrite().unwrap_or_else(|error| self.warn_not_anew(&error));
         }
     }
 
@@ -291,7 +300,7 @@ impl Queue {
         self.forget(base);
         (self.head.epoch, self.head.base) = (epoch, base);
         self.durable = self.head.before;
-        self.rewrite();
+        self.replace();
     }
 
     /// Another epoch without any: it begins after `base`.
@@ -304,7 +313,7 @@ impl Queue {
         };
         self.entries.clear();
         (self.unsaved, self.durable) = (0, base);
-        self.rewrite();
+        self.replace();
     }
 
     /// Goes on after `sequence`, up to which the trainer has experiences that a power cut took from here. What was
@@ -313,7 +322,7 @@ impl Queue {
         self.lost += self.entries.len() as u64;
         self.entries.clear();
         (self.unsaved, self.head.before, self.durable) = (0, sequence, sequence);
-        self.rewrite();
+        self.replace();
     }
 
     /// Hands what it has to the system, and gives the file if it should be synced: whoever does it may take as long as
@@ -345,6 +354,12 @@ impl Queue {
 
     /// Appends what the file has not; whether it has everything now.
     fn save(&mut self) -> bool {
+        if self.must_rewrite
+            && let Err(error) = self.rewrite()
+        {
+            tracing::debug!("cannot write {} anew: {error}", self.path.display());
+            return false;
+        }
         while self.unsaved > 0 {
             let entry = &self.entries[self.entries.len() - self.unsaved];
             let record = record(entry);
@@ -369,16 +384,29 @@ impl Queue {
         }
     }
 
-    fn rewrite(&mut self) {
-        match write_anew(&self.path, self.head, self.entries.iter()) {
-            Ok((file, bytes)) => {
-                (self.file, self.bytes, self.garbage) = (file, bytes, 0);
-                (self.unsaved, self.is_synced) = (0, true);
-            }
-            // The old file still holds all that it held.
-            Err(error) => tracing::warn!("cannot write {} anew: {error}", self.path.display()),
-        }
+    /// The file is to hold something else from here on. Until that works it stays as it was, and [`save`](Self::save)
+    /// tries again.
+    fn replace(&mut self) {
+        self.must_rewrite = true;
+        self.rewrite().unwrap_or_else(|error| self.warn_not_anew(&error));
     }
+
+    fn rewrite(&mut self) -> io::Result<()> {
+        let (file, bytes) = write_anew(&self.path, self.head, self.entries.iter())?;
+        (self.file, self.bytes, self.garbage) = (file, bytes, 0);
+        (self.unsaved, self.must_rewrite, self.is_synced) = (0, false, true);
+        Ok(())
+    }
+
+    fn warn_not_anew(&self, error: &io::Error) {
+        tracing::warn!("cannot write {} anew: {error}", self.path.display());
+    }
+}
+
+/// Milliseconds since 1970: a number for an epoch.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> QueueError + use<'a> {
@@ -401,6 +429,8 @@ fn write_anew<'a>(
     let mut draft = path.as_os_str().to_owned();
     draft.push(".tmp");
     let draft = PathBuf::from(draft);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")))?;
     let mut file = File::create(&draft)?;
     file.write_all(&content)
         .and_then(|()| file.sync_all())
@@ -409,8 +439,10 @@ fn write_anew<'a>(
             // The first error is the one to tell.
             let _ = std::fs::remove_file(&draft);
         })?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())?;
+    // The new file is the one at `path` from here on, whatever else fails.
+    if let Err(error) = folder.sync_all() {
+        tracing::warn!("cannot sync the folder of {}: {error}", path.display());
+    }
     Ok((file, content.len() as u64))
 }
 

@@ -2,15 +2,13 @@
 //! takes what comes and prepares weights, so that whoever decides has only to swap them in.
 
 use super::codec;
-use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, Outgoing, WholeLearner};
-use super::link::{Event, Link, LinkConfig, LinkError, Will};
+use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, WholeLearner};
+use super::link::{Event, Link, LinkConfig, LinkError, Outgoing};
 use super::lock;
 use super::queue::{Entry, Queue};
 use super::wire::{Codec, Experience};
 use crate::learn::Weights;
-use crate::serve::{SecretFileError, secret_file};
 use bytes::Bytes;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -77,6 +75,8 @@ struct Ready {
     learner: Option<WholeLearner>,
     /// Weights that could not be used.
     bad_weights: u64,
+    /// What was of an epoch that had ended when it was ready.
+    other_epoch: u64,
 }
 
 impl Remote {
@@ -89,16 +89,7 @@ impl Remote {
     ) -> Result<Self, LinkError> {
         let largest = device.largest;
         let device = Device::new(device, queue, base);
-        let Outgoing {
-            topic,
-            payload,
-            retain,
-        } = device.last_will();
-        link.will = Some(Will {
-            topic,
-            payload,
-            retain,
-        });
+        link.will = Some(device.last_will());
         let answers = device.topic();
         let has_brokers = link.urls.iter().len() > 1;
         let (link, events) = Link::start(link)?;
@@ -154,11 +145,6 @@ impl Remote {
         })
     }
 
-    /// Asks for the whole learner as it is after experience `after`.
-    pub fn fetch(&self, after: u64) {
-        self.with(|device, now| device.fetch(after, now));
-    }
-
     /// Waits for the learner that was asked for.
     pub fn wait_for_learner(&self, until: Instant) -> bool {
         self.wait(until, |ready| ready.learner.is_some())
@@ -178,19 +164,22 @@ impl Remote {
         answer
     }
 
+    /// Something is read of the state machine; nothing is sent.
+    pub fn read<T>(&self, ask: impl FnOnce(&Device) -> T) -> T {
+        ask(&lock(&self.shared.device))
+    }
+
     /// The next epoch begins with this learner.
     pub fn begin_epoch(&self, epoch: u64, base: WholeLearner) {
         self.with(|device, now| device.begin_epoch(epoch, base, now));
-        *lock(&self.shared.ready) = Ready {
-            bad_weights: self.bad_weights(),
-            ..Ready::default()
-        };
+        // What is being prepared now is of the epoch before, and finds that out.
+        let mut ready = lock(&self.shared.ready);
+        (ready.weights, ready.learner) = (None, None);
     }
 
     /// The experiences after a number that are still here.
     pub fn experiences_after(&self, sequence: u64) -> Vec<Entry> {
-        let mut device = lock(&self.shared.device);
-        device.queue().after(sequence).cloned().collect()
+        self.read(|device| device.queue().after(sequence).cloned().collect())
     }
 
     /// For how long something has been waited for in vain.
@@ -200,12 +189,11 @@ impl Remote {
 
     /// Figures so far.
     pub fn counts(&self) -> Counts {
-        lock(&self.shared.device).counts()
-    }
-
-    /// Weights that could not be used: a wrong hash, numbers that are not finite.
-    pub fn bad_weights(&self) -> u64 {
-        lock(&self.shared.ready).bad_weights
+        let mut counts = lock(&self.shared.device).counts();
+        let ready = lock(&self.shared.ready);
+        counts.dropped.bad_weights += ready.bad_weights;
+        counts.dropped.other_epoch += ready.other_epoch;
+        counts
     }
 
     /// Takes leave of the trainer and of the broker.
@@ -260,7 +248,7 @@ impl Shared {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let (weights, learner) = {
+            let (epoch, weights, learner) = {
                 let mut device = lock(&self.device);
                 let now = self.now();
                 if let Some(event) = event {
@@ -271,14 +259,17 @@ impl Shared {
                     moved = Instant::now();
                     link.move_on();
                 }
-                (device.take_weights(), device.take_learner())
+                (
+                    device.queue().epoch(),
+                    device.take_weights(),
+                    device.take_learner(),
+                )
             };
             if let Some(arrived) = weights {
                 self.prepare(arrived);
             }
             if let Some(learner) = learner {
-                lock(&self.ready).learner = Some(learner);
-                self.changed.notify_all();
+                self.make_ready(epoch, |ready| ready.learner = Some(learner));
             }
             if synced.elapsed() >= SYNC_EVERY {
                 self.sync();
@@ -289,6 +280,7 @@ impl Shared {
 
     fn prepare(&self, arrived: ArrivedWeights) {
         let ArrivedWeights {
+            epoch,
             sequence,
             weights,
             at,
@@ -299,8 +291,7 @@ impl Shared {
             codec::from_wire(&weights.tensors, codec, &weights.sha256, self.largest)
                 .map_err(|error| error.to_string())
         });
-        let mut ready = lock(&self.ready);
-        match prepared {
+        self.make_ready(epoch, |ready| match prepared {
             Ok(numbers) => {
                 ready.weights = Some(Prepared {
                     sequence,
@@ -316,6 +307,18 @@ impl Shared {
                 tracing::warn!("weights of version {sequence} are not used: {why}");
                 ready.bad_weights += 1;
             }
+        });
+    }
+
+    /// Lays something ready that came in this epoch, unless another has begun meanwhile: what is of the old one must not
+    /// come after [`Remote::begin_epoch`] has cleared it away. The epoch changes before that, so it is asked for under the
+    /// lock that the clearing needs.
+    fn make_ready(&self, epoch: u64, lay: impl FnOnce(&mut Ready)) {
+        let mut ready = lock(&self.ready);
+        let is_of_now = lock(&self.device).queue().epoch() == epoch;
+        match is_of_now {
+            true => lay(&mut ready),
+            false => ready.other_epoch += 1,
         }
         drop(ready);
         self.changed.notify_all();
@@ -323,7 +326,7 @@ impl Shared {
 
     /// Without holding up the agent.
     fn sync(&self) {
-        let file = lock(&self.device).queue().to_sync();
+        let file = lock(&self.device).to_sync();
         if let Some(Err(error)) = file.map(|file| file.sync_data()) {
             tracing::warn!("cannot bring the queue of experiences to the disk: {error}");
         }
@@ -351,8 +354,74 @@ fn publish(link: &Link, outgoing: &Outgoing) -> bool {
     link.publish(topic.as_str(), payload.clone(), *retain).is_ok()
 }
 
-/// The password in a file, which must not be readable by everybody.
-pub fn read_password(path: &Path) -> Result<String, SecretFileError> {
-    let text = secret_file::read(path)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::learn::{Tensor, Values};
+    use crate::train::queue::Limits;
+    use crate::train::topic::Pupil;
+    use crate::train::wire::{self, Presence};
+    use std::path::Path;
+
+    fn remote(folder: &Path) -> Remote {
+        let device = DeviceConfig {
+            pupil: Pupil {
+                device: "pi-1".parse().unwrap(),
+                learner: "dqn".parse().unwrap(),
+            },
+            presence: Presence::default(),
+            max_message: 4096,
+            largest: 1 << 20,
+            rests: false,
+        };
+        let queue = Queue::create(&folder.join("queue"), 5, 0, Limits::default()).unwrap();
+        // Nobody listens there.
+        let link = LinkConfig::new("mqtt://127.0.0.1:9".parse().unwrap(), "pi-1/dqn");
+        Remote::start(link, device, queue, None).unwrap()
+    }
+
+    fn arrived(epoch: u64, sequence: u64) -> ArrivedWeights {
+        let mut weights = Weights::default();
+        let tensor = Tensor::new(vec![2], Values::F32(vec![1.0, 2.0]));
+        weights.insert("layer".to_owned(), tensor.unwrap());
+        let encoded = codec::to_wire(&weights, Codec::F32);
+        ArrivedWeights {
+            epoch,
+            sequence,
+            weights: wire::Weights {
+                codec: Codec::F32 as i32,
+                sha256: Bytes::copy_from_slice(&encoded.sha256),
+                tensors: encoded.bytes,
+                ..wire::Weights::default()
+            },
+            at: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn weights_that_are_unpacked_while_another_epoch_begins_are_dropped_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let remote = remote(folder.path());
+        remote.shared.prepare(arrived(5, 0));
+        assert_eq!(remote.take_weights().map(|w| w.sequence), Some(0));
+        let base = WholeLearner {
+            sequence: 7,
+            bytes: Bytes::new(),
+        };
+        remote.begin_epoch(9, base.clone());
+        remote.shared.prepare(arrived(5, 3));
+        let lay = |epoch| {
+            let learner = base.clone();
+            remote
+                .shared
+                .make_ready(epoch, |ready| ready.learner = Some(learner));
+        };
+        lay(5);
+        assert!(remote.take_weights().is_none() && remote.take_learner().is_none());
+        assert_eq!(remote.counts().dropped.other_epoch, 2);
+        remote.shared.prepare(arrived(9, 8));
+        lay(9);
+        assert!(remote.take_weights().is_some() && remote.take_learner().is_some());
+    }
 }

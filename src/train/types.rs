@@ -6,7 +6,7 @@
 //! trainer NAME-T    the devices of type T                                          OfType::One(T)
 //! ```
 
-use super::device::Outgoing;
+use super::link::Outgoing;
 use super::topic::{self, Channel, Name, Pupil};
 use super::wire::{Ack, Body, Message};
 use bytes::Bytes;

@@ -113,7 +113,8 @@ fn numbers(tensor: &Tensor) -> Result<learn::Tensor, TensorsError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::learn::environment::{run, tasks};
+    use crate::learn::environment::tasks;
+    use crate::learn::tests::run;
     use crate::learn::{LearnerName, Settings, build};
     use clap::ValueEnum;
 

@@ -1,11 +1,11 @@
 //! Passwords, client ids, topics, TLS.
 
+use crate::certificates::private;
 use crate::open;
 use crate::peer::{Peer, options, options_at, with_password};
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use rumqttc::{ConnectReturnCode, ConnectionError, LastWill, QoS};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use tempfile::TempDir;
 
 const PI: (&str, &str) = ("pi", "pi-has-a-secret");
@@ -16,8 +16,7 @@ pub fn users(dir: &TempDir) -> std::path::PathBuf {
     let path = dir.path().join("users");
     let line = |role, (name, password)| format!("{role} {name}:{password}\n");
     let text = [line("device", PI), line("device", PI_1), line("trainer", ANNA)].concat();
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    private(&path, &text);
     path
 }
 

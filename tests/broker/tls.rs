@@ -3,7 +3,6 @@
 use crate::access::users;
 use crate::certificates::Authority;
 use crate::peer::{PLENTY, Peer, options_at, with_password};
-use hwmeter::serve::TlsFiles;
 use hwmeter::train::broker::{Broker, BrokerConfig};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::CertificateDer;
@@ -29,13 +28,9 @@ fn trusting(authority: &Authority) -> Transport {
 async fn devices_elsewhere_are_served_by_tls() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();
-    let signed = authority.sign("localhost");
     let config = BrokerConfig {
         listen: "0.0.0.0:0".parse().unwrap(),
-        tls: Some(TlsFiles {
-            cert: signed.cert,
-            key: signed.key,
-        }),
+        tls: Some(authority.sign("localhost")),
         users: Some(users(&dir)),
         ..BrokerConfig::new()
     };

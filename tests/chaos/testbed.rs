@@ -1,14 +1,16 @@
 //! A device, a trainer and a broker as programs of their own, and the lines between them.
 
-use super::common::until;
+use super::common::child::{Started, started};
+use super::common::runs::{manifest, replayed, until_done};
+use super::common::until_within;
 use super::relay::Relay;
-use hwmeter::offload::parent_death::child_ends_with_us;
-use serde_json::Value;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Longer than any run takes that goes on at all.
@@ -22,22 +24,9 @@ fn hwmeter() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hwmeter"))
 }
 
-/// Draws from a seed: SplitMix64.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Up to 1.5 s.
-    pub fn pause(&mut self) {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        std::thread::sleep(Duration::from_millis((z ^ (z >> 31)) % 1500));
-    }
+/// A wait of up to 1.5 s.
+pub fn pause(rng: &mut ChaCha8Rng) {
+    std::thread::sleep(Duration::from_millis(rng.random_range(0..1500)));
 }
 
 pub struct Testbed {
@@ -46,7 +35,7 @@ pub struct Testbed {
     /// From the trainer to the broker.
     pub trainer_line: Relay,
     dir: TempDir,
-    trainer: Option<Child>,
+    trainer: Option<Started>,
 }
 
 impl Testbed {
@@ -70,14 +59,13 @@ impl Testbed {
             .arg("--state")
             .arg(self.dir.path().join("trainer"))
             .stdout(Stdio::null());
-        self.trainer = Some(child_ends_with_us(&mut command).spawn().unwrap());
+        self.trainer = Some(started(&mut command));
     }
 
     /// As by `kill -9`.
     pub fn kill_trainer(&mut self) {
         if let Some(mut trainer) = self.trainer.take() {
-            trainer.kill().unwrap();
-            trainer.wait().unwrap();
+            trainer.kill();
         }
     }
 
@@ -86,18 +74,12 @@ impl Testbed {
     }
 }
 
-impl Drop for Testbed {
-    fn drop(&mut self) {
-        self.kill_trainer();
-    }
-}
-
 fn url(line: &Relay) -> String {
     format!("mqtt://{}", line.address())
 }
 
 pub struct Device {
-    program: Child,
+    program: Started,
     run_dir: PathBuf,
 }
 
@@ -124,7 +106,7 @@ impl Device {
             .arg(testbed.run_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut program = child_ends_with_us(&mut command).spawn().unwrap();
+        let mut program = started(&mut command);
         let errors = BufReader::new(program.stderr.take().unwrap());
         std::thread::spawn(move || {
             errors
@@ -133,55 +115,35 @@ impl Device {
                 .for_each(|line| eprintln!("device: {line}"))
         });
         let run_dir = testbed.run_dir();
-        let rows = run_dir.join("decisions.csv");
-        until("the device works", || {
-            std::fs::read_to_string(&rows).is_ok_and(|text| text.lines().count() > 5)
-        });
+        until_done(5, &run_dir);
         Self { program, run_dir }
     }
 
     /// Its folder once it has ended.
     pub fn done(&mut self) -> PathBuf {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.program.try_wait().unwrap() {
-                assert!(status.success(), "the device ended with {status}");
-                return self.run_dir.clone();
-            }
-            assert!(Instant::now() < give_up, "the device has not ended");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
+        until_within(PATIENCE, "the device ends", || {
+            self.program.try_wait().unwrap().is_some()
+        });
+        let status = self.program.wait().unwrap();
+        assert!(status.success(), "the device ended with {status}");
+        self.run_dir.clone()
     }
 }
 
 /// Everything was learned from exactly once and in order, most of it on the MEC.
 pub fn check(run_dir: &Path, seed: u64) {
-    let run = std::fs::read(run_dir.join("run.json")).unwrap();
-    let run: Value = serde_json::from_slice(&run).unwrap();
+    let run = manifest(run_dir);
     assert_eq!(run["status"], "done", "seed {seed}");
     let sites = run["training"].as_array().unwrap();
     let mec = sites.iter().find(|site| site["site"] == "mec").unwrap();
     assert_eq!(mec["lost"], 0, "seed {seed}: {mec}");
     assert!(mec["updates"].as_u64() > Some(0), "seed {seed}: {mec}");
 
-    let replay = hwmeter()
-        .args(["trainer", "replay", "--json"])
-        .arg(run_dir)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&replay.stdout);
-    assert!(
-        replay.status.success(),
-        "seed {seed}: {text}{}",
-        String::from_utf8_lossy(&replay.stderr)
+    // Shown where the test fails.
+    println!("seed {seed}");
+    assert_eq!(
+        replayed(run_dir)["weights_sha256"],
+        run["weights_sha256"],
+        "seed {seed}"
     );
-    let replayed: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(replayed["weights_sha256"], run["weights_sha256"], "seed {seed}");
 }

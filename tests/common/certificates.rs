@@ -1,6 +1,7 @@
 //! Certificates for tests, right and wrong ones.
 #![allow(clippy::unwrap_used, dead_code)]
 
+use hwmeter::serve::TlsFiles;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,6 @@ use std::path::{Path, PathBuf};
 pub struct Authority {
     dir: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, as PEM files.
-#[derive(Clone)]
-pub struct Signed {
-    pub cert: PathBuf,
-    pub key: PathBuf,
 }
 
 impl Authority {
@@ -43,12 +37,12 @@ impl Authority {
     }
 
     /// Signs a certificate for `name`.
-    pub fn sign(&self, name: &str) -> Signed {
+    pub fn sign(&self, name: &str) -> TlsFiles {
         self.sign_between(name, 2020, 2100)
     }
 
     /// One that is valid from the beginning of one year to that of another.
-    pub fn sign_between(&self, name: &str, from: i32, to: i32) -> Signed {
+    pub fn sign_between(&self, name: &str, from: i32, to: i32) -> TlsFiles {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
@@ -58,7 +52,7 @@ impl Authority {
     }
 
     /// An authority's certificate where a server's is due.
-    pub fn sign_itself(&self, name: &str) -> Signed {
+    pub fn sign_itself(&self, name: &str) -> TlsFiles {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -72,8 +66,8 @@ impl Authority {
         path
     }
 
-    fn keep(&self, name: &str, cert: &str, key: &KeyPair) -> Signed {
-        let signed = Signed {
+    fn keep(&self, name: &str, cert: &str, key: &KeyPair) -> TlsFiles {
+        let signed = TlsFiles {
             cert: self.dir.path().join(format!("{name}.pem")),
             key: self.dir.path().join(format!("{name}.key")),
         };
@@ -83,7 +77,8 @@ impl Authority {
     }
 }
 
-fn private(path: &Path, content: &str) {
+/// A file that only its owner may read.
+pub fn private(path: &Path, content: &str) {
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

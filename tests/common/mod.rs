@@ -1,6 +1,9 @@
 //! Servers and links inside the test process, and small helpers.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod child;
+pub mod runs;
+
 use hwmeter::offload::link::conditions::Conditions;
 use hwmeter::offload::link::profile::Profile;
 use hwmeter::offload::{LinkConfig, Url, link};
@@ -96,10 +99,16 @@ pub fn link_with(to: SocketAddr, profile: Profile, seed: u64) -> Listening {
 
 /// Waits until `condition` holds.
 #[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PLENTY;
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(PLENTY, what, condition);
+}
+
+/// Waits until `condition` holds, at most for so long.
+#[track_caller]
+pub fn until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < give_up, "not within {PLENTY:?}: {what}");
+        assert!(Instant::now() < give_up, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,5 +1,6 @@
 //! What the command line may say about a link, and the links of `run-agent`.
 
+use crate::common::child::started;
 use crate::{link, text};
 use hwmeter::offload::link::presets::{Network, Preset};
 use hwmeter::offload::local_servers::LocalConfig;
@@ -19,18 +20,14 @@ fn a_preset_is_shown_as_a_profile_that_can_be_used() {
         let file = dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, &output.stdout).unwrap();
         let file = file.to_str().unwrap();
-        let mut child = link(&["--to", "127.0.0.1:9", "--profile", file])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = link(&["--to", "127.0.0.1:9", "--profile", file]);
+        let mut child = started(command.stdout(Stdio::piped()));
         let line = BufReader::new(child.stdout.take().unwrap())
             .lines()
             .next()
             .unwrap()
             .unwrap();
         assert!(line.starts_with("hwmeter link: listening on "), "{line}");
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }
 

@@ -1,13 +1,13 @@
 //! `hwmeter link --netem` with a `tc` that keeps a record; the real one, on a real kernel, is in tests/kernel/.
 
+use crate::common::child::{Started, started};
 use crate::program::script;
 use crate::signals::with_default_signals;
 use crate::text;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A machine with a `tc` of ours.
@@ -63,13 +63,10 @@ impl Machine {
     }
 
     /// Started, and ready.
-    fn start(&self, arguments: &[&str]) -> Child {
+    fn start(&self, arguments: &[&str]) -> Started {
         let mut command = self.link(arguments);
-        let mut child = with_default_signals(&mut command)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = started(with_default_signals(&mut command));
         let line = BufReader::new(child.stdout.as_mut().unwrap()).lines().next();
         assert!(line.unwrap().unwrap().contains("netem on what leaves"));
         child
@@ -102,8 +99,8 @@ fn netem_is_set_up_and_taken_away_at_every_signal() {
             "0.1%",
         ]);
         assert!(machine.file("ours").exists());
-        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-        let output = child.wait_with_output().unwrap();
+        child.signal(signal);
+        let output = child.output();
         assert!(output.status.success(), "{output:?}");
         assert!(
             text(&output.stderr).contains("tc qdisc del dev eth0 root"),
@@ -124,10 +121,10 @@ fn a_second_signal_does_not_leave_it_behind() {
     let machine = Machine::new(DEFAULT, "");
     let child = machine.start(&["eth0", "--loss", "1%"]);
     for _ in 0..20 {
-        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGINT);
+        child.signal(Signal::SIGINT);
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(child.output().status.success());
     assert!(!machine.file("ours").exists());
 }
 
@@ -155,9 +152,7 @@ fn a_queue_that_somebody_has_set_up_is_left_alone() {
     );
     // What comes in is no matter.
     let beside = r#"[{"kind":"noqueue","handle":"0:","root":true},{"kind":"clsact","handle":"ffff:","parent":"ffff:fff1"}]"#;
-    let mut child = Machine::new(beside, "").start(&["eth0", "--loss", "1%"]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    Machine::new(beside, "").start(&["eth0", "--loss", "1%"]);
 }
 
 #[test]
@@ -167,8 +162,8 @@ fn a_lifeline_needs_force() {
         let stderr = machine.fails(&[interface, "--loss", "1%"]);
         assert!(stderr.contains("--force"), "{stderr}");
         let child = machine.start(&[interface, "--loss", "1%", "--force"]);
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-        assert!(child.wait_with_output().unwrap().status.success());
+        child.signal(Signal::SIGTERM);
+        assert!(child.output().status.success());
     }
 }
 
@@ -212,8 +207,8 @@ fn one_that_somebody_else_took_away_meanwhile_is_no_harm_and_one_that_cannot_be_
     let machine = Machine::new(DEFAULT, "");
     let child = machine.start(&["eth0", "--loss", "1%"]);
     std::fs::remove_file(machine.file("ours")).unwrap();
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    let output = child.wait_with_output().unwrap();
+    child.signal(Signal::SIGTERM);
+    let output = child.output();
     assert!(
         output.status.success() && text(&output.stderr).contains("somebody else"),
         "{output:?}"
@@ -222,9 +217,9 @@ fn one_that_somebody_else_took_away_meanwhile_is_no_harm_and_one_that_cannot_be_
     let machine = Machine::new(DEFAULT, "");
     let child = machine.start(&["eth0", "--loss", "1%"]);
     std::fs::write(machine.file("queues"), DEFAULT.replace("fq_codel", "pfifo_fast")).unwrap();
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    child.signal(Signal::SIGTERM);
     let began = Instant::now();
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     assert!(began.elapsed() < Duration::from_secs(5));
     let stderr = text(&output.stderr);
     assert!(

@@ -4,6 +4,8 @@
 #[path = "../common/boards.rs"]
 mod boards;
 mod calibration;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../common/signals.rs"]
 mod common_signals;
 mod idle;
@@ -14,10 +16,10 @@ mod share;
 mod signals;
 
 use boards::Board;
+use common::until;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 /// What the made-up Jetson Nano draws, in watts.
 const NANO_WATTS: f64 = 2.247;
@@ -64,11 +66,7 @@ fn status(board: &Board, args: &[&str]) -> Option<i32> {
 /// Waits until a file is there.
 #[track_caller]
 fn until_there(file: &Path) {
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while !file.exists() {
-        assert!(Instant::now() < give_up, "no {}", file.display());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(&format!("{} is there", file.display()), || file.exists());
 }
 
 /// Directories of marks that are left over.

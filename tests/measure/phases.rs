@@ -1,10 +1,10 @@
 //! Marks and the phases between them.
 
 use crate::boards::Board;
+use crate::common::until;
 use crate::{NANO_INPUT, hwmeter, json, leftovers, number, output, text, until_there};
 use serde_json::Value;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A script that sets the board's power itself, in one step, and says where its phases begin.
 fn phases_script(board: &Board, mark: impl Fn(&str) -> String) -> String {
@@ -132,14 +132,7 @@ fn the_command_survives_measure_and_so_do_its_marks() {
     until_there(&place("ready"));
     measure.kill().unwrap();
     measure.wait().unwrap();
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while leftovers(&board) > 0 {
-        assert!(
-            Instant::now() < give_up,
-            "the directory of the pipe is still there"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the directory of the pipe is gone", || leftovers(&board) == 0);
     std::fs::write(place("go"), "").unwrap();
     until_there(&place("done"));
     assert_eq!(std::fs::read_to_string(place("status")).unwrap(), "1\n");

@@ -1,9 +1,9 @@
 //! Repeated runs.
 
 use crate::boards::Board;
+use crate::common::child::started;
 use crate::{hwmeter, json, number, output, text};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -69,14 +69,10 @@ fn a_run_cut_short_is_not_in_the_mean() {
         &board,
         &["measure", "--json", "--repeat", "100", "--duration", "400ms"],
     );
-    let measure = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let measure = started(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     std::thread::sleep(Duration::from_millis(1500));
-    kill(Pid::from_raw(measure.id() as i32), Signal::SIGTERM).unwrap();
-    let done = measure.wait_with_output().unwrap();
+    measure.signal(Signal::SIGTERM);
+    let done = measure.output();
     let measured: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     let runs = measured["runs"].as_array().unwrap();
     let (last, whole) = runs.split_last().unwrap();

@@ -1,13 +1,13 @@
 //! Exit statuses and signals.
 
 use crate::boards::Board;
+use crate::common::child::{Started, started};
 use crate::common_signals::with_default_signals;
 use crate::{hwmeter, leftovers, number, output, status, text, until_there};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -50,18 +50,15 @@ fn exit_statuses_are_those_of_a_shell() {
 #[test]
 fn stdin_and_stdout_are_those_of_the_command() {
     let board = Board::jetson_nano();
-    let mut measure = hwmeter(&board, &["measure", "--", "cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = hwmeter(&board, &["measure", "--", "cat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut measure = started(command.stderr(Stdio::null()));
     std::io::Write::write_all(&mut measure.stdin.take().unwrap(), b"through\n").unwrap();
-    assert_eq!(text(&measure.wait_with_output().unwrap().stdout), "through\n");
+    assert_eq!(text(&measure.output().stdout), "through\n");
 }
 
 /// Starts a script under `measure --json` and waits until it has made the file `ready`.
-fn start(board: &Board, script: &str) -> Child {
+fn start(board: &Board, script: &str) -> Started {
     let ready = board.path().join("ready");
     let script = script.replace("READY", &format!("touch {}", ready.display()));
     let mut command = hwmeter(board, &["measure", "--json", "--", "sh", "-c", &script]);
@@ -70,13 +67,9 @@ fn start(board: &Board, script: &str) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0);
-    let measure = with_default_signals(&mut command).spawn().unwrap();
+    let measure = started(with_default_signals(&mut command));
     until_there(&ready);
     measure
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
 }
 
 #[test]
@@ -86,8 +79,8 @@ fn a_signal_to_measure_alone_reaches_the_command_and_the_result_is_printed() {
         let name = &signal.as_str()[3..];
         let script = format!("trap 'exit 5' {name}; READY; while :; do sleep 0.01; done");
         let measure = start(&board, &script);
-        send(&measure, signal);
-        let done = measure.wait_with_output().unwrap();
+        measure.signal(signal);
+        let done = measure.output();
         assert_eq!(done.status.code(), Some(5), "{signal}");
         let document: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(document["exit_status"], 5, "{signal}");
@@ -102,10 +95,10 @@ fn signals_that_mean_something_to_the_command_alone_end_nothing() {
         "n=0; trap 'n=$((n+1))' USR1 USR2 WINCH; READY; while [ $n -lt 3 ]; do sleep 0.01; done; exit 6";
     let measure = start(&board, script);
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH] {
-        send(&measure, signal);
+        measure.signal(signal);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(measure.wait_with_output().unwrap().status.code(), Some(6));
+    assert_eq!(measure.output().status.code(), Some(6));
 }
 
 #[test]
@@ -117,14 +110,14 @@ fn stopping_measure_stops_the_command_and_both_go_on() {
         counter.display()
     );
     let measure = start(&board, &script);
-    send(&measure, Signal::SIGTSTP);
+    measure.signal(Signal::SIGTSTP);
     std::thread::sleep(Duration::from_millis(200));
     let count = || std::fs::read_to_string(&counter).unwrap_or_default();
     let stopped_at = count();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(count(), stopped_at, "the command stands still");
-    send(&measure, Signal::SIGCONT);
-    let done = measure.wait_with_output().unwrap();
+    measure.signal(Signal::SIGCONT);
+    let done = measure.output();
     assert_eq!(done.status.code(), Some(4));
     let document: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert!(number(&document["coverage"]) < 0.9, "nobody sampled meanwhile");
@@ -146,9 +139,9 @@ fn a_signal_that_was_ignored_stays_ignored() {
         .arg(board.path())
         .args(["measure", "--", "sh", "-c", &inner])
         .stderr(Stdio::null());
-    let mut measure = nohup.spawn().unwrap();
+    let mut measure = started(&mut nohup);
     until_there(&ready);
-    send(&measure, Signal::SIGHUP);
+    measure.signal(Signal::SIGHUP);
     assert_eq!(measure.wait().unwrap().code(), Some(3));
 }
 
@@ -168,10 +161,10 @@ fn a_signal_while_idle_runs_nothing() {
     ];
     let mut command = hwmeter(&board, &args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let measure = with_default_signals(&mut command).spawn().unwrap();
+    let measure = started(with_default_signals(&mut command));
     std::thread::sleep(Duration::from_millis(700));
-    send(&measure, Signal::SIGTERM);
-    let done = measure.wait_with_output().unwrap();
+    measure.signal(Signal::SIGTERM);
+    let done = measure.output();
     assert_eq!(done.status.code(), Some(143));
     assert!(done.stdout.is_empty() && !ran.exists());
     assert!(text(&done.stderr).contains("nothing was measured"));
@@ -186,10 +179,10 @@ fn a_duration_can_be_cut_short() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0);
-    let measure = with_default_signals(&mut command).spawn().unwrap();
+    let measure = started(with_default_signals(&mut command));
     std::thread::sleep(Duration::from_millis(700));
-    send(&measure, Signal::SIGINT);
-    let done = measure.wait_with_output().unwrap();
+    measure.signal(Signal::SIGINT);
+    let done = measure.output();
     assert_eq!(done.status.code(), Some(0));
     let document: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert!(number(&document["duration_s"]) < 30.0);

@@ -1,12 +1,12 @@
 //! Clients that are not ours: `curl`, raw sockets; and servers as processes.
 
+use super::common::child::{Started, started};
 use super::common::{PLENTY, until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// A task that never ends by itself.
 pub const ENDLESS: &str = "/v1/tasks?kernel=sha256&size=18446744073709551615&seed=5";
@@ -115,20 +115,20 @@ pub fn metric(base: &str, args: &[&str], name: &str) -> f64 {
 
 /// `hwmeter serve` as a process, killed when dropped.
 pub struct Served {
-    child: Child,
+    child: Started,
     /// Such as `http://127.0.0.1:4711`.
     pub base: String,
 }
 
 impl Served {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hwmeter"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hwmeter"));
+        command
             .args(["serve", "--role", "mec", "--training", "off"])
             .args(args)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut child = started(&mut command);
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
@@ -159,7 +159,7 @@ impl Served {
     }
 
     pub fn ask_to_end(&self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.child.signal(Signal::SIGTERM);
     }
 
     /// How it ended, and what it said on stderr.
@@ -173,12 +173,5 @@ impl Served {
             .read_to_string(&mut stderr)
             .unwrap();
         (self.child.wait().unwrap(), stderr)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,21 +1,24 @@
 //! `hwmeter run-agent --train mec|auto` as a user runs it: real processes, a real broker, a trainer that is killed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod trainer;
 
+use common::child::{Started, started};
+use common::runs::{LONG, manifest, replayed, until_done};
+use common::{until, until_within};
 use hwmeter::train::broker::{Broker, BrokerConfig};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hwmeter::train::queue::{Limits, Queue};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use trainer::{Stored, Trainer};
 
 const HWMETER: &str = env!("CARGO_BIN_EXE_hwmeter");
-const PLENTY: Duration = Duration::from_secs(60);
 
 fn agent(out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(HWMETER);
@@ -26,6 +29,10 @@ fn agent(out: &Path, more: &[&str]) -> Command {
         .args(more)
         .stdin(Stdio::null());
     command
+}
+
+fn in_background(out: &Path, more: &[&str]) -> Started {
+    started(agent(out, more).stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
 fn done(output: &Output) -> Value {
@@ -43,27 +50,13 @@ fn rows(out: &Path) -> Vec<HashMap<String, String>> {
     reader.deserialize().map(Result::unwrap).collect()
 }
 
-/// What the run's learner should be: trained afresh on the transitions that the run has recorded.
-fn replayed(out: &Path) -> String {
-    let output = Command::new(HWMETER)
-        .args(["trainer", "replay"])
-        .arg(out)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let said = String::from_utf8(output.stdout).unwrap();
-    let is_hash = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    said.split_whitespace().find(is_hash).unwrap().to_owned()
-}
-
+/// The run's learner is what one is that is trained afresh on the transitions that the run has recorded.
 #[track_caller]
 fn assert_parity(out: &Path) {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
-    assert_eq!(manifest["weights_sha256"], replayed(out), "{}", out.display());
+    let (hash, again) = (&manifest(out)["weights_sha256"], &replayed(out)["weights_sha256"]);
+    let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    assert!(hash.as_str().is_some_and(is_hash), "{hash}");
+    assert_eq!(hash, again, "{}", out.display());
 }
 
 /// A broker for everybody on this machine, and its address.
@@ -73,18 +66,10 @@ fn broker() -> (Broker, String) {
     (broker, url)
 }
 
-fn finished_rows(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("decisions.csv"))
-        .map_or(0, |text| text.lines().count().saturating_sub(1))
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PLENTY, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until_updated(trainer: &Trainer, times: u64) {
+    until_within(LONG, &format!("{times} updates"), || {
+        trainer.updates.load(Ordering::Relaxed) >= times
+    });
 }
 
 #[test]
@@ -214,16 +199,12 @@ fn a_killed_trainer_loses_nothing() {
         "--broker",
         &url,
     ];
-    let running = agent(&out, &more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    eventually("some updates", || trainer.updates.load(Ordering::Relaxed) >= 6);
+    let running = in_background(&out, &more);
+    until_updated(&trainer, 6);
     let stored = trainer.kill();
     std::thread::sleep(Duration::from_millis(300));
     let _again = Trainer::start(&url, stored);
-    let result = done(&running.wait_with_output().unwrap());
+    let result = done(&running.output());
     let site = &result["training"][0];
     assert_eq!(
         (&site["lost"], &site["updates"]),
@@ -269,17 +250,11 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
         "--broker",
         &url,
     ];
-    let running = agent(&out, &more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let running = in_background(&out, &more);
     // The first look at the MEC is after 20 updates.
-    eventually("some updates on the MEC", || {
-        trainer.updates.load(Ordering::Relaxed) >= 6
-    });
+    until_updated(&trainer, 6);
     trainer.kill();
-    let result = done(&running.wait_with_output().unwrap());
+    let result = done(&running.output());
     let sites = result["training"].as_array().unwrap();
     assert_eq!(sites.len(), 2, "{sites:#?}");
     let updates: u64 = sites.iter().map(|site| site["updates"].as_u64().unwrap()).sum();
@@ -289,6 +264,38 @@ fn auto_goes_on_here_when_the_trainer_is_killed() {
 
 #[test]
 fn a_run_that_was_killed_is_taken_up_with_its_queue() {
+    is_taken_up_with_its_queue("5");
+}
+
+#[test]
+fn tasks_that_are_in_the_queue_of_a_killed_run_are_not_decided_again() {
+    // The only checkpoint is that before the first task.
+    is_taken_up_with_its_queue("50");
+}
+
+#[test]
+fn a_run_that_was_killed_after_its_last_task_still_gets_its_learner() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    // Nobody is there: at the end the run waits for its learner.
+    let more = ["--train", "mec", "--tasks", "4", "--broker", "mqtt://127.0.0.1:9"];
+    let mut running = started(agent(&first, &more).stdout(Stdio::null()));
+    let copy = dir.path().join("queue");
+    until("all tasks in the queue", || {
+        std::fs::copy(first.join("experiences.queue"), &copy).is_ok()
+            && Queue::open(&copy, Limits::default()).is_ok_and(|queue| queue.last_task() == Some(3))
+    });
+    running.kill();
+    let mut resumed = Command::new(HWMETER);
+    resumed.args(["run-agent", "--json", "--train", "local", "--resume"]);
+    resumed.arg(&first).arg("--out").arg(&second);
+    assert_eq!(done(&resumed.output().unwrap())["summary"]["tasks"], 0);
+    let learned = hwmeter::learn::Checkpoint::read(&second.join("learner.safetensors")).unwrap();
+    assert_eq!(learned.header().updates, 4);
+    assert_eq!(learned.count("run.next_task").unwrap(), 4);
+}
+
+fn is_taken_up_with_its_queue(checkpoint_every: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (dir.path().join("a"), dir.path().join("b"));
     let (_broker, url) = broker();
@@ -299,14 +306,13 @@ fn a_run_that_was_killed_is_taken_up_with_its_queue() {
         "--tasks",
         "20",
         "--checkpoint-every",
-        "5",
+        checkpoint_every,
         "--broker",
         &url,
     ];
-    let mut running = agent(&first, &more).stdout(Stdio::null()).spawn().unwrap();
-    eventually("some rows", || finished_rows(&first) >= 8);
-    kill(Pid::from_raw(running.id() as i32), Signal::SIGKILL).unwrap();
-    running.wait().unwrap();
+    let mut running = in_background(&first, &more);
+    until_done(8, &first);
+    running.kill();
     let output = Command::new(HWMETER)
         .args(["run-agent", "--json", "--out"])
         .arg(&second)
@@ -317,9 +323,9 @@ fn a_run_that_was_killed_is_taken_up_with_its_queue() {
     let result = done(&output);
     let learned = hwmeter::learn::Checkpoint::read(&second.join("learner.safetensors")).unwrap();
     let experiences = learned.count("run.experiences").unwrap();
-    // Those of tasks that were decided again after the checkpoint come twice, as they happened; the energy of the last
-    // ones may not have been known when the run was killed.
-    assert!(experiences >= 18, "{experiences}");
+    // Each task once: those after the checkpoint that were in the queue already are not decided again, and those before
+    // it whose energy was not known when the run was killed are.
+    assert_eq!(experiences, 20);
     assert_eq!(learned.header().updates, experiences);
     assert_eq!(result["training"][0]["lost"], 0);
 }

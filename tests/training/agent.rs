@@ -1,11 +1,12 @@
 //! Devices that train on the MEC, as a user runs them.
 
 use super::PROGRAM;
+use super::common::child::{Started, started};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// Of each device.
 const TASKS: u32 = 16;
@@ -30,16 +31,17 @@ pub fn as_if(dir: &Path, model: &str, compatible: &str) -> PathBuf {
     root
 }
 
-/// A device that trains on the MEC, and where it writes; killed when dropped.
+/// A device that trains on the MEC, and where it writes.
 pub struct Agent {
-    child: Child,
+    child: Started,
     out: PathBuf,
 }
 
 impl Agent {
     pub fn start(dir: &Path, root: &Path, device: &str, broker: &str, more: &[&str]) -> Self {
         let out = dir.join(device);
-        let child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["--root", root.to_str().unwrap(), "run-agent", "--quiet"])
             .args(["--sensor", "cpu-model", "--audit", "0"])
             .args(["--set", "dqn.hidden=[16,16]", "--record-transitions"])
@@ -48,9 +50,8 @@ impl Agent {
             .arg(&out)
             .args(more)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::null());
+        let child = started(&mut command);
         Self { child, out }
     }
 
@@ -79,12 +80,5 @@ impl Agent {
         let replayed = String::from_utf8(replay.stdout).unwrap();
         let weights = manifest["weights_sha256"].as_str().unwrap();
         assert!(replayed.contains(weights), "{weights} is not in {replayed}");
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,6 +1,6 @@
 //! Trainers at a broker that somebody else runs.
 
-use super::brokers::Mosquitto;
+use super::brokers::Broker;
 use super::certificates::Authority;
 use super::{Client, PLENTY, Running, Signal, Url, secret};
 
@@ -8,7 +8,7 @@ const READY: &str = "hwmeter serve: trainer on ";
 
 #[test]
 fn a_trainer_waits_for_its_broker_and_says_why_it_is_not_ready() {
-    let Some(mut broker) = Mosquitto::start("") else {
+    let Some(mut broker) = Broker::mosquitto("") else {
         return;
     };
     broker.stop();
@@ -27,7 +27,7 @@ fn a_trainer_waits_for_its_broker_and_says_why_it_is_not_ready() {
 #[test]
 fn it_shows_its_password_and_ends_when_asked_although_nobody_lets_it_in() {
     let password = "a password of length";
-    let Some(broker) = Mosquitto::with_passwords(&[("anna", password)], "") else {
+    let Some(broker) = Broker::mosquitto_with_passwords(&[("anna", password)]) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn it_shows_its_password_and_ends_when_asked_although_nobody_lets_it_in() {
 fn it_shows_its_certificate_although_it_can_read_no_file_any_more() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let shows = servers.sign("localhost");
-    let Some(broker) = Mosquitto::with_client_certificates(&shows, &clients) else {
+    let Some(broker) = Broker::mosquitto_with_client_certificates(&shows, &clients) else {
         return;
     };
     let own = clients.sign("trainer");
@@ -78,7 +78,7 @@ fn it_shows_its_certificate_although_it_can_read_no_file_any_more() {
 
 #[test]
 fn an_edge_server_names_that_broker_and_serves_without_it() {
-    let Some(mut broker) = Mosquitto::start("") else {
+    let Some(mut broker) = Broker::mosquitto("") else {
         return;
     };
     let url = broker.url().to_string();

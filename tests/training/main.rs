@@ -16,6 +16,8 @@ mod peer;
 mod processes;
 mod status;
 
+use common::child::{Started, started};
+use common::until;
 use hwmeter::offload::local_servers::LocalConfig;
 use hwmeter::offload::{Client, LocalServers, Url};
 use nix::sys::signal::{Signal, kill};
@@ -24,16 +26,14 @@ use peer::{PLENTY, Peer, options};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Instant;
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hwmeter");
 
-/// A process of ours, killed when dropped.
+/// A server of ours as a process.
 struct Running {
-    child: Child,
+    child: Started,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -43,8 +43,7 @@ impl Running {
     }
 
     fn of(command: &mut Command) -> Self {
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = started(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
     }
@@ -65,22 +64,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < PLENTY, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        self.child.signal(signal);
     }
 }
 
@@ -121,8 +105,7 @@ fn trainer_with(state: &Path) -> Option<Pid> {
 /// A file that nobody else can read.
 fn secret(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
-    fs::write(&path, format!("{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    certificates::private(&path, &format!("{text}\n"));
     path.to_str().unwrap().to_owned()
 }
 

@@ -1,6 +1,7 @@
 //! `hwmeter trainer status` beside real trainers and a real device.
 
-use super::brokers::Mosquitto;
+use super::brokers::Broker;
+use super::common::child::started;
 use super::{PLENTY, PROGRAM, Running, until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -47,7 +48,7 @@ fn train(broker: &str, dir: &Path, device: &str, tasks: u32) {
 
 #[test]
 fn the_status_tells_what_every_trainer_has() {
-    let Some(broker) = Mosquitto::start("") else {
+    let Some(broker) = Broker::mosquitto("") else {
         return;
     };
     let url = broker.url().to_string();
@@ -78,11 +79,9 @@ fn the_status_tells_what_every_trainer_has() {
         trainer.said("hwmeter serve: trainer on ");
         trainer
     });
-    let mut watching = Command::new(PROGRAM)
-        .args(["trainer", "status", "--watch", "--json", "--broker", &url])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut watching = Command::new(PROGRAM);
+    watching.args(["trainer", "status", "--watch", "--json", "--broker", &url]);
+    let mut watching = started(watching.stdout(Stdio::piped()));
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), r#"{"learners":[]}"#);
 
@@ -114,8 +113,7 @@ fn the_status_tells_what_every_trainer_has() {
     assert!(table.contains("pi-2") && table.contains("gone"), "{table}");
     let watched = lines.map_while(Result::ok).any(|line| line.contains("pi-1"));
     assert!(watched);
-    watching.kill().unwrap();
-    watching.wait().unwrap();
+    watching.kill();
     drop(trainers);
 }
 

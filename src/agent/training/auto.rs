@@ -56,7 +56,7 @@ impl Chooser {
     }
 
     /// Whether the updates at hand are a look at the other site.
-    pub fn is_looking(&self, site: TrainingSite) -> bool {
+    fn is_looking(&self, site: TrainingSite) -> bool {
         site != self.home
     }
 

@@ -5,8 +5,8 @@ use crate::agent::checkpoints::EXPERIENCES;
 use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Cost, LearnError, Transition};
 use crate::train::codec;
-use crate::train::device::{Counts, WholeLearner};
-use crate::train::queue::Entry;
+use crate::train::device::{Counts, Device, WholeLearner};
+use crate::train::queue::{Entry, now_ms};
 use crate::train::remote::{Prepared, Pushed, Remote};
 use crate::train::wire::{Codec, Experience, Weights};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hwmeter_hw::meter::Meter;
 use prost::Message as _;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A row waits for its update for no longer than this.
 const ROW_PATIENCE: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ impl MecSite {
 
     /// The newest experience.
     pub fn last(&self) -> u64 {
-        self.remote.with(|device, _| device.last())
+        self.remote.read(Device::last)
     }
 
     /// Whether anything was sent to train on.
@@ -95,7 +95,7 @@ impl MecSite {
     /// Figures of the connection.
     pub fn counts(&self) -> Counts {
         let mut counts = self.remote.counts();
-        counts.dropped.bad_weights = self.remote.bad_weights() + self.refused_weights;
+        counts.dropped.bad_weights += self.refused_weights;
         counts
     }
 
@@ -213,7 +213,7 @@ impl MecSite {
     /// Makes the learner anew: the one that the epoch began with, and the experiences since.
     pub fn rebuild(&mut self, learner: &mut Guard) {
         self.rest();
-        let base = self.remote.with(|device, _| device.base().cloned());
+        let base = self.remote.read(|device| device.base().cloned());
         if let Err(error) = self.install(learner, base.as_ref()) {
             tracing::warn!("the learner goes on with the last weights that came: {error}");
         }
@@ -226,7 +226,7 @@ impl MecSite {
         while !self.remote.wait_for_learner(Instant::now() + LOOK) {
             // Weights on the way say when updates were in use.
             self.swap_in(learner);
-            let now = self.remote.with(|device, _| device.learned());
+            let now = self.remote.read(Device::learned);
             if now > learned {
                 (learned, since) = (now, Instant::now());
             }
@@ -246,14 +246,15 @@ impl MecSite {
             return true;
         }
         self.since_measured += 1;
-        let next = self.last() + 1;
-        let base = self.remote.with(|device, _| device.queue().base());
-        let sends_weights = (next - base).is_multiple_of(self.options.sync_every.max(1));
-        let others = self.on_its_way.len() as u64;
-        self.options.measure_every > 0
-            && self.since_measured >= self.options.measure_every
-            && sends_weights
-            && others < self.options.sync_every.max(1)
+        let (measure_every, sync_every) = (self.options.measure_every, self.options.sync_every.max(1));
+        let is_due = measure_every > 0 && self.since_measured >= measure_every;
+        // The device is asked last: this is done for every experience.
+        is_due
+            && (self.on_its_way.len() as u64) < sync_every
+            && self.remote.read(|device| {
+                let of_epoch = device.last() + 1 - device.queue().base();
+                of_epoch.is_multiple_of(sync_every)
+            })
     }
 
     fn encode(&self, learner: &Guard) -> Bytes {
@@ -297,7 +298,7 @@ impl MecSite {
     fn install(&mut self, learner: &mut Guard, whole: Option<&WholeLearner>) -> Result<(), LearnError> {
         let from = whole.map_or(0, |whole| whole.sequence);
         self.finish_up_to(from, |_| Times::default());
-        let before = self.remote.with(|device, _| device.queue().before());
+        let before = self.remote.read(|device| device.queue().before());
         let entries = self.remote.experiences_after(from);
         let mut learned = Vec::new();
         rebuilt(
@@ -345,28 +346,31 @@ impl MecSite {
             return;
         }
         if let Some(whole) = self.remote.take_learner() {
-            self.write_base(&whole);
-            self.remote.with(|device, _| device.set_base(whole));
-        }
-        self.remote.with(|device, now| {
-            if device.wants_base() {
-                device.fetch(device.learned(), now);
+            match with_number(&whole) {
+                // Without its file a killed run could not go on from it: then nothing may be forgotten yet.
+                Ok(base) if self.write_base(&base) => {
+                    self.remote.with(|device, _| device.set_base(base));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!("the trainer's learner is of no use: {error}"),
             }
-        });
+        }
+        if self.remote.read(Device::wants_base) {
+            self.remote
+                .with(|device, now| device.fetch(device.learned(), now));
+        }
     }
 
-    fn write_base(&self, base: &WholeLearner) {
-        if let Err(error) = write_base(base, &self.options.base_path) {
-            tracing::warn!("{error}");
-        }
+    /// Whether it is on the disk.
+    fn write_base(&self, base: &WholeLearner) -> bool {
+        let written = write_base(base, &self.options.base_path);
+        written.inspect_err(|error| tracing::warn!("{error}")).is_ok()
     }
 }
 
-/// Keeps the learner from which the experiences in the queue lead on.
+/// Keeps the learner from which the experiences in the queue lead on: one of [`whole`], which has its number in it.
 pub fn write_base(base: &WholeLearner, path: &Path) -> Result<(), LearnError> {
-    let mut checkpoint = Checkpoint::from_bytes(&base.bytes, "in memory".to_owned())?;
-    checkpoint.put_count(EXPERIENCES, base.sequence);
-    checkpoint.write(path)
+    Checkpoint::write_bytes(&base.bytes, path)
 }
 
 /// Puts a whole learner (`None`: a fresh one) in the place of the one at hand, which keeps deciding as it would have, and
@@ -408,18 +412,21 @@ pub fn rebuilt<'a>(
 
 /// The whole learner, and how many experiences it has seen.
 pub fn whole(learner: &Guard, count: u64) -> Result<WholeLearner, LearnError> {
-    let mut checkpoint = learner.save();
-    checkpoint.put_count(EXPERIENCES, count);
-    Ok(WholeLearner {
-        sequence: count,
-        bytes: checkpoint.to_bytes()?.into(),
-    })
+    numbered(learner.save(), count)
 }
 
-/// Milliseconds since 1970: a number for an epoch.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
+/// A learner of the trainer, which has no number in it.
+fn with_number(whole: &WholeLearner) -> Result<WholeLearner, LearnError> {
+    let checkpoint = Checkpoint::from_bytes(&whole.bytes, "of the trainer's learner".to_owned())?;
+    numbered(checkpoint, whole.sequence)
+}
+
+fn numbered(mut checkpoint: Checkpoint, sequence: u64) -> Result<WholeLearner, LearnError> {
+    checkpoint.put_count(EXPERIENCES, sequence);
+    Ok(WholeLearner {
+        sequence,
+        bytes: checkpoint.to_bytes()?.into(),
+    })
 }
 
 /// What is known of the parts belongs to the version's own experience, not to those before it that it covers too.

@@ -191,10 +191,8 @@ impl Training {
     pub fn finish(&mut self, learner: &mut Guard) -> Vec<Update> {
         if let (Some(mec), TrainingSite::Mec) = (&mut self.mec, self.site) {
             mec.bring_back(learner);
-            self.count = mec.last();
-            self.finished.extend(mec.take_finished());
-            self.site = TrainingSite::Local;
             self.chooser = None;
+            self.settle_here();
         }
         self.poll(learner)
     }
@@ -285,8 +283,15 @@ impl Training {
             }
             return;
         }
-        self.count = mec.last();
-        self.finished.extend(mec.take_finished());
+        self.settle_here();
+    }
+
+    /// The learner has come back from the MEC with all it has learned there.
+    fn settle_here(&mut self) {
+        if let Some(mec) = &mut self.mec {
+            self.count = mec.last();
+            self.finished.extend(mec.take_finished());
+        }
         self.site = TrainingSite::Local;
         self.is_leaving_mec = false;
     }

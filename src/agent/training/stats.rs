@@ -1,7 +1,7 @@
 //! Time, joules and bytes of the updates of a site.
 
 use super::{Times, TrainingSite};
-use crate::agent::summary::quantile;
+use crate::quantile::quantile;
 use crate::train::device::Counts;
 use serde::Serialize;
 

@@ -185,6 +185,7 @@ struct Learning {
 /// What a run is made of, before the first task.
 struct Setup {
     seed: u64,
+    first: u64,
     tasks: Vec<Task>,
     servers: Servers,
     access: Access,
@@ -255,6 +256,7 @@ impl Setup {
         });
         Ok(Self {
             seed: plan.seed,
+            first: plan.first,
             tasks,
             servers,
             access,
@@ -307,6 +309,7 @@ impl Setup {
             meter: &self.meter,
             reward: self.reward,
             origin: self.origin,
+            first: self.first,
             stop,
         })
     }

@@ -6,7 +6,6 @@ use anyhow::{Context as _, bail};
 use hwmeter::agent::checkpoints::{self, EXPERIENCES, Position, Unlearned, unlearned};
 use hwmeter::agent::reward::RewardRule;
 use hwmeter::agent::training::mec::{self, Restore};
-use hwmeter::learn::checkpoint::Header;
 use hwmeter::learn::guard::Guard;
 use hwmeter::learn::{self, Checkpoint, Engine, LearnerName, config};
 use hwmeter::run_dir::RunDir;
@@ -46,20 +45,26 @@ pub struct OnMec {
     pub dir: RunDir,
     /// The learner from which the experiences in its queue lead on; `None`: a fresh one.
     pub base: Option<WholeLearner>,
+    /// The last task that is in its queue.
+    last_task: Option<u64>,
 }
 
 impl Plan {
     /// From the command line, and from the earlier run that it names.
     pub fn new(args: &RunAgentArgs, engine: Engine) -> anyhow::Result<Self> {
-        let plan = match &args.resume {
+        let mut plan = match &args.resume {
             Some(dir) => Self::resume(dir, args, engine)?,
             None => Self::fresh(args, engine)?,
         };
         let (done, tasks) = (plan.first, plan.source.tasks.len());
-        if done >= tasks as u64 {
+        // A run that was killed while its learner was to come back from the MEC has only that left to do.
+        if done >= tasks as u64 && plan.resumed_on_mec.is_none() {
             bail!(
                 "{done} of {tasks} tasks are done already: nothing is left to run; ask for more with --tasks N"
             );
+        }
+        if args.training.train == TrainArg::Local {
+            plan.bring_back(args)?;
         }
         Ok(plan)
     }
@@ -93,13 +98,9 @@ impl Plan {
             args.learner.unwrap_or(LearnerName::Dqn),
             args.seed.unwrap_or(SEED),
         );
-        let learner = Guard::new(engine.build(name, seed, &settings)?);
         Ok(Self {
             name,
-            learner: match args.reset_on_divergence {
-                true => learner.reset_on_divergence(engine, settings, seed),
-                false => learner,
-            },
+            learner: Guard::fresh(name, seed, &settings, engine, args.reset_on_divergence)?,
             is_fresh: true,
             seed,
             source: TaskSource::new(args.taskset.as_deref(), args.tasks, seed)?,
@@ -140,30 +141,27 @@ impl Plan {
             true => Some(OnMec::read(&dir)?),
             false => None,
         };
-        let mut lost = 0;
-        // What is on the MEC's account is in the queue.
-        if learner.learns() && on_mec.is_none() {
+        let (mut first, mut lost) = (position.next_task, 0);
+        if let Some(on_mec) = &on_mec {
+            first = on_mec.first_task(position);
+        } else if learner.learns() {
             let waited = learn_what_waited(&mut learner, &dir.decisions(), position)?;
             training.experiences += waited.experiences.len() as u64;
             lost = waited.lost;
         }
-        let mut plan = Self {
+        Ok(Self {
             name: checkpoint.header().learner,
             learner,
             is_fresh: false,
             seed,
             source,
-            first: position.next_task,
+            first,
             lost,
             reward: Some(reward),
             count: training.experiences,
             resumed_on_mec: on_mec,
             engine,
-        };
-        if args.training.train == TrainArg::Local {
-            plan.bring_back(args)?;
-        }
-        Ok(plan)
+        })
     }
 
     /// The run that is taken up was training on the MEC, this one trains here.
@@ -190,22 +188,10 @@ impl Plan {
     /// Makes a learner like that of this run, of a checkpoint or afresh.
     pub fn restore(&self, args: &RunAgentArgs) -> Restore {
         let (engine, reset) = (self.engine, args.reset_on_divergence);
-        let saved = self.learner.save();
+        let made = self.learner.save().header().clone();
         Box::new(move |checkpoint| match checkpoint {
             Some(checkpoint) => Guard::restore(checkpoint, engine, reset),
-            None => {
-                let Header {
-                    learner,
-                    seed,
-                    settings,
-                    ..
-                } = saved.header();
-                let fresh = Guard::new(engine.build(*learner, *seed, settings)?);
-                Ok(match reset {
-                    true => fresh.reset_on_divergence(engine, settings.clone(), *seed),
-                    false => fresh,
-                })
-            }
+            None => Guard::fresh(made.learner, made.seed, &made.settings, engine, reset),
         })
     }
 }
@@ -220,6 +206,13 @@ impl OnMec {
         Ok(queue.last())
     }
 
+    /// The task to go on with. The queue is newer than the checkpoint: its tasks are done, though the checkpoint may not
+    /// know of them. One that was decided before the checkpoint and did not get into the queue is decided once more.
+    fn first_task(&self, position: Position) -> u64 {
+        let after_queue = self.last_task.map_or(0, |task| task + 1);
+        position.next_to_learn.max(after_queue)
+    }
+
     fn read(dir: &RunDir) -> anyhow::Result<Self> {
         let base = match dir.base().exists() {
             true => {
@@ -231,8 +224,9 @@ impl OnMec {
             }
             false => None,
         };
+        let last_task = Queue::open(&dir.queue(), Limits::default())?.last_task();
         let dir = dir.clone();
-        Ok(Self { dir, base })
+        Ok(Self { dir, base, last_task })
     }
 }
 

@@ -59,7 +59,6 @@ pub fn print(
     was_stopped: bool,
 ) {
     let joules = |value: Option<f64>| value.map_or("unknown".to_owned(), |j| format!("{j:.3} J"));
-    let time = |value: Option<f64>| value.map_or("-".to_owned(), ui::seconds);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let energy = match (summary.energy_j, summary.energy_u_j) {
         (Some(j), Some(u)) => format!("{j:.1} J ± {:.1} J (k=2)", 2.0 * u),
@@ -109,30 +108,18 @@ pub fn print(
     }
     rows.add_row([
         "decision time",
-        &format!(
-            "p50 {}, p99 {}",
-            time(summary.decide_p50_s),
-            time(summary.decide_p99_s)
-        ),
+        &median_and_tail(summary.decide_p50_s, summary.decide_p99_s),
     ]);
     rows.add_row([
         "training time",
-        &format!(
-            "p50 {}, p99 {}",
-            time(summary.train_p50_s),
-            time(summary.train_p99_s)
-        ),
+        &median_and_tail(summary.train_p50_s, summary.train_p99_s),
     ]);
     for site in &details.trained {
         rows.add_row([&format!("  {}", site.site.as_str()), &training_line(site)]);
     }
     rows.add_row([
         "latency",
-        &format!(
-            "p50 {}, p99 {}",
-            time(summary.latency_p50_s),
-            time(summary.latency_p99_s)
-        ),
+        &median_and_tail(summary.latency_p50_s, summary.latency_p99_s),
     ]);
     rows.add_row([
         "audit",
@@ -191,18 +178,21 @@ pub fn print(
     }
 }
 
+fn median_and_tail(p50_s: Option<f64>, p99_s: Option<f64>) -> String {
+    let [p50, p99] = [p50_s, p99_s].map(|value| value.map_or("-".to_owned(), ui::seconds));
+    format!("p50 {p50}, p99 {p99}")
+}
+
 /// What the updates of one site took.
 fn training_line(site: &stats::SiteReport) -> String {
-    let time = |value: Option<f64>| value.map_or("-".to_owned(), ui::seconds);
     let energy = match site.update_j {
         Some(joules) => format!("{:.3} mJ each above idle", 1e3 * joules),
         None => "energy unknown".to_owned(),
     };
     let mut line = format!(
-        "{} updates, p50 {}, p99 {}, {energy}",
+        "{} updates, {}, {energy}",
         site.updates,
-        time(site.update_p50_s),
-        time(site.update_p99_s)
+        median_and_tail(site.update_p50_s, site.update_p99_s)
     );
     if site.messages.is_some() && site.updates > 0 {
         let [up, down] = [site.bytes_up, site.bytes_down].map(|bytes| bytes / site.updates);

@@ -7,13 +7,13 @@ use crate::cli::{ProtocolArg, TrainArg};
 use crate::cmd::host_name::name_of_host;
 use anyhow::{Context as _, bail};
 use hwmeter::agent::training::auto::Chooser;
-use hwmeter::agent::training::mec::{MecOptions, MecSite, now_ms, whole, write_base};
+use hwmeter::agent::training::mec::{MecOptions, MecSite, whole, write_base};
 use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::offload::{Access, Client};
 use hwmeter::run_dir::RunDir;
 use hwmeter::train::device::{DeviceConfig, WholeLearner};
 use hwmeter::train::link::BrokerUrls;
-use hwmeter::train::queue::{Limits, Queue};
+use hwmeter::train::queue::{Limits, Queue, now_ms};
 use hwmeter::train::remote::Remote;
 use hwmeter::train::topic::Pupil;
 use hwmeter::train::wire::Presence;
@@ -49,8 +49,7 @@ pub fn training(
     let mut device = device(plan, args, root, board)?;
     let (queue, base, site) = experiences(plan, dir)?;
     device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
-    let id = format!("{}/{}", device.pupil.device, device.pupil.learner);
-    let mut link = options.broker.link(&urls, id)?;
+    let mut link = options.broker.link(&urls, device.pupil.to_string())?;
     link.max_message = options.max_message as usize;
     let is_paper = options.protocol == ProtocolArg::Paper;
     let mec_options = MecOptions {
@@ -105,10 +104,7 @@ fn device(plan: &Plan, args: &RunAgentArgs, root: &Root, board: &Board) -> anyho
     Ok(DeviceConfig {
         pupil: Pupil { device, learner },
         presence: Presence {
-            device_type: serde_json::to_value(board.kind)?
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            device_type: board.kind.name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings: serde_json::to_string(&header.settings)?,
             seed: header.seed,
@@ -132,7 +128,10 @@ fn take_along(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// The queue of this run: a new one, or that of the run which is taken up, whose experiences go on.
 fn experiences(plan: &Plan, dir: &RunDir) -> anyhow::Result<(Queue, Option<WholeLearner>, TrainingSite)> {
-    if let Some(OnMec { dir: earlier, base }) = &plan.resumed_on_mec {
+    if let Some(OnMec {
+        dir: earlier, base, ..
+    }) = &plan.resumed_on_mec
+    {
         take_along(&earlier.queue(), &dir.queue())?;
         if base.is_some() {
             take_along(&earlier.base(), &dir.base())?;

@@ -95,7 +95,7 @@ fn lock_in(args: &ServeArgs, root: &Root, rights: &Rights) {
     if args.no_sandbox {
         tracing::warn!("no sandbox: whoever takes over this server has all the rights of its user");
     } else {
-        report(&sandbox::enter_with(root, rights));
+        report(&sandbox::enter(root, rights));
     }
 }
 

@@ -7,10 +7,9 @@ use crate::cmd::host_name::name_of_host;
 use crate::cmd::stop_signal;
 use anyhow::{Context, bail};
 use hwmeter::serve::sandbox::Rights;
-use hwmeter::train::broker::{self, Account, Bound, Broker, BrokerConfig, Limits};
-use hwmeter::train::link::{BrokerUrl, Credentials, Event, Link, LinkConfig, Prepared};
+use hwmeter::train::broker::{self, Account, Bound, BrokerConfig, Limits};
+use hwmeter::train::link::{BrokerUrl, Event, Link, Prepared};
 use hwmeter::train::manager::Config;
-use hwmeter::train::remote::read_password;
 use hwmeter::train::store::Store;
 use hwmeter::train::topic::Name;
 use hwmeter::train::trainer::Trainer;
@@ -101,14 +100,14 @@ fn with_a_broker(
     let runtime = runtime()?;
     let stop = stop_signal::catch()?;
     let broker = bound.start()?;
-    let (link, events) = Link::start(own_link(&broker)?)?;
+    let (link, events) = Link::start(broker.own_link())?;
     let trainer = start(config, store, link, events)?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
     announce(&format!("{READY}{scheme}://{}", broker.address()));
     let watch = types
         .map(|types| {
             announce(&format!("{INSIDE}mqtt://{}", broker.own_address()));
-            Watch::prepare(own_link(&broker)?, types)?.start()
+            Watch::prepare(broker.own_link(), types)?.start()
         })
         .transpose()?;
     runtime.block_on(until(stop, || {
@@ -123,17 +122,6 @@ fn with_a_broker(
     tracing::info!("broker: {}", broker.counts());
     broker.stop();
     Ok(())
-}
-
-fn own_link(broker: &Broker) -> anyhow::Result<LinkConfig> {
-    let url = format!("mqtt://{}", broker.own_address()).parse()?;
-    let account = broker.account();
-    let mut link = LinkConfig::new(url, account.name.clone());
-    link.credentials = Some(Credentials::new(&account.name, &account.password));
-    // It ends with this process, and so would a session.
-    link.clean = true;
-    link.max_message = Limits::default().message_bytes as usize;
-    Ok(link)
 }
 
 /// With a broker that somebody else runs.
@@ -244,8 +232,7 @@ fn name(args: &ServeArgs, root: &Root) -> anyhow::Result<Name> {
 fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     let asked = args.training.mqtt_listen;
     let password = args.training.inside_password_file.as_deref();
-    let account = password.map(read_password).transpose()?;
-    let account = account.map(Account::with_password);
+    let account = password.map(Account::read).transpose()?;
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let at = |listen| BrokerConfig {
         listen,

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::environment::tasks;
+use super::super::environment::{tasks, transitions};
 use super::super::features::{self, RewardNormaliser, StateNormaliser};
+use super::super::network::Parts;
 use super::super::reference::Reference;
 use super::*;
 
@@ -102,4 +103,20 @@ fn draws_follow_the_policy() {
     assert_eq!(draw(&policy, 0.0), Placement::Local);
     assert_eq!(draw(&policy, 0.21), Placement::Cloud);
     assert_eq!(draw(&[0.3, 0.3, 0.399], 0.999_999), Placement::Cloud);
+}
+
+#[test]
+fn an_actor_of_no_numbers_is_lost_though_its_critic_is_well() {
+    let config = Config {
+        hidden: vec![4],
+        ..Config::default()
+    };
+    let mut learner = ActorCritic::new(config, 0).unwrap();
+    let values = learner.actor.values();
+    let nan: Vec<_> = values.iter().map(|part| vec![f32::NAN; part.len()]).collect();
+    let nan: Vec<_> = nan.iter().map(Vec::as_slice).collect();
+    learner.actor.set_values(&nan).unwrap();
+    learner.learn(&transitions(1, 0)[0]).unwrap();
+    assert!(learner.last_error().unwrap().is_finite());
+    assert!(learner.is_lost());
 }

@@ -77,7 +77,7 @@ fn the_least_ridge_learns_and_a_smaller_one_is_refused() {
         "{error}"
     );
     let mut learner = with(LEAST_RIDGE).unwrap();
-    let score = super::super::environment::run(&mut learner, &tasks(500, 3)).unwrap();
+    let score = super::super::tests::run(&mut learner, &tasks(500, 3)).unwrap();
     assert!(score.gap_closed() > 0.2 && !learner.is_lost(), "{score:?}");
 }
 
@@ -85,7 +85,7 @@ fn the_least_ridge_learns_and_a_smaller_one_is_refused() {
 fn what_is_not_finite_any_more_is_lost() {
     let mut learner = LinUcb::new(Config::default(), 0).unwrap();
     learner.models = std::array::from_fn(|_| Ridge::new(1e-160));
-    super::super::environment::run(&mut learner, &tasks(50, 3)).unwrap();
+    super::super::tests::run(&mut learner, &tasks(50, 3)).unwrap();
     assert!(learner.is_lost());
     assert!(!learner.save().is_finite() && learner.save().to_bytes().is_err());
 }

@@ -2,6 +2,7 @@
 
 use super::super::checkpoint::Checkpoint;
 use super::super::error::LearnError;
+use super::super::network::Parts;
 #[cfg(feature = "torch")]
 use super::super::optimiser::Optimiser;
 use super::super::weights::Part;
@@ -10,8 +11,15 @@ use super::Activation;
 use super::{Lane, Layer, Mlp, lanes, pack, unpack};
 
 impl Mlp {
-    /// Names and shapes of weights and biases from the input up, as a checkpoint has them.
-    pub(crate) fn parts(&self) -> Vec<Part> {
+    /// What hidden units do, and the optimiser.
+    #[cfg(feature = "torch")]
+    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
+        (self.hidden, self.optimiser)
+    }
+}
+
+impl Parts for Mlp {
+    fn parts(&self) -> Vec<Part> {
         let of_layer = |(i, layer): (usize, &Layer)| {
             [
                 (format!("{i}.weight"), vec![layer.outputs, layer.inputs]),
@@ -21,8 +29,7 @@ impl Mlp {
         self.layers.iter().enumerate().flat_map(of_layer).collect()
     }
 
-    /// Their numbers.
-    pub(crate) fn values(&self) -> Vec<Vec<f32>> {
+    fn values(&self) -> Vec<Vec<f32>> {
         let of_layer = |layer: &Layer| {
             let (w, b) = (&layer.weights.value, &layer.bias.value);
             [
@@ -33,23 +40,17 @@ impl Mlp {
         self.layers.iter().flat_map(of_layer).collect()
     }
 
-    /// Replaces them; moments and the step counter stay.
-    pub(crate) fn set_values(&mut self, values: &[&[f32]]) {
+    /// Moments and the step counter stay.
+    fn set_values(&mut self, values: &[&[f32]]) -> Result<(), LearnError> {
         for (layer, values) in self.layers.iter_mut().zip(values.chunks_exact(2)) {
             with_padding(layer.inputs, values[0], &mut layer.weights.value);
             with_padding(layer.outputs, values[1], &mut layer.bias.value);
         }
+        Ok(())
     }
 
-    /// What hidden units do, and the optimiser.
-    #[cfg(feature = "torch")]
-    pub(crate) fn rules(&self) -> (Activation, Optimiser) {
-        (self.hidden, self.optimiser)
-    }
-
-    /// Puts weights, moments and the step counter into a checkpoint, as `PREFIX.LAYER.weight` and so on, shaped
-    /// (outputs, inputs) as PyTorch has them.
-    pub(crate) fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
+    /// Moments and the step counter beside weights and biases.
+    fn save(&self, prefix: &str, checkpoint: &mut Checkpoint) {
         for (i, layer) in self.layers.iter().enumerate() {
             for (name, shape, lanes) in layer.tensors() {
                 let values = without_padding(&shape, lanes);
@@ -59,8 +60,7 @@ impl Mlp {
         checkpoint.put_count(&format!("{prefix}.steps"), self.steps);
     }
 
-    /// Takes back what [`Mlp::save`] put there; after an error the network is half-loaded, so load into a copy.
-    pub(crate) fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
+    fn load(&mut self, prefix: &str, checkpoint: &Checkpoint) -> Result<(), LearnError> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             for (name, shape, lanes) in layer.tensors_mut() {
                 let name = format!("{prefix}.{i}.{name}");

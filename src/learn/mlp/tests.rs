@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::adam::Adam;
+use super::super::network::Parts;
 use super::super::random::seeded;
 use super::super::reference::{Reference, empty};
 use super::*;

@@ -1,6 +1,7 @@
 //! A learner on disk.
 
 use super::*;
+use safetensors::tensor::TensorView;
 
 #[test]
 fn a_restored_learner_goes_on_as_if_nothing_had_happened() {
@@ -132,6 +133,34 @@ fn a_weight_that_is_not_what_it_was_is_noticed_and_a_file_without_a_hash_is_read
     assert!(error.contains("it: damaged: its hash"), "{error}");
     let older = Checkpoint::from_bytes(&without_hash(bytes), "it".to_owned()).unwrap();
     assert_eq!(restore(&older).unwrap().save(), learner.save());
+}
+
+/// The hash of a file is part of the format: here is one, computed by another program.
+#[test]
+fn the_hash_is_what_it_always_was() {
+    let header =
+        r#"{"format":1,"learner":"random","variant":"fixed","seed":7,"updates":2,"settings":{},"rng":null"#;
+    let file = |hash: &str| {
+        let numbers = [
+            ("b", vec![2, 2], Values::F32(vec![1.5, -0.25, 3e-38, 1e30])),
+            ("a", vec![3], Values::F64(vec![0.1, -2.0, 1e300])),
+            ("c.count", vec![1], Values::F64(vec![12.0])),
+        ];
+        let bytes = numbers.each_ref().map(|(_, _, values)| values.to_bytes());
+        let views = numbers.iter().zip(&bytes).map(|((name, shape, values), bytes)| {
+            (
+                *name,
+                TensorView::new(values.dtype(), shape.clone(), bytes).unwrap(),
+            )
+        });
+        let header = format!(r#"{header},"xxh3":"{hash}"}}"#);
+        safetensors::serialize(views, Some([("hwmeter".to_owned(), header)].into())).unwrap()
+    };
+    let read = |hash| Checkpoint::from_bytes(&file(hash), "it".to_owned());
+    let checkpoint = read("86fec9e9c2887ac9").unwrap();
+    assert_eq!(checkpoint.count("c.count").unwrap(), 12);
+    let error = read("86fec9e9c2887ac8").unwrap_err().to_string();
+    assert!(error.contains("its hash"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod checkpoints;
 mod scores;
 mod weights;
 
-use super::environment::{ToyTask, run, tasks};
+use super::environment::{Score, ToyTask, follow, outcome, tasks};
 use super::*;
 use clap::ValueEnum;
 
@@ -29,6 +29,16 @@ fn small() -> Settings {
         },
         ..Default::default()
     }
+}
+
+/// Lets a learner decide and learn through the tasks, in order; an error ends it.
+pub(crate) fn run(learner: &mut dyn Learner, tasks: &[ToyTask]) -> Result<Score, LearnError> {
+    follow(tasks, |i, task, _| {
+        let placement = learner.decide(&task.state)?.placement;
+        let (transition, cost) = outcome(tasks, i, placement);
+        learner.learn_with_cost(&transition, &cost)?;
+        Ok(placement)
+    })
 }
 
 fn transition(tasks: &[ToyTask], i: usize) -> Transition {

@@ -47,8 +47,7 @@ fn scores() {
             .enumerate()
             .map(|(seed, tasks)| run(&mut *build(name, seed as u64, settings).unwrap(), tasks).unwrap());
         let scores: Vec<_> = scores.collect();
-        let mean =
-            |of: fn(&environment::Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
+        let mean = |of: fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
         let worst = scores.iter().map(|s| s.gap_closed()).fold(f64::MAX, f64::min);
         let (gap, reward) = (mean(|s| s.gap_closed()), mean(|s| s.learner));
         println!("{label}: closes {gap:.3} (worst run {worst:.3}), mean reward {reward:.3}");

@@ -9,7 +9,7 @@ use super::super::adam::Adam;
 use super::super::engine::EngineError;
 use super::super::mlp::stored::read;
 use super::super::mlp::{Activation, Mlp};
-use super::super::network::Network;
+use super::super::network::{Network, Parts};
 use super::super::optimiser::Optimiser;
 use super::super::weights::Part;
 use super::super::{Checkpoint, LearnError};
@@ -223,7 +223,9 @@ impl Network for TorchNetwork {
     fn parameters(&self) -> usize {
         self.value.numel()
     }
+}
 
+impl Parts for TorchNetwork {
     fn parts(&self) -> Vec<Part> {
         self.parts.clone()
     }

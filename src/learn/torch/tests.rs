@@ -6,7 +6,7 @@ use super::super::adam::Adam;
 use super::super::engine::Engine;
 use super::super::environment::{ToyTask, tasks};
 use super::super::mlp::Activation;
-use super::super::network::Network;
+use super::super::network::{Network, Parts};
 use super::super::optimiser::OptimiserName;
 use super::super::random::seeded;
 use super::super::reference::empty;

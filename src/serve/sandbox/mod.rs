@@ -53,13 +53,8 @@ pub struct Sandbox {
 
 /// Locks this process in until it ends. Call it before threads are started (Landlock holds for the calling thread
 /// and those it starts), and after everything was opened that must be opened. What stays readable below `root` is
-/// what the load, the memory and the number of CPUs come from.
-pub fn enter(root: &Root) -> Sandbox {
-    enter_with(root, &Rights::default())
-}
-
-/// Like [`enter`], for a process that keeps some rights.
-pub fn enter_with(root: &Root, rights: &Rights) -> Sandbox {
+/// what the load, the memory and the number of CPUs come from; `rights` are what it keeps besides.
+pub fn enter(root: &Root, rights: &Rights) -> Sandbox {
     Sandbox {
         no_new_privileges: nix::sys::prctl::set_no_new_privs()
             .map_err(|e| format!("the kernel says: {}", e.desc())),

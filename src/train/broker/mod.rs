@@ -49,6 +49,7 @@ pub use counts::Counts;
 pub use error::BrokerError;
 pub use users::{Account, Users, UsersError};
 
+use super::link::{Credentials, LinkConfig};
 use crate::serve::{TlsFiles, take_port, tls};
 use counts::Counters;
 use gate::Gate;
@@ -271,6 +272,7 @@ impl Bound {
             address: self.address,
             own_address: self.own_address,
             account: self.account,
+            message_bytes: limits.message_bytes,
             counters: self.counters,
             stop: Some(stop),
             thread: Some(thread),
@@ -284,6 +286,7 @@ pub struct Broker {
     address: SocketAddr,
     own_address: SocketAddr,
     account: Account,
+    message_bytes: u32,
     counters: Arc<Counters>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -308,6 +311,17 @@ impl Broker {
     /// Name and password of the trainer in this process, and of others on this machine. They stand in no file.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// The link of the trainer in this process.
+    pub fn own_link(&self) -> LinkConfig {
+        let Account { name, password } = &self.account;
+        let mut link = LinkConfig::new(self.own_address.into(), name);
+        link.credentials = Some(Credentials::new(name, password));
+        // The broker ends with this process, and so would a session.
+        link.clean = true;
+        link.max_message = self.message_bytes as usize;
+        link
     }
 
     /// What was refused, dropped and slowed down so far.

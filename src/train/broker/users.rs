@@ -136,8 +136,13 @@ impl Account {
         Self::with_password(hex(&secret))
     }
 
-    /// One that was made elsewhere.
-    pub fn with_password(password: String) -> Self {
+    /// With the password in a file, which must not be readable by everybody.
+    pub fn read(password_file: &Path) -> Result<Self, SecretFileError> {
+        let text = secret_file::read(password_file)?;
+        Ok(Self::with_password(text.trim_end().to_owned()))
+    }
+
+    fn with_password(password: String) -> Self {
         let name = OWN_NAME.to_owned();
         Self { name, password }
     }

@@ -29,6 +29,8 @@ pub struct Dropped {
 /// Weights that have arrived whole; their numbers have not been looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrivedWeights {
+    /// The epoch they are of: another may have begun before they are of use.
+    pub epoch: u64,
     /// The last experience learned from: the version.
     pub sequence: u64,
     /// As they came.
@@ -177,6 +179,7 @@ impl Device {
         }
         self.arrivals.newest = sequence;
         self.arrivals.weights = Some(ArrivedWeights {
+            epoch: self.queue.epoch(),
             sequence,
             weights,
             at: now,

@@ -12,6 +12,7 @@
 
 mod incoming;
 
+use super::link::Outgoing;
 use super::queue::Queue;
 use super::topic::{Channel, Pupil};
 use super::transfer::{self, Assembly};
@@ -21,6 +22,7 @@ use incoming::Arrivals;
 pub use incoming::{ArrivedWeights, Dropped};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::time::Duration;
 
 /// After this silence the device asks again; twice as long each time, up to [`LONGEST_RETRY`].
@@ -43,17 +45,6 @@ pub struct DeviceConfig {
     pub largest: usize,
     /// Training begins elsewhere: see [`Device::rest`].
     pub rests: bool,
-}
-
-/// A message to be sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outgoing {
-    /// Where to.
-    pub topic: String,
-    /// The message.
-    pub payload: Bytes,
-    /// Whether the broker keeps it.
-    pub retain: bool,
 }
 
 /// A whole learner: a checkpoint's bytes and the last experience it has learned from.
@@ -159,8 +150,13 @@ impl Device {
     }
 
     /// The experiences.
-    pub fn queue(&mut self) -> &mut Queue {
-        &mut self.queue
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What is to be brought to the disk: see [`Queue::to_sync`].
+    pub fn to_sync(&mut self) -> Option<File> {
+        self.queue.to_sync()
     }
 
     /// Figures so far.

@@ -1,7 +1,10 @@
 //! The address of a broker.
 
 use crate::offload::url::is_loopback;
+use crate::serve::{SecretFileError, secret_file};
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 
 /// `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]`, checked. Shown without the password.
@@ -68,6 +71,12 @@ impl Credentials {
         }
     }
 
+    /// With the password in a file, which must not be readable by everybody.
+    pub fn read(user: impl Into<String>, password_file: &Path) -> Result<Self, SecretFileError> {
+        let text = secret_file::read(password_file)?;
+        Ok(Self::new(user, text.trim_end_matches(['\r', '\n'])))
+    }
+
     /// Only for the broker.
     pub(super) fn password(&self) -> &str {
         &self.password
@@ -93,6 +102,18 @@ impl fmt::Display for BrokerUrl {
 impl fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+/// Without TLS.
+impl From<SocketAddr> for BrokerUrl {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            is_tls: false,
+            host: address.ip().to_string().into(),
+            port: address.port(),
+            credentials: None,
+        }
     }
 }
 
@@ -225,6 +246,7 @@ mod tests {
 
         let url: BrokerUrl = "mqtt://[::1]:99/".parse().unwrap();
         assert_eq!((url.host(), url.to_string().as_str()), ("::1", "mqtt://[::1]:99"));
+        assert_eq!(url, SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 99)).into());
         let url: BrokerUrl = "mqtt://10.0.0.2".parse().unwrap();
         assert_eq!((url.port(), url.credentials()), (1883, None));
     }

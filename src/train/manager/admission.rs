@@ -64,12 +64,8 @@ impl Recipe {
 
     /// The learner as it is before its first experience.
     pub fn build(&self, engine: Engine) -> Result<Guard, String> {
-        let learner = engine.build(self.name, self.seed, &self.settings);
-        let guard = Guard::new(learner.map_err(|e| e.to_string())?);
-        Ok(match self.reset_on_divergence {
-            true => guard.reset_on_divergence(engine, self.settings.clone(), self.seed),
-            false => guard,
-        })
+        let reset = self.reset_on_divergence;
+        Guard::fresh(self.name, self.seed, &self.settings, engine, reset).map_err(|e| e.to_string())
     }
 
     /// The learner of a safetensors file.

@@ -41,7 +41,7 @@ mod turns;
 mod tests;
 
 pub use membership::{InvalidShard, Membership, Shard};
-pub use output::{Outgoing, Output};
+pub use output::Output;
 pub use task::{Done, Lane, Task};
 pub use timers::TICK;
 

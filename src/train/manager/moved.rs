@@ -1,8 +1,9 @@
 //! Devices that are another trainer's from now on.
 
 use super::Manager;
-use super::output::{Outgoing, Output};
+use super::output::Output;
 use super::seat::{Life, Place};
+use crate::train::link::Outgoing;
 use crate::train::topic::{self, Pupil};
 use bytes::Bytes;
 

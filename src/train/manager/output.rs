@@ -1,21 +1,10 @@
 //! What a manager wants said, in order, until somebody says it.
 
-use bytes::Bytes;
+use crate::train::link::Outgoing;
 use std::collections::VecDeque;
 
 /// Bytes that may wait to be sent before learners pause: the broker is slower than they are, or gone.
 const FULL_BYTES: usize = 32 << 20;
-
-/// A message to be published.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outgoing {
-    /// Where.
-    pub topic: String,
-    /// What.
-    pub payload: Bytes,
-    /// Whether the broker shall keep it for those that come later.
-    pub retain: bool,
-}
 
 /// What a manager wants of its broker.
 #[derive(Clone, Debug, PartialEq)]

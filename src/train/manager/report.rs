@@ -1,8 +1,9 @@
 //! What a trainer says of its learners to anybody who asks: retained, and not more often than worth it.
 
 use super::Manager;
-use super::output::{Outgoing, Output};
+use super::output::Output;
 use super::seat::{Counters, Place, Seat};
+use crate::train::link::Outgoing;
 use crate::train::topic::{self, Name, Pupil};
 use crate::train::wire::{Body, LearnerStatus, Message};
 use bytes::Bytes;

@@ -2,12 +2,13 @@
 
 use super::Manager;
 use super::lesson::Taught;
-use super::output::{Outbox, Outgoing, Output};
+use super::output::{Outbox, Output};
 use super::seat::{Life, Place, Seat, down};
 use super::task::{Done, Found, Opened, Outcome, Writing};
 use super::timers::RETRY;
 use crate::learn::Checkpoint;
 use crate::learn::guard::Guard;
+use crate::train::link::Outgoing;
 use crate::train::store::StoreError;
 use crate::train::topic::Pupil;
 use crate::train::wire::proto::Record;

@@ -113,6 +113,55 @@ fn a_new_epoch_begins_empty_or_keeps_what_there_is() {
     assert_eq!(queue.push(0, &experience(0)), Some(111));
 }
 
+/// While it stands, the queue's file cannot be written anew.
+fn obstacle(queue: &Queue) -> PathBuf {
+    let mut draft = queue.path.clone().into_os_string();
+    draft.push(".tmp");
+    std::fs::create_dir(&draft).unwrap();
+    draft.into()
+}
+
+#[test]
+fn what_does_not_go_on_from_the_file_waits_until_it_can_be_written_anew() {
+    let changes: [fn(&mut Queue); 3] = [
+        |queue| queue.skip_to(110),
+        |queue| queue.begin_epoch(9, 110),
+        |queue| queue.rename_epoch(9, 103),
+    ];
+    for change in changes {
+        let (_dir, mut queue) = fresh(SMALL);
+        fill(&mut queue, 0..3);
+        let before = std::fs::read(&queue.path).unwrap();
+        let obstacle = obstacle(&queue);
+        change(&mut queue);
+        fill(&mut queue, 3..7);
+        assert_eq!((queue.len(), queue.lost() % 3), (3, 1), "three may be unsaved");
+        assert_eq!(std::fs::read(&queue.path).unwrap(), before);
+        std::fs::remove_dir(obstacle).unwrap();
+        fill(&mut queue, 7..8);
+        let mut found = reopened(&queue);
+        assert_eq!(
+            (found.epoch(), found.base(), found.before(), found.last()),
+            (queue.epoch(), queue.base(), queue.before(), queue.last())
+        );
+        assert_eq!(tasks(&found), [3, 4, 5, 7]);
+        assert!(found.push(8, &experience(8)).is_some());
+        assert_eq!(tasks(&reopened(&found)).last(), Some(&8));
+    }
+}
+
+#[test]
+fn what_was_forgotten_before_it_was_saved_leaves_no_gap_in_the_file() {
+    let (_dir, mut queue) = fresh(SMALL);
+    fill(&mut queue, 0..2);
+    queue.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    fill(&mut queue, 2..4);
+    queue.forget(103);
+    fill(&mut queue, 4..5);
+    let found = reopened(&queue);
+    assert_eq!((found.before(), tasks(&found)), (103, vec![3, 4]));
+}
+
 #[test]
 fn another_file_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();

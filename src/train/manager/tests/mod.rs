@@ -5,6 +5,7 @@ mod types;
 mod world;
 
 use super::*;
+use crate::train::link::Outgoing;
 use crate::train::wire::{Ack, Body, Fetch, Message, Presence};
 use bytes::Bytes;
 use std::time::Instant;
