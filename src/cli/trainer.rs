@@ -89,6 +89,11 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "NAME", requires = "broker", conflicts_with = "shard")]
     pub group: Option<Name>,
 
+    /// Train in one process for each type of device, as the paper does: raspberry-pi-4, jetson-nano and so on, 16 at
+    /// most. Without it, all learners are in one process
+    #[arg(long, conflicts_with = "group")]
+    pub learner_processes: bool,
+
     /// Learners in memory at once; the others wait on disk [default: 1000]
     #[arg(long, value_name = "N")]
     pub max_learners: Option<NonZeroUsize>,
@@ -118,6 +123,26 @@ pub struct TrainingArgs {
     /// Start the trainer again when it ends, until stdin ends
     #[arg(long, hide = true)]
     pub keep: bool,
+
+    /// File with the password by which other processes of ours get in at the trainer's own broker
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "broker")]
+    pub inside_password_file: Option<PathBuf>,
+
+    /// Where they connect if that broker speaks TLS
+    #[arg(long, hide = true, value_name = "ADDR", conflicts_with = "broker")]
+    pub inside_listen: Option<SocketAddr>,
+
+    /// Train the devices of this type alone
+    #[arg(long, hide = true, value_name = "TYPE", conflicts_with = "say_types")]
+    pub of_type: Option<Name>,
+
+    /// Train the devices without a type, and say the types of the others on stdout
+    #[arg(long, hide = true)]
+    pub say_types: bool,
+
+    /// A type that has been said already
+    #[arg(long, hide = true, value_name = "TYPE", requires = "say_types")]
+    pub known_type: Vec<Name>,
 }
 
 /// Whether to train.

@@ -6,13 +6,13 @@ use crate::ui::{self, outln, table};
 use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::BrokerUrls;
 use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Trains until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
-pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<()> {
+pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrls) -> anyhow::Result<()> {
     let mut link = args.broker.link(broker, "load")?;
     link.clean = true;
     let stop = stop_signal::flag()?;
@@ -46,7 +46,7 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<
     Ok(())
 }
 
-fn print(args: &LoadArgs, broker: &BrokerUrl, report: &FleetReport) {
+fn print(args: &LoadArgs, broker: &BrokerUrls, report: &FleetReport) {
     outln!(
         "{} devices with {}, {} experiences per second each, toward {broker} for {}",
         report.devices,

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// How often the queue is brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A trainer that is silent for so long at one broker may be at another.
+const MOVE_ON: Duration = Duration::from_secs(6);
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,7 @@ pub struct Remote {
 struct Shared {
     origin: Instant,
     largest: usize,
+    has_brokers: bool,
     device: Mutex<Device>,
     ready: Mutex<Ready>,
     changed: Condvar,
@@ -89,6 +92,7 @@ impl Remote {
         let device = Device::new(device, queue, base);
         link.will = Some(device.last_will());
         let answers = device.topic();
+        let has_brokers = link.urls.iter().len() > 1;
         let (link, events) = Link::start(link)?;
         let link = Arc::new(link);
         // Before the connection there is room for it.
@@ -98,6 +102,7 @@ impl Remote {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             largest,
+            has_brokers,
             device: Mutex::new(device),
             ready: Mutex::default(),
             changed: Condvar::new(),
@@ -237,6 +242,7 @@ impl Shared {
     /// Until the link ends.
     fn listen(&self, link: &Link, events: &Receiver<Event>) {
         let mut synced = Instant::now();
+        let mut moved = Instant::now();
         loop {
             let event = match events.recv_timeout(TICK) {
                 Ok(event) => Some(event),
@@ -250,6 +256,10 @@ impl Shared {
                     take(&mut device, event, now);
                 }
                 device.pump(now, &mut |outgoing| publish(link, outgoing));
+                if self.has_brokers && device.silence(now) >= MOVE_ON && moved.elapsed() >= MOVE_ON {
+                    moved = Instant::now();
+                    link.move_on();
+                }
                 (
                     device.queue().epoch(),
                     device.take_weights(),

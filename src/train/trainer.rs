@@ -237,7 +237,10 @@ fn take(manager: &mut Manager, event: Event, now: Instant) {
             payload,
             retained,
         } => manager.receive(&topic, payload, retained, now),
-        Event::Connected => tracing::info!("connected to the broker"),
+        Event::Connected => {
+            tracing::info!("connected to the broker");
+            manager.connected();
+        }
         Event::Disconnected(why) => tracing::warn!("{why}"),
         Event::Trouble(why) => tracing::warn!("{why}"),
     }

@@ -1,6 +1,7 @@
 //! The trainer as a process, alone and beside an edge server.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 #[path = "../common/brokers.rs"]
 mod brokers;
 #[path = "../common/certificates.rs"]
@@ -9,9 +10,11 @@ mod certificates;
 mod common;
 mod elsewhere;
 mod group;
+mod lists;
 #[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;
+mod processes;
 mod status;
 
 use common::child::{Started, started};
@@ -37,8 +40,10 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.arg("serve").args(args);
+        Self::of(Command::new(PROGRAM).arg("serve").args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let mut child = started(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
@@ -257,6 +262,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
         ),
         ("trainer", &["--state", state, "--engine", "torch"], "torch"),
         ("cloud", &["--state", state], "--state"),
+        ("cloud", &["--learner-processes"], "options of training"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["serve", "--role", role])

@@ -14,6 +14,7 @@
 //! delivery output    messages on their way out
 //! membership  which devices are this trainer's
 //! group       the same where those that are alive divide the devices
+//! moved       devices that are another's from now on
 //! ```
 //!
 //! A [`Manager`] has no socket, no thread and no clock: messages and the time are passed in, [`Task`]s are taken out,
@@ -30,6 +31,7 @@ mod group;
 mod handover;
 mod lesson;
 mod membership;
+mod moved;
 mod output;
 mod receive;
 mod report;
@@ -51,6 +53,7 @@ pub use timers::TICK;
 use crate::learn::Engine;
 use crate::train::energy::Price;
 use crate::train::topic::{Channel, Name, Pupil};
+use crate::train::types::OfType;
 use output::Outbox;
 use seat::Seat;
 use std::collections::{HashMap, VecDeque};
@@ -66,6 +69,8 @@ pub struct Config {
     pub engine: Engine,
     /// Which devices are its.
     pub membership: Membership,
+    /// Of these, which types.
+    pub of_type: OfType,
     /// Learners in memory at once; the others are in the store.
     pub max_learners: usize,
     /// Learners known at once.
@@ -91,6 +96,7 @@ impl Config {
             trainer,
             engine: Engine::Native,
             membership: Membership::Alone,
+            of_type: OfType::Any,
             max_learners: 1000,
             max_known: 1_000_000,
             max_learner_bytes: 64 << 20,

@@ -133,6 +133,10 @@ impl Manager {
         retained: bool,
         now: Instant,
     ) {
+        let config = &self.config;
+        if !config.of_type.is_mine(&config.trainer, &presence.device_type) {
+            return self.let_go(&pupil);
+        }
         let Some(seat) = self.seats.get_mut(&pupil) else {
             if presence.online {
                 self.arrived(pupil, Life { epoch, presence }, head);
@@ -204,6 +208,7 @@ impl Manager {
         if matches!(seat.place, Place::Unknown) {
             // The store is being asked, or will be.
             seat.life = life;
+            seat.wanted.open |= !seat.busy;
             return self.call(pupil);
         }
         self.totals.in_memory -= usize::from(matches!(seat.place, Place::Memory(_)));

@@ -1,5 +1,6 @@
 //! What a trainer says of its learners to anybody who asks: retained, and not more often than worth it.
 
+use super::Manager;
 use super::output::Output;
 use super::seat::{Counters, Place, Seat};
 use crate::train::energy::{self, UpdateEnergy};
@@ -22,6 +23,15 @@ pub(super) struct Facts {
     weights_sha256: Bytes,
     refused: String,
     energy: UpdateEnergy,
+}
+
+impl Manager {
+    /// There is a connection anew, perhaps to a broker that knows nothing of what was said: all is told again.
+    pub fn connected(&mut self) {
+        for seat in self.seats.values_mut() {
+            seat.told = None;
+        }
+    }
 }
 
 impl Seat {
