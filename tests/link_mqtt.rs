@@ -11,6 +11,7 @@ use brokers::Broker;
 use bytes::Bytes;
 use certificates::Authority;
 use common::{PLENTY, payload, until};
+use hwmeter::train::broker::BrokerConfig;
 use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Outgoing, Problem};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -394,6 +395,23 @@ fn nats_serves_the_same_client() {
     link.publish("client/pi/experience/dqn/v1", payload(64).into(), false)
         .unwrap();
     assert_eq!(message(&events).1, payload(64));
+}
+
+#[test]
+fn who_subscribes_again_gets_again_what_the_broker_keeps() {
+    let embedded = hwmeter::train::broker::Broker::start(&BrokerConfig::new()).unwrap();
+    let brokers = [Broker::mosquitto(""), Broker::nats()];
+    let urls = brokers.iter().flatten().map(Broker::url);
+    let embedded = format!("mqtt://{}", embedded.address()).parse().unwrap();
+    for url in urls.chain([embedded]) {
+        let (link, events) = connected(config(url.clone(), "me"));
+        link.publish("kept/1", Bytes::from_static(b"1"), true).unwrap();
+        until("it is kept", || link.unacknowledged() == 0);
+        for _ in 0..3 {
+            link.subscribe("kept/+").unwrap();
+            assert_eq!(message(&events).1, "1", "{url}");
+        }
+    }
 }
 
 /// An experience up, weights down: what a remote update costs on the way.

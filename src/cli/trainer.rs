@@ -84,6 +84,11 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "I/N", requires = "broker")]
     pub shard: Option<Shard>,
 
+    /// Train the devices together with the trainers of this group at the same broker: they divide them among those alive,
+    /// and share what --state names
+    #[arg(long, value_name = "NAME", requires = "broker", conflicts_with = "shard")]
+    pub group: Option<Name>,
+
     /// Learners in memory at once; the others wait on disk [default: 1000]
     #[arg(long, value_name = "N")]
     pub max_learners: Option<NonZeroUsize>,

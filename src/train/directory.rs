@@ -41,6 +41,8 @@ pub struct Listed {
     pub active: bool,
     /// Whether the device is there.
     pub online: bool,
+    /// Why the trainer does not serve the device; `None`: it does.
+    pub refused: Option<String>,
     /// Of the weights sent last; `None`: none were.
     pub weights_sha256: Option<String>,
 }
@@ -78,7 +80,7 @@ fn understood(payload: Bytes, pupil: &Pupil, trainer: &Name) -> Option<Listed> {
     let Body::Status(status) = message.body else {
         return None;
     };
-    let sha256 = &status.weights_sha256;
+    let sha256 = status.weights_sha256;
     Some(Listed {
         trainer: trainer.to_string(),
         device: pupil.device.to_string(),
@@ -96,7 +98,8 @@ fn understood(payload: Bytes, pupil: &Pupil, trainer: &Name) -> Option<Listed> {
         duplicates: status.duplicates,
         active: status.active,
         online: status.online,
-        weights_sha256: (!sha256.is_empty()).then(|| super::weights::hex(sha256)),
+        refused: Some(status.refused).filter(|why| !why.is_empty()),
+        weights_sha256: (!sha256.is_empty()).then(|| super::weights::hex(&sha256)),
     })
 }
 

@@ -309,15 +309,14 @@ impl Link {
         })
     }
 
-    /// Reads what comes under these topics, now and after every reconnect.
+    /// Reads what comes under these topics, now and after every reconnect. Who asks for the same again, gets again what
+    /// the broker keeps.
     pub fn subscribe(&self, filter: &str) -> Result<(), NotQueued> {
         if filter.len() > MAX_TOPIC || !rumqttc::valid_filter(filter) {
             return Err(NotQueued::Topic);
         }
-        match self.subscriptions.add(filter) {
-            true => self.command(Command::Subscribe(filter.to_owned())),
-            false => Ok(()),
-        }
+        self.subscriptions.add(filter);
+        self.command(Command::Subscribe(filter.to_owned()))
     }
 
     /// No longer.

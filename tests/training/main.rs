@@ -8,6 +8,7 @@ mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod elsewhere;
+mod group;
 #[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;

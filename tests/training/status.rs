@@ -18,7 +18,7 @@ fn status(args: &[&str]) -> (bool, String) {
     )
 }
 
-fn learners(args: &[&str]) -> Vec<Value> {
+pub fn learners(args: &[&str]) -> Vec<Value> {
     let (is_well, said) = status(&[args, &["--json"]].concat());
     assert!(is_well, "{said}");
     let document: Value = serde_json::from_str(&said).unwrap();

@@ -2,10 +2,14 @@
 
 use crate::cli::{EngineName, TrainingArgs};
 use clap::ValueEnum;
-use hwmeter::train::manager::{Config, Membership};
+use hwmeter::train::manager::{Config, Group, Membership};
 use hwmeter::train::topic::Name;
 use std::ffi::OsString;
 use std::process::Command;
+use std::time::Duration;
+
+/// How long a trainer of a group that is not heard of any more counts as alive.
+const LEASE: Duration = Duration::from_secs(15);
 
 impl TrainingArgs {
     /// Whether anything says how to train.
@@ -34,7 +38,7 @@ impl TrainingArgs {
     }
 
     /// All but those of the broker.
-    fn own(&self) -> [(&'static str, Option<OsString>); 9] {
+    fn own(&self) -> [(&'static str, Option<OsString>); 10] {
         fn text(value: impl ToString) -> OsString {
             value.to_string().into()
         }
@@ -45,6 +49,7 @@ impl TrainingArgs {
             ("--state", self.state.clone().map(Into::into)),
             ("--trainer-name", self.trainer_name.as_ref().map(text)),
             ("--shard", self.shard.map(text)),
+            ("--group", self.group.as_ref().map(text)),
             ("--max-learners", self.max_learners.map(text)),
             ("--store-every", self.store_every.map(text)),
             ("--sensor", self.sensor.as_ref().map(text)),
@@ -55,6 +60,10 @@ impl TrainingArgs {
     /// What the learners' manager needs of them.
     pub fn config(&self, trainer: Name) -> anyhow::Result<Config> {
         let mut config = Config::new(trainer);
+        if let Some(group) = &self.group {
+            let group = Group::new(group.clone(), config.trainer.clone(), rand::random(), LEASE);
+            config.membership = Membership::Group(Box::new(group));
+        }
         if self.engine == Some(EngineName::Torch) {
             config.engine = hwmeter::learn::Engine::torch(false)?;
         }

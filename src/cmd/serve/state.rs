@@ -15,14 +15,14 @@ pub enum State {
 }
 
 impl State {
-    /// Call it before the sandbox is entered.
-    pub fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
+    /// Call it before the sandbox is entered. `is_shared`: by the trainers of a group.
+    pub fn open(asked: Option<&Path>, is_shared: bool) -> anyhow::Result<Self> {
         match asked
             .and_then(Path::to_str)
             .filter(|text| text.starts_with("s3://"))
         {
             Some(url) => Ok(Self::Bucket(Bucket::open(&url.parse()?)?)),
-            None => Ok(Self::Folder(StateFolder::open(asked)?)),
+            None => Ok(Self::Folder(StateFolder::open(asked, is_shared)?)),
         }
     }
 

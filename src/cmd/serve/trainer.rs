@@ -39,12 +39,13 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     let id = format!("hwmeter-trainer-{name}");
     let mut config = args.training.config(name)?;
     config.price = energy::price(&args.training, root)?;
-    let state = State::open(args.training.state.as_deref())?;
+    let state = State::open(args.training.state.as_deref(), args.training.group.is_some())?;
     let broker = &args.training.broker;
     match broker.url()? {
         Some(url) => {
             let mut link = broker.link(url, id)?;
             link.max_message = Limits::default().message_bytes as usize;
+            link.will = config.membership.last_will();
             at_a_broker(args, root, config, &state, link.prepare()?)
         }
         None => with_a_broker(args, root, config, &state),
@@ -198,16 +199,17 @@ fn bind(args: &ServeArgs) -> Result<Bound, BrokerError> {
     }
 }
 
-/// The trainer's folder, which it has for itself as long as this lives.
+/// The trainer's folder, which it has for itself, or with others of its group, as long as this lives.
 pub struct StateFolder {
     /// Where it is.
     pub path: PathBuf,
+    is_shared: bool,
     _lock: File,
 }
 
 impl StateFolder {
     /// Makes it if need be.
-    pub fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn open(asked: Option<&Path>, is_shared: bool) -> anyhow::Result<Self> {
         let path = asked.map(Path::to_owned).or_else(default_folder).context(
             "cannot tell where to keep learners: neither HOME nor XDG_STATE_HOME is set; add --state DIR",
         )?;
@@ -220,11 +222,20 @@ impl StateFolder {
         let (path, lock) = make().map_err(|e: std::io::Error| {
             anyhow::anyhow!("cannot keep learners in {shown}: {e}; add --state DIR")
         })?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+        let locked = match is_shared {
+            true => lock.try_lock_shared(),
+            false => lock.try_lock(),
+        };
+        match locked {
+            Ok(()) => Ok(Self {
+                path,
+                is_shared,
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => {
                 bail!(
-                    "another trainer keeps its learners in {shown}; stop it, or add --state DIR with another folder"
+                    "another trainer keeps its learners in {shown}; stop it, or add --state DIR with another folder \
+                     (only trainers of one --group share one)"
                 )
             }
             Err(TryLockError::Error(e)) => bail!("cannot lock {shown}: {e}"),
@@ -233,7 +244,12 @@ impl StateFolder {
 
     /// The learners in it.
     pub fn store(&self) -> anyhow::Result<Store> {
-        Store::folder(&self.path.join("learners")).context("cannot keep learners")
+        let folder = self.path.join("learners");
+        let store = match self.is_shared {
+            true => Store::folder_of_group(&folder),
+            false => Store::folder(&folder),
+        };
+        store.context("cannot keep learners")
     }
 }
 

@@ -132,7 +132,11 @@ fn row(of: &Listed) -> Vec<String> {
         of.duplicates.to_string(),
         of.dropped.to_string(),
         if of.online { "there" } else { "gone" }.to_owned(),
-        if of.active { "in memory" } else { "stored" }.to_owned(),
+        match &of.refused {
+            Some(why) => format!("refused: {why}"),
+            None if of.active => "in memory".to_owned(),
+            None => "stored".to_owned(),
+        },
     ]
 }
 

@@ -55,6 +55,7 @@ impl Sync {
 /// A learner and what it is to learn from.
 pub(super) struct Lesson {
     pub pupil: Pupil,
+    pub term: u64,
     pub epoch: u64,
     pub guard: Box<Guard>,
     pub applied: u64,
@@ -76,7 +77,7 @@ pub(super) struct Lesson {
 /// What came of a lesson.
 pub(super) struct Taught {
     pub pupil: Pupil,
-    pub epoch: u64,
+    pub term: u64,
     pub guard: Box<Guard>,
     /// The last experience learned from.
     pub applied: u64,
@@ -152,7 +153,7 @@ impl Lesson {
             whole_after: self.whole_after,
             snapshot: saved.filter(|_| self.snapshot),
             pupil: self.pupil,
-            epoch: self.epoch,
+            term: self.term,
             guard: self.guard,
             applied: self.applied,
             unusable,

@@ -9,9 +9,11 @@
 //! lesson      some updates of one learner, and its weights
 //! results     what came of it
 //! timers      what is due after a while: checkpoints, acknowledgements, what is missing
+//! handover    devices that go to another trainer, and come from one
 //! report      what anybody may know
 //! delivery output    messages on their way out
 //! membership  which devices are this trainer's
+//! group       the same where those that are alive divide the devices
 //! ```
 //!
 //! A [`Manager`] has no socket, no thread and no clock: messages and the time are passed in, [`Task`]s are taken out,
@@ -24,6 +26,8 @@
 
 mod admission;
 mod delivery;
+mod group;
+mod handover;
 mod lesson;
 mod membership;
 mod output;
@@ -38,6 +42,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use group::Group;
 pub use membership::{InvalidShard, Membership, Shard};
 pub use output::Output;
 pub use task::{Done, Lane, Task};
@@ -111,6 +116,8 @@ pub struct Totals {
     pub dropped: u64,
     /// Times that a learner could not be read or written.
     pub store_failures: u64,
+    /// Times that another trainer had claimed a learner of ours.
+    pub fenced: u64,
     /// Learners given up because their arithmetic panicked.
     pub panics: u64,
 }
@@ -131,6 +138,7 @@ impl std::fmt::Display for Totals {
         let rest = [
             (self.dropped, "messages of unknown learners dropped"),
             (self.store_failures, "times that the store failed"),
+            (self.fenced, "times that another trainer had claimed a learner"),
             (self.panics, "learners that panicked"),
         ];
         rest.into_iter()
@@ -159,9 +167,13 @@ pub struct Manager {
 
 impl Manager {
     /// A trainer that knows nobody yet; it reads from its store what it needs when it needs it.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
         let mut outbox = Outbox::default();
-        outbox.push(Output::Subscribe(Channel::Status.of_all()));
+        outbox.push(Output::Subscribe(match config.membership.group() {
+            // Of devices it hears when it is known who else is there.
+            Some(group) => group.filter(),
+            None => Channel::Status.of_all(),
+        }));
         Self {
             config,
             seats: HashMap::new(),

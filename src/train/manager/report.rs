@@ -20,6 +20,7 @@ pub(super) struct Facts {
     active: bool,
     online: bool,
     weights_sha256: Bytes,
+    refused: String,
     energy: UpdateEnergy,
 }
 
@@ -59,6 +60,7 @@ impl Seat {
             active,
             online: self.online,
             weights_sha256: self.weights_sha256.clone(),
+            refused: self.refused().to_owned(),
             energy: self.energy,
         }
     }
@@ -96,6 +98,7 @@ impl Seat {
             active: facts.active,
             online: facts.online,
             weights_sha256: facts.weights_sha256.clone(),
+            refused: facts.refused.clone(),
             update_j,
             update_j_kind: update_j.map_or_else(String::new, |_| energy::KIND.to_string()),
         };

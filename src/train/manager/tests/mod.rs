@@ -2,6 +2,7 @@
 
 mod chaos;
 mod energy;
+mod group;
 mod world;
 
 use super::*;
