@@ -102,7 +102,10 @@ fn price() -> Option<Price> {
 }
 
 fn joules_each(price: Option<&Price>, cpu_s: f64, updates: u64) -> String {
-    let cpu = Duration::from_secs_f64(cpu_s.max(0.0) / updates.max(1) as f64);
+    if updates == 0 {
+        return "nothing was learned".to_owned();
+    }
+    let cpu = Duration::from_secs_f64(cpu_s.max(0.0) / updates as f64);
     match price.and_then(|price| price.joules(cpu)) {
         Some(joules) => format!(
             "{:.0} µs of CPU and {:.3} mJ ({}) each",
@@ -222,8 +225,7 @@ impl Training {
             codec,
             sync_every: 1,
         };
-        let until = Instant::now() + duration;
-        fleet::run(&config, &|| Instant::now() >= until).expect("the devices connect")
+        fleet::run(&config, &|elapsed| elapsed >= duration).expect("the devices connect")
     }
 }
 

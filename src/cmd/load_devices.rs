@@ -7,9 +7,7 @@ use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
 use hwmeter::train::link::BrokerUrls;
-use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Trains until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
 pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrls) -> anyhow::Result<()> {
@@ -26,12 +24,8 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrls) -> anyhow::Result
         codec: args.codec.codec(),
         sync_every: args.sync_every,
     };
-    // It is asked when all devices have begun to connect.
-    let began = OnceCell::new();
-    let is_over = || {
-        let elapsed = began.get_or_init(Instant::now).elapsed();
-        stop.load(Ordering::Relaxed) || args.duration.is_some_and(|duration| elapsed >= duration)
-    };
+    let is_over =
+        |elapsed| stop.load(Ordering::Relaxed) || args.duration.is_some_and(|duration| elapsed >= duration);
     let report = fleet::run(&config, &is_over)?;
     if args.json {
         outln!("{:#}", serde_json::to_value(&report)?);

@@ -106,8 +106,8 @@ struct Member {
     learned: u64,
 }
 
-/// Runs until `stop` says yes.
-pub fn run(config: &FleetConfig, stop: &dyn Fn() -> bool) -> Result<FleetReport, FleetError> {
+/// Runs until `stop` says yes, which is told how long the devices have been at it since all were set up.
+pub fn run(config: &FleetConfig, stop: &dyn Fn(Duration) -> bool) -> Result<FleetReport, FleetError> {
     // Each device has a connection and a queue.
     raise_file_limit();
     let queues = tempfile::tempdir()?;
@@ -128,7 +128,7 @@ pub fn run(config: &FleetConfig, stop: &dyn Fn() -> bool) -> Result<FleetReport,
     }
     let mut tally = Tally::default();
     let first = Instant::now();
-    while !stop() {
+    while !stop(first.elapsed()) {
         let next_look = Instant::now() + LOOK;
         for member in &mut members {
             member.send(&experiences, period, &mut tally);

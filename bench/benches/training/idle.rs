@@ -17,7 +17,7 @@ pub fn report(learners: usize) {
         // A store's files are of the size of checkpoints: fewer large ones.
         let learners = match learner {
             LearnerName::Ac => learners,
-            _ => learners / 10,
+            _ => learners / 20,
         };
         let (each, checkpoint) = measure(learner, learners);
         println!(

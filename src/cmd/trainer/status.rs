@@ -111,7 +111,7 @@ fn print(directory: &Directory, args: &StatusArgs) -> anyhow::Result<()> {
         "version",
         "lag",
         "updates/s",
-        "J/update",
+        "energy/update",
         "up",
         "down",
         "again",
