@@ -20,6 +20,7 @@ mod isolated;
 mod library;
 pub mod openblas;
 mod providers;
+pub mod rows;
 #[cfg(test)]
 mod stub;
 
