@@ -1,23 +1,25 @@
 //! Under what conditions something was timed: clock, governor, temperature, and whether the CPU was throttled.
 //!
-//! Sources, all below `/sys`:
+//! Sources, all below `/sys` (what tells of throttling is in the part beside):
 //! - `cpuN/cpufreq/scaling_cur_freq` and `scaling_governor` (`admin-guide/pm/cpufreq.rst`)
-//! - `class/thermal/thermal_zoneN/{type,temp}` and `cooling_deviceN/{type,cur_state}` (`driver-api/thermal/sysfs-api.rst`),
+//! - `class/thermal/thermal_zoneN/{type,temp}` (`driver-api/thermal/sysfs-api.rst`),
 //!   else the CPU's own driver in `class/hwmon`
-//! - `cpuN/thermal_throttle/*_throttle_count`: events since boot, on x86 (`arch/x86/kernel/cpu/mce/therm_throt.c`)
-//! - `soc:firmware/get_throttled` on a Raspberry Pi: bits 0 to 3 now, 16 to 19 since boot
+//! - a Jetson's GPU: its directory in `class/devfreq`
+
+mod throttle;
 
 use crate::blas::bench::Watcher;
+use crate::gpu::gpus;
 use crate::root::Root;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use throttle::Throttle;
 
 const CPU_DIR: &str = "/sys/devices/system/cpu";
 const THERMAL_DIR: &str = "/sys/class/thermal";
 const HWMON_DIR: &str = "/sys/class/hwmon";
-const PI_THROTTLED: &str = "/sys/devices/platform/soc/soc:firmware/get_throttled";
 
 /// What was seen meanwhile. `None` where the board does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,12 +36,23 @@ pub struct Conditions {
     /// The same after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub celsius_after: Option<f64>,
-    /// Whether the CPU was slowed down for heat or want of voltage.
+    /// Whether the CPU was slowed down: for heat, for want of voltage, or by a quota of its control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled: Option<bool>,
     /// By what that was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throttle_signs: Vec<String>,
+}
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The CPU that the calling thread is on at each look.
+    CurrentCpu,
+    /// These CPUs.
+    Cpus(Vec<usize>),
+    /// The GPU.
+    Gpu,
 }
 
 /// Between two looks: reading a dozen files takes about 0.1 ms, in which nothing is timed.
@@ -49,10 +62,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Watch {
     root: Root,
-    /// `None` for the one that the calling thread is on at each look.
-    cpus: Option<Vec<usize>>,
-    khz_sum: f64,
-    khz_looks: u32,
+    target: Target,
+    hz_sum: f64,
+    hz_looks: u32,
     governors: BTreeSet<String>,
     celsius_before: Option<f64>,
     throttle: Throttle,
@@ -60,20 +72,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch these CPUs; `None` watches the one that the calling thread is on.
-    pub fn begin(root: &Root, cpus: Option<Vec<usize>>) -> Self {
-        let mut watch = Self {
+    /// Begins to watch.
+    pub fn begin(root: &Root, target: Target) -> Self {
+        Self {
             root: root.clone(),
-            cpus,
-            khz_sum: 0.0,
-            khz_looks: 0,
+            hz_sum: 0.0,
+            hz_looks: 0,
             governors: BTreeSet::new(),
-            celsius_before: cpu_celsius(root),
-            throttle: Throttle::default(),
+            celsius_before: target.celsius(root),
+            throttle: Throttle::begin(root, &target.cpus()),
+            target,
             last_look: Instant::now(),
-        };
-        watch.throttle = Throttle::begin(root, &watch.cpus_now());
-        watch
+        }
     }
 
     /// To be called often: looks only when the last look is a while ago.
@@ -85,17 +95,12 @@ impl Watch {
     }
 
     fn look_now(&mut self) {
-        for cpu in self.cpus_now() {
-            let dir = PathBuf::from(format!("{CPU_DIR}/cpu{cpu}/cpufreq"));
-            if let Ok(khz) = self.root.read_number::<f64>(dir.join("scaling_cur_freq"))
-                && khz > 0.0
-            {
-                self.khz_sum += khz;
-                self.khz_looks += 1;
+        for (hz, governor) in self.target.clocks(&self.root) {
+            if let Some(hz) = hz.filter(|hz| *hz > 0.0) {
+                self.hz_sum += hz;
+                self.hz_looks += 1;
             }
-            if let Ok(governor) = self.root.read_text(dir.join("scaling_governor")) {
-                self.governors.insert(governor);
-            }
+            self.governors.extend(governor);
         }
         self.throttle.look(&self.root);
     }
@@ -106,22 +111,56 @@ impl Watch {
         let governors: Vec<String> = self.governors.into_iter().collect();
         let signs = self.throttle.end(&self.root);
         Conditions {
-            frequency_hz: (self.khz_looks > 0).then(|| 1e3 * self.khz_sum / f64::from(self.khz_looks)),
+            frequency_hz: (self.hz_looks > 0).then(|| self.hz_sum / f64::from(self.hz_looks)),
             governor: (!governors.is_empty()).then(|| governors.join("+")),
             celsius_before: self.celsius_before,
-            celsius_after: cpu_celsius(&self.root),
+            celsius_after: self.target.celsius(&self.root),
             throttled: signs.as_ref().map(|signs| !signs.is_empty()),
             throttle_signs: signs.unwrap_or_default(),
         }
     }
+}
 
-    fn cpus_now(&self) -> Vec<usize> {
-        self.cpus.clone().unwrap_or_else(|| {
-            // SAFETY: takes nothing.
-            let cpu = unsafe { libc::sched_getcpu() };
-            usize::try_from(cpu).into_iter().collect()
-        })
+impl Target {
+    fn cpus(&self) -> Vec<usize> {
+        match self {
+            Self::CurrentCpu => {
+                // SAFETY: takes nothing.
+                let cpu = unsafe { libc::sched_getcpu() };
+                usize::try_from(cpu).into_iter().collect()
+            }
+            Self::Cpus(cpus) => cpus.clone(),
+            Self::Gpu => Vec::new(),
+        }
     }
+
+    /// Clock in hertz and governor of each.
+    fn clocks(&self, root: &Root) -> Vec<(Option<f64>, Option<String>)> {
+        if *self == Self::Gpu {
+            return gpu_clock(root).into_iter().collect();
+        }
+        let clock = |cpu: usize| {
+            let dir = PathBuf::from(format!("{CPU_DIR}/cpu{cpu}/cpufreq"));
+            let khz = root.read_number::<f64>(dir.join("scaling_cur_freq")).ok();
+            let governor = root.read_text(dir.join("scaling_governor")).ok();
+            (khz.map(|khz| khz * 1e3), governor)
+        };
+        self.cpus().into_iter().map(clock).collect()
+    }
+
+    fn celsius(&self, root: &Root) -> Option<f64> {
+        match self {
+            Self::Gpu => hottest(zones(root, is_gpu_zone)),
+            _ => cpu_celsius(root),
+        }
+    }
+}
+
+/// A Jetson's; of a card the kernel does not tell.
+fn gpu_clock(root: &Root) -> Option<(Option<f64>, Option<String>)> {
+    let gpus = gpus(root).ok()?;
+    let devfreq = gpus.iter().find_map(|gpu| gpu.devfreq(root).ok().flatten())?;
+    Some((Some(devfreq.current_hz as f64), devfreq.governor))
 }
 
 impl Watcher for Watch {
@@ -133,9 +172,12 @@ impl Watcher for Watch {
 /// The CPU's temperature in degrees Celsius: the hottest of the thermal zones that are the CPU's, else what its own
 /// driver says. Of other zones (power supplies, dummies of a Jetson's PMIC) nothing is taken.
 pub fn cpu_celsius(root: &Root) -> Option<f64> {
-    let zones = values(root, THERMAL_DIR, "thermal_zone", "type", is_cpu_zone, "temp");
     let drivers = || values(root, HWMON_DIR, "hwmon", "name", is_cpu_driver, "temp1_input");
-    hottest(zones).or_else(|| hottest(drivers()))
+    hottest(zones(root, is_cpu_zone)).or_else(|| hottest(drivers()))
+}
+
+fn zones(root: &Root, is_wanted: fn(&str) -> bool) -> Vec<f64> {
+    values(root, THERMAL_DIR, "thermal_zone", "type", is_wanted, "temp")
 }
 
 /// `cpu-thermal`, `CPU-therm`, `bigcore0-thermal`, `x86_pkg_temp`, `soc-thermal` and their like.
@@ -144,6 +186,11 @@ fn is_cpu_zone(kind: &str) -> bool {
     ["cpu", "core", "pkg_temp", "soc-thermal", "soc_thermal"]
         .iter()
         .any(|part| kind.contains(part))
+}
+
+/// `GPU-therm`, `gpu-thermal`.
+fn is_gpu_zone(kind: &str) -> bool {
+    kind.to_ascii_lowercase().contains("gpu")
 }
 
 fn is_cpu_driver(name: &str) -> bool {
@@ -178,130 +225,45 @@ fn hottest(millidegrees: Vec<f64>) -> Option<f64> {
         .reduce(f64::max)
 }
 
-/// Signs that the CPU is slowed down.
-#[derive(Debug, Default)]
-struct Throttle {
-    /// Counters of events, and what they said at the beginning.
-    counters: Vec<(PathBuf, u64)>,
-    /// `cur_state` of what cools by slowing the CPU down.
-    cooling: Vec<(String, PathBuf)>,
-    /// What the firmware of a Raspberry Pi said at the beginning.
-    firmware: Option<u32>,
-    seen: BTreeSet<String>,
-}
-
-/// The low bits of the firmware's word; the same shifted by 16 mean since boot.
-const FIRMWARE_BITS: [(u32, &str); 4] = [
-    (0, "under-voltage"),
-    (1, "frequency capped"),
-    (2, "throttled"),
-    (3, "soft temperature limit"),
-];
-
-impl Throttle {
-    fn begin(root: &Root, cpus: &[usize]) -> Self {
-        let files = cpus.iter().flat_map(|cpu| {
-            ["core", "package"]
-                .map(|of| PathBuf::from(format!("{CPU_DIR}/cpu{cpu}/thermal_throttle/{of}_throttle_count")))
-        });
-        let counters = files.filter_map(|file| Some((file.clone(), root.read_number(&file).ok()?)));
-        let mut throttle = Self {
-            counters: counters.collect(),
-            cooling: cooling(root),
-            firmware: firmware(root),
-            seen: BTreeSet::new(),
-        };
-        throttle.look(root);
-        throttle
-    }
-
-    /// What is so just now.
-    fn look(&mut self, root: &Root) {
-        for (name, file) in &self.cooling {
-            if root.read_number::<i64>(file).is_ok_and(|state| state > 0) {
-                self.seen.insert(format!("{name} cools by slowing the CPU"));
-            }
-        }
-        if let (Some(before), Some(now)) = (self.firmware, firmware(root)) {
-            for (bit, what) in FIRMWARE_BITS {
-                let is_so = now >> bit & 1 == 1;
-                let has_been = (now & !before) >> (16 + bit) & 1 == 1;
-                if is_so || has_been {
-                    self.seen.insert(format!("firmware: {what}"));
-                }
-            }
-        }
-    }
-
-    /// All signs; `None` if this board has none to look at.
-    fn end(mut self, root: &Root) -> Option<Vec<String>> {
-        self.look(root);
-        for (file, before) in &self.counters {
-            let now = root.read_number::<u64>(file).unwrap_or(*before);
-            if now > *before {
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                self.seen.insert(format!("{name} went up"));
-            }
-        }
-        let has_source = !self.counters.is_empty() || !self.cooling.is_empty() || self.firmware.is_some();
-        has_source.then(|| self.seen.into_iter().collect())
-    }
-}
-
-/// Devices of the thermal framework that are a CPU's clock.
-fn cooling(root: &Root) -> Vec<(String, PathBuf)> {
-    let names = root.list(THERMAL_DIR).unwrap_or_default();
-    let devices = names.iter().filter(|name| name.starts_with("cooling_device"));
-    let found = devices.filter_map(|name| {
-        let dir = Path::new(THERMAL_DIR).join(name);
-        let kind = root.read_text(dir.join("type")).ok()?;
-        let is_clock =
-            kind.starts_with("thermal-cpufreq") || kind.starts_with("cpufreq-") || kind == "Processor";
-        is_clock.then(|| (kind, dir.join("cur_state")))
-    });
-    found.collect()
-}
-
-fn firmware(root: &Root) -> Option<u32> {
-    let text = root.read_text(PI_THROTTLED).ok()?;
-    u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    struct Board(Root, tempfile::TempDir);
+    /// A made-up board; it goes with its directory.
+    pub(super) struct Board {
+        pub root: Root,
+        _dir: tempfile::TempDir,
+    }
 
     impl Board {
-        fn new(files: &[(&str, &str)]) -> Self {
+        pub fn new(files: &[(&str, &str)]) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let board = Self(Root::new(dir.path()), dir);
+            let board = Self {
+                root: Root::new(dir.path()),
+                _dir: dir,
+            };
             for (path, content) in files {
                 board.write(path, content);
             }
             board
         }
 
-        fn write(&self, path: &str, content: &str) {
-            let path = self.0.path(path);
+        pub fn write(&self, path: &str, content: &str) {
+            let path = self.root.path(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
 
         /// What is seen when `change` happens in the middle.
-        fn watch(&self, change: impl FnOnce()) -> Conditions {
-            let mut watch = Watch::begin(&self.0, Some(vec![0, 1]));
+        pub fn watch(&self, change: impl FnOnce()) -> Conditions {
+            let mut watch = Watch::begin(&self.root, Target::Cpus(vec![0, 1]));
             watch.look_now();
             change();
             watch.look_now();
             watch.end()
         }
     }
-
-    const COUNT: &str = "/sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count";
-    const COOLING: &str = "/sys/class/thermal/cooling_device0";
 
     #[test]
     fn a_board_that_tells_nothing_has_unknown_conditions() {
@@ -359,48 +321,25 @@ mod tests {
             ("/sys/class/hwmon/hwmon1/name", "k10temp\n"),
             ("/sys/class/hwmon/hwmon1/temp1_input", "52000\n"),
         ]);
-        assert_eq!(cpu_celsius(&desktop.0), Some(52.0));
+        assert_eq!(cpu_celsius(&desktop.root), Some(52.0));
     }
 
     #[test]
-    fn a_counter_that_goes_up_in_the_middle_marks_the_row() {
-        let board = Board::new(&[(COUNT, "7\n")]);
-        assert_eq!(board.watch(|| ()).throttled, Some(false));
-        let conditions = board.watch(|| board.write(COUNT, "9\n"));
-        assert_eq!(conditions.throttled, Some(true));
-        assert_eq!(conditions.throttle_signs, ["package_throttle_count went up"]);
-    }
-
-    #[test]
-    fn a_cooling_device_that_acts_in_the_middle_marks_the_row() {
-        let state = format!("{COOLING}/cur_state");
+    fn a_gpu_has_a_clock_and_a_zone_of_its_own() {
         let board = Board::new(&[
-            (&format!("{COOLING}/type"), "thermal-cpufreq-0\n"),
-            (&state, "0\n"),
+            ("/sys/class/devfreq/57000000.gpu/cur_freq", "921600000\n"),
+            ("/sys/class/devfreq/57000000.gpu/min_freq", "76800000\n"),
+            ("/sys/class/devfreq/57000000.gpu/max_freq", "921600000\n"),
+            ("/sys/class/devfreq/57000000.gpu/governor", "nvhost_podgov\n"),
+            ("/sys/class/thermal/thermal_zone0/type", "CPU-therm\n"),
+            ("/sys/class/thermal/thermal_zone0/temp", "40000\n"),
+            ("/sys/class/thermal/thermal_zone1/type", "GPU-therm\n"),
+            ("/sys/class/thermal/thermal_zone1/temp", "38500\n"),
         ]);
-        assert_eq!(board.watch(|| ()).throttled, Some(false));
-        let conditions = board.watch(|| board.write(&state, "2\n"));
-        assert_eq!(conditions.throttled, Some(true));
-        assert!(conditions.throttle_signs[0].contains("thermal-cpufreq-0"));
-        // A fan may run.
-        let board = Board::new(&[(&format!("{COOLING}/type"), "pwm-fan\n"), (&state, "3\n")]);
-        assert_eq!(board.watch(|| ()).throttled, None);
-    }
-
-    #[test]
-    fn a_raspberry_pi_tells_by_its_firmware() {
-        // Throttled since boot, but before: no sign.
-        let board = Board::new(&[(PI_THROTTLED, "40000\n")]);
-        assert_eq!(board.watch(|| ()).throttled, Some(false));
-        let conditions = board.watch(|| board.write(PI_THROTTLED, "50005\n"));
-        assert_eq!(
-            conditions.throttle_signs,
-            ["firmware: throttled", "firmware: under-voltage"]
-        );
-        // It came and went between two looks: the bit since boot is new.
-        let board = Board::new(&[(PI_THROTTLED, "0\n")]);
-        let conditions = board.watch(|| board.write(PI_THROTTLED, "80000\n"));
-        assert_eq!(conditions.throttle_signs, ["firmware: soft temperature limit"]);
+        let conditions = Watch::begin(&board.root, Target::Gpu).end();
+        assert_eq!(conditions.frequency_hz, Some(921.6e6));
+        assert_eq!(conditions.governor.as_deref(), Some("nvhost_podgov"));
+        assert_eq!(conditions.celsius_after, Some(38.5));
     }
 
     #[test]
@@ -409,10 +348,10 @@ mod tests {
             "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
             "1000000\n",
         )]);
-        let mut watch = Watch::begin(&board.0, Some(vec![0]));
+        let mut watch = Watch::begin(&board.root, Target::Cpus(vec![0]));
         for _ in 0..1000 {
             watch.look();
         }
-        assert!(watch.khz_looks <= 10, "{}", watch.khz_looks);
+        assert!(watch.hz_looks <= 10, "{}", watch.hz_looks);
     }
 }

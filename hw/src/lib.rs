@@ -17,7 +17,8 @@
 //! - [`cpu`], [`cpu_time`], [`cpu_tree`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration, by engine, size and place
-//! - [`caches`], [`clusters`], [`peak`], [`triad`]: what the CPU has and could do; [`conditions`]: clock, heat, throttling
+//! - [`caches`], [`clusters`], [`peak`], [`triad`]: what the CPU has and could do; [`conditions`]: clock, heat,
+//!   throttling; [`cgroup`]: the CPU quota of a container
 //! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`small_file`]: reads settings and descriptions, and nothing endless
 //! - [`access`]: rules that let a group measure without root
@@ -48,6 +49,7 @@ pub mod board;
 mod board_kind;
 pub mod caches;
 pub mod calibration;
+pub mod cgroup;
 pub mod clock;
 pub mod clock_rate;
 pub mod clusters;

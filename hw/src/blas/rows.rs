@@ -8,7 +8,7 @@ use super::bench::{GemmTiming, Precision, Watcher, operations, time_watched};
 use super::{Gemm, Provider, all_threads};
 use crate::caches::{Bounds, Caches, Fit, Size, sizes};
 use crate::clusters::{Cluster, Pinned, clusters};
-use crate::conditions::{Conditions, Watch};
+use crate::conditions::{Conditions, Target, Watch};
 use crate::error::Result;
 use crate::meter::Meter;
 use crate::peak::{Peak, peak};
@@ -227,12 +227,11 @@ pub fn time(gemm: &dyn Gemm, case: &Case, machine: &Machine, setup: Setup) -> Re
         Place::Cluster(cluster) => Some(Pinned::to(&cluster.cpus)?),
         _ => None,
     };
-    let watched = watched_cpus(case, machine);
     let theory = (case.place != Place::Gpu)
         .then(|| peak(setup.root, &peak_cpus(case, machine)))
         .flatten();
     let mut observer = Observer {
-        watch: Watch::begin(setup.root, watched),
+        watch: Watch::begin(setup.root, target(case, machine)),
         meter: setup.meter,
         span: None,
         ended: None,
@@ -284,12 +283,13 @@ fn row(
     }
 }
 
-/// The CPUs whose clock is that of the products; `None` for the one that the thread is on.
-fn watched_cpus(case: &Case, machine: &Machine) -> Option<Vec<usize>> {
+/// Whose clock and heat are those of the products.
+fn target(case: &Case, machine: &Machine) -> Target {
     match &case.place {
-        Place::OneThread => None,
-        Place::AllThreads | Place::Gpu => Some(all_cpus(&machine.clusters)),
-        Place::Cluster(cluster) => Some(cluster.cpus.clone()),
+        Place::OneThread => Target::CurrentCpu,
+        Place::AllThreads => Target::Cpus(all_cpus(&machine.clusters)),
+        Place::Cluster(cluster) => Target::Cpus(cluster.cpus.clone()),
+        Place::Gpu => Target::Gpu,
     }
 }
 

@@ -146,6 +146,53 @@ fn a_row_has_speed_theory_and_conditions() {
     assert_eq!(toml::from_str::<GemmRow>(&text).unwrap(), row);
 }
 
+/// Heats up a made-up board when it multiplies.
+struct Heater<'a>(&'a Root);
+
+const COUNT: &str = "/sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count";
+
+impl Gemm for Heater<'_> {
+    fn provider(&self) -> Provider {
+        Provider::Builtin
+    }
+    fn name(&self) -> String {
+        "heater".to_owned()
+    }
+    fn sgemm(&self, _: usize, _: &[f32], _: &[f32], _: &mut [f32], _: usize) -> Result<()> {
+        let count: u64 = self.0.read_number(COUNT)?;
+        self.0.write(COUNT, &format!("{}\n", count + 1))
+    }
+    fn dgemm(&self, _: usize, _: &[f64], _: &[f64], _: &mut [f64], _: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_throttle_in_the_middle_marks_the_row_and_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new(dir.path());
+    std::fs::create_dir_all(root.path(COUNT).parent().unwrap()).unwrap();
+    std::fs::write(root.path(COUNT), "0\n").unwrap();
+    let machine = machine(&[("all", &[0])]);
+    let setup = Setup {
+        root: &root,
+        meter: None,
+        budget: Duration::ZERO,
+    };
+    let row = |precision| {
+        let case = Case {
+            precision,
+            size: Size { n: 16, fit: Fit::L1 },
+            place: Place::AllThreads,
+        };
+        time(&Heater(&root), &case, &machine, setup).unwrap()
+    };
+    let hot = row(Precision::Sgemm);
+    assert_eq!(hot.conditions.throttled, Some(true));
+    assert!(hot.gflops > 0.0 && hot.runs >= 3, "{hot:?}");
+    assert_eq!(row(Precision::Dgemm).conditions.throttled, Some(false));
+}
+
 fn span(joules: f64, seconds: f64, outside: f64) -> SpanEnergy {
     SpanEnergy {
         name: "gemm".to_owned(),
