@@ -16,7 +16,9 @@
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`cpu_tree`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
 //! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
-//! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
+//! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration, by engine, size and place
+//! - [`caches`], [`clusters`], [`peak`], [`triad`]: what the CPU has and could do; [`conditions`]: clock, heat,
+//!   throttling; [`cgroup`]: the CPU quota of a container
 //! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`small_file`]: reads settings and descriptions, and nothing endless
 //! - [`access`]: rules that let a group measure without root
@@ -45,10 +47,14 @@ pub mod access;
 pub mod blas;
 pub mod board;
 mod board_kind;
+pub mod caches;
 pub mod calibration;
+pub mod cgroup;
 pub mod clock;
 pub mod clock_rate;
+pub mod clusters;
 pub mod combine;
+pub mod conditions;
 pub mod cpu;
 pub mod cpu_time;
 pub mod cpu_tree;
@@ -62,6 +68,7 @@ pub mod integrator;
 mod mark;
 pub mod meter;
 pub mod net;
+pub mod peak;
 pub mod rails;
 pub mod rate;
 mod realtime;
@@ -78,6 +85,7 @@ pub mod synthetic;
 pub mod total;
 pub mod trace;
 mod track;
+pub mod triad;
 pub mod uncertainty;
 pub mod units;
 pub mod variability;

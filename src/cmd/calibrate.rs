@@ -4,17 +4,15 @@ use super::{context, open_sensor};
 use crate::cli::CalibrateArgs;
 use crate::ui::{self, paint, table};
 use anyhow::Context as _;
+use hwmeter_hw::Root;
 use hwmeter_hw::blas::bench::{GemmTiming, Precision, time};
-use hwmeter_hw::blas::builtin::Builtin;
-use hwmeter_hw::blas::openblas::OpenBlas;
-use hwmeter_hw::blas::{self, Gemm};
+use hwmeter_hw::blas::{self, Gemm, Missing, Providers};
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::idle::IdlePower;
 use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::SensorInfo;
 use hwmeter_hw::small_file;
 use hwmeter_hw::span::SpanEnergy;
-use hwmeter_hw::{Error, Root};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -45,8 +43,8 @@ pub fn run(args: &CalibrateArgs, root: &Root, calibration: &Calibration) -> anyh
     let rate = sensor.info().default_rate_hz();
     let meter = Meter::start(sensor, MeterOptions::at(rate)).context("the sensor cannot be read")?;
     let idle = idle_power(&meter);
-    let (engines, missing) = engines();
-    let rows = time_all(&engines, &meter, args.quick)?;
+    let Providers { usable, missing } = blas::providers();
+    let rows = time_all(&usable, &meter, args.quick)?;
     let info = meter.info().clone();
     meter.stop();
     if let Some(file) = &args.out {
@@ -59,24 +57,6 @@ pub fn run(args: &CalibrateArgs, root: &Root, calibration: &Calibration) -> anyh
         print(&rows, idle, &info, &missing);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The engines whose products are right, and why others cannot be used.
-fn engines() -> (Vec<Box<dyn Gemm>>, Vec<Error>) {
-    let mut engines: Vec<Box<dyn Gemm>> = vec![Box::new(Builtin::new())];
-    let mut missing = Vec::new();
-    match OpenBlas::load() {
-        Ok(openblas) => engines.push(Box::new(openblas)),
-        Err(error) => missing.push(error),
-    }
-    engines.retain(|engine| match blas::verify(&**engine) {
-        Ok(()) => true,
-        Err(error) => {
-            missing.push(error);
-            false
-        }
-    });
-    (engines, missing)
 }
 
 /// Power while nothing of ours runs.
@@ -136,7 +116,7 @@ fn time_all(engines: &[Box<dyn Gemm>], meter: &Meter, is_quick: bool) -> anyhow:
     let mut rows = Vec::new();
     for engine in engines {
         for precision in [Precision::Sgemm, Precision::Dgemm] {
-            for &threads in &threads {
+            for &threads in threads.iter().filter(|&&threads| threads <= engine.max_threads()) {
                 bar.set_message(format!(
                     "{} {} on {threads} threads",
                     engine.name(),
@@ -168,7 +148,7 @@ fn watts(row: &Row) -> Option<f64> {
     row.energy.mean_power().map(|power| power.0)
 }
 
-fn document(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) -> Value {
+fn document(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Missing]) -> Value {
     let gemm: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -190,11 +170,11 @@ fn document(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error
         "gemm": gemm,
         "idle_watts": idle,
         "sensor": { "id": info.id, "kind": info.kind },
-        "missing": missing.iter().map(Error::to_string).collect::<Vec<_>>(),
+        "missing": missing.iter().map(Missing::to_string).collect::<Vec<_>>(),
     })
 }
 
-fn print(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) {
+fn print(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Missing]) {
     let mut lines = table(&[
         "ENGINE", "PRODUCT", "THREADS", "N", "GFLOPS", "MEDIAN", "SPREAD", "POWER", "GFLOPS/W",
     ]);
@@ -217,8 +197,8 @@ fn print(rows: &[Row], idle: Option<f64>, info: &SensorInfo, missing: &[Error]) 
     if let Some(idle) = idle {
         ui::outln!("\nidle {idle:.2} W  [{}, {}]", info.id, info.kind);
     }
-    for error in missing {
-        ui::outln!("{} {error}", paint(ui::WARN, "not timed:"));
+    for missing in missing {
+        ui::outln!("{} {missing}", paint(ui::WARN, "not timed:"));
     }
     if let Some(sentence) = ui::kind_sentence(info.kind, &info.id) {
         ui::outln!("{sentence}");
