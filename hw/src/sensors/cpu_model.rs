@@ -72,7 +72,7 @@ impl Sensor for CpuModel {
 }
 
 /// Idle and full-load power of a machine of this class: assumed round figures.
-fn guess(kind: BoardKind, cores: usize) -> (Watts, Watts) {
+pub(crate) fn guess(kind: BoardKind, cores: usize) -> (Watts, Watts) {
     let cores = cores as f64;
     let (idle, per_core) = match kind {
         BoardKind::GenericX86 => (3.0 + cores, 7.0),
