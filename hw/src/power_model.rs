@@ -21,6 +21,7 @@ use crate::load_steps::{LoadStep, LoadSteps};
 use crate::sensor::Kind;
 use crate::units::Watts;
 use serde::{Deserialize, Serialize};
+use toml::value::Datetime;
 
 /// A fit on fewer steps says nothing about its own error.
 const FEWEST_STEPS: usize = 6;
@@ -40,6 +41,9 @@ const LEAST_RISE: f64 = 4.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked", deny_unknown_fields)]
 pub struct PowerModel {
+    /// When it was fitted, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Datetime>,
     /// The id of the meter it was fitted against.
     pub sensor: String,
     /// Whether that measures.
@@ -83,6 +87,7 @@ impl PowerModel {
         };
         let has_frequency = form.powers.len() > 1;
         Ok(Self {
+            date: None,
             sensor: steps.sensor.clone(),
             sensor_kind: steps.kind,
             sensor_gain: steps.gain,
@@ -304,6 +309,7 @@ fn nonnegative_least_squares(h: &[Vec<f64>], b: &[f64]) -> Vec<f64> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Unchecked {
+    date: Option<Datetime>,
     sensor: String,
     sensor_kind: Kind,
     sensor_gain: f64,
@@ -348,6 +354,7 @@ impl TryFrom<Unchecked> for PowerModel {
             return Err("`max_hz` must be above 0".to_owned());
         }
         Ok(Self {
+            date: file.date,
             sensor: file.sensor,
             sensor_kind: file.sensor_kind,
             sensor_gain: file.sensor_gain,
