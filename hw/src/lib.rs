@@ -46,6 +46,7 @@ pub mod blas;
 pub mod board;
 mod board_kind;
 pub mod calibration;
+pub mod characterise;
 pub mod clock;
 pub mod clock_rate;
 pub mod combine;
