@@ -22,17 +22,78 @@
 //! energy_step_j = 0.000061        # smallest step of an energy counter
 //! ```
 //!
+//! `hwmeter calibrate` writes these too, and keeps whatever else is in the file:
+//!
+//! ```toml
+//! version = 1
+//!
+//! [made]
+//! date = 2026-11-25T14:00:00Z
+//! hwmeter = "0.1.0"
+//! board = "Raspberry Pi 4 Model B Rev 1.4"
+//! kind = "raspberry-pi-4"
+//! kernel = "6.12.20"
+//! governor = "ondemand"
+//!
+//! [power_model]                   # used by cpu-model and rpi-model on a board of this kind
+//! date = 2026-11-25T14:00:00Z
+//! sensor = "modbus:tcp://192.0.2.7"   # what it was fitted against, and the kind of that
+//! sensor_kind = "measured"
+//! sensor_gain = 0.005             # relative standard uncertainty of that sensor's gain
+//! steps = 21                      # load steps
+//! fit_error = 0.013               # relative standard error of the fit, cross-validated
+//! idle_watts = 2.61
+//! knots = [0.0, 0.333, 0.667, 1.0]    # utilisation, 0 to 1
+//! constant_watts = [0.41, 0.3, 0.2]   # added over each segment, at any frequency
+//! linear_watts = [0.4, 0.4, 0.4]      # the same, times f / max_hz
+//! cubic_watts = [0.6, 0.6, 0.6]       # the same, times (f / max_hz)³
+//! max_hz = 1800000000.0
+//!
+//! [[gemm]]
+//! provider = "builtin"
+//! op = "sgemm"
+//! threads = 4
+//! n = 1024
+//! gflops = 21.3
+//! gflops_spread = 0.01
+//! watts = 6.4
+//! gflops_per_watt = 3.3
+//!
+//! [bandwidth]
+//! bytes_per_s = 4100000000.0
+//! threads = 4
+//! ```
+//!
+//! The formula of the power model is that of [`power_model`](crate::power_model). It is used on boards of the same
+//! kind, and where the kind is a generic one only on the same model; elsewhere it is left alone, and
+//! [`Calibration::warnings`] says so.
+//!
 //! Every key is optional and overrides what the driver says. A key that is not listed here is an error that names its
-//! line, and so are a sensor no driver has and a negative number: a typo never passes for a calibration.
+//! line, and so are a sensor no driver has, a negative number and a version other than 1: a typo never passes for a
+//! calibration.
 
+mod made;
+mod sensor_section;
+mod write;
+
+pub use made::{Bandwidth, FittedModel, GemmRow, Made};
+pub use toml::value::Datetime;
+pub use write::{CalibrationFile, RailFindings, SensorFindings};
+
+use crate::board::Board;
 use crate::error::{Error, Result};
+use crate::power_model::PowerModel;
 use crate::sensor::{Reading, Sensor, SensorInfo};
-use crate::sensors::DRIVERS;
 use crate::small_file;
-use crate::units::{Joules, Seconds, Watts};
+use crate::units::Watts;
+use sensor_section::{Section, SensorName};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// The version of the file that this program reads and writes.
+pub const VERSION: i64 = 1;
 
 /// Relative standard uncertainty of an idle power of which the file states none (assumed).
 pub const ASSUMED_IDLE_UNCERTAINTY: f64 = 0.05;
@@ -42,6 +103,10 @@ pub const ASSUMED_IDLE_UNCERTAINTY: f64 = 0.05;
 pub struct Calibration {
     path: Option<PathBuf>,
     sensors: BTreeMap<SensorName, Section>,
+    made: Option<Made>,
+    power_model: Option<PowerModel>,
+    gemm: Vec<GemmRow>,
+    bandwidth: Option<Bandwidth>,
 }
 
 impl Calibration {
@@ -56,16 +121,81 @@ impl Calibration {
 
     /// The file's content; `file` is for messages.
     pub fn parse(file: &Path, text: &str) -> Result<Self> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+        let wrong = |at: Option<usize>, why: &str| {
+            let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
             let what = format!("calibration file {}, line {line}", file.display());
-            Error::unsupported(what, error.message().to_owned())
-        })?;
+            Error::unsupported(what, why)
+        };
+        let unreadable = |error: toml::de::Error| wrong(error.span().map(|span| span.start), error.message());
+        // The version first: what another one has may be no mistake.
+        let versioned: Versioned = toml::from_str(text).map_err(unreadable)?;
+        if let Some(version) = versioned.version.filter(|version| *version.get_ref() != VERSION) {
+            let why = format!(
+                "it is of version {}; this program reads version {VERSION}. Make it anew with `hwmeter calibrate`",
+                version.get_ref()
+            );
+            return Err(wrong(Some(version.span().start), &why));
+        }
+        let document: Document = toml::from_str(text).map_err(unreadable)?;
+        if let (Some(model), None) = (&document.power_model, &document.made) {
+            let why = "[power_model] needs a section [made], which says of which board it is";
+            return Err(wrong(Some(model.span().start), why));
+        }
         Ok(Self {
             path: None,
             sensors: document.sensor,
+            made: document.made,
+            power_model: document.power_model.map(Spanned::into_inner),
+            gemm: document.gemm,
+            bandwidth: document.bandwidth,
         })
+    }
+
+    /// When, where and by what it was made, if `hwmeter calibrate` made it.
+    pub fn made(&self) -> Option<&Made> {
+        self.made.as_ref()
+    }
+
+    /// The power model, of whatever board.
+    pub fn power_model(&self) -> Option<&PowerModel> {
+        self.power_model.as_ref()
+    }
+
+    /// The matrix products timed.
+    pub fn gemm(&self) -> &[GemmRow] {
+        &self.gemm
+    }
+
+    /// The memory bandwidth.
+    pub fn bandwidth(&self) -> Option<&Bandwidth> {
+        self.bandwidth.as_ref()
+    }
+
+    /// The power model if it is one of this board.
+    pub fn power_model_for(&self, board: &Board) -> Option<FittedModel> {
+        let made = self.made.as_ref().filter(|made| made.is_of(board))?;
+        let model = self.power_model.clone()?;
+        let source = made::source_of(&model, made, self.path.as_deref());
+        Some(FittedModel { model, source })
+    }
+
+    /// What is different from when and where the file was made, one sentence each; none if nothing is, or if nothing is
+    /// known. `governor` is that of the first CPU, where there is one.
+    pub fn warnings(&self, board: &Board, kernel: &str, governor: Option<&str>) -> Vec<String> {
+        let Some(made) = &self.made else {
+            return Vec::new();
+        };
+        let mut warnings = made.differences(board, kernel, governor);
+        if self.power_model.is_some() && !made.is_of(board) {
+            warnings.push("its power model is not used here".to_owned());
+        }
+        let file = self.path.as_deref().map(|path| format!(" {}", path.display()));
+        let file = file.unwrap_or_default();
+        for warning in &mut warnings {
+            *warning = format!("calibration file{file}: {warning}");
+        }
+        warnings
     }
 
     /// The file, if it says anything about this sensor.
@@ -134,127 +264,32 @@ impl Sensor for Calibrated {
     }
 }
 
+/// The part of the file that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<Spanned<i64>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(rename = "version")]
+    _version: Option<i64>,
+    made: Option<Made>,
+    power_model: Option<Spanned<PowerModel>>,
+    #[serde(default)]
+    gemm: Vec<GemmRow>,
+    bandwidth: Option<Bandwidth>,
     #[serde(default)]
     sensor: BTreeMap<SensorName, Section>,
-}
-
-/// A sensor's id or a driver's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-struct SensorName(String);
-
-impl TryFrom<String> for SensorName {
-    type Error = String;
-
-    fn try_from(id: String) -> std::result::Result<Self, String> {
-        let driver = id.split(':').next().unwrap_or_default();
-        let mut known: Vec<&str> = DRIVERS.iter().map(|driver| driver.name).collect();
-        known.extend(["modbus", "replay"]);
-        if known.contains(&driver) {
-            Ok(Self(id))
-        } else {
-            Err(format!(
-                "there is no sensor `{id}`; known are {}",
-                known.join(", ")
-            ))
-        }
-    }
-}
-
-/// A finite number that is not negative.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "f64")]
-struct Size(f64);
-
-impl TryFrom<f64> for Size {
-    type Error = String;
-
-    fn try_from(number: f64) -> std::result::Result<Self, String> {
-        if number >= 0.0 && number.is_finite() {
-            Ok(Self(number))
-        } else {
-            Err(format!("{number} must be a finite number, 0 or more"))
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Section {
-    gain: Option<Size>,
-    lag_s: Option<Size>,
-    lag_uncertainty: Option<Size>,
-    window_s: Option<Size>,
-    update_period_s: Option<Size>,
-    clock_s: Option<Size>,
-    source: Option<String>,
-    idle_watts: Option<Size>,
-    idle_uncertainty_watts: Option<Size>,
-    full_watts: Option<Size>,
-    rail: BTreeMap<String, RailSection>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RailSection {
-    offset_w: Option<Size>,
-    power_step_w: Option<Size>,
-    energy_step_j: Option<Size>,
-}
-
-impl Section {
-    fn apply(&self, info: &mut SensorInfo) -> Result<()> {
-        // A rail that is not there first: an error must leave nothing half done.
-        for name in self.rail.keys() {
-            rail_of(info, name)?;
-        }
-        let accuracy = &mut info.accuracy;
-        override_with(&mut accuracy.gain, self.gain, |x| x);
-        override_with(&mut accuracy.lag, self.lag_s, |x| Some(Seconds(x)));
-        override_with(&mut accuracy.lag_uncertainty, self.lag_uncertainty, |x| x);
-        override_with(&mut accuracy.window, self.window_s, |x| Some(Seconds(x)));
-        override_with(&mut accuracy.update_period, self.update_period_s, |x| {
-            Some(Seconds(x))
-        });
-        override_with(&mut accuracy.clock, self.clock_s, Seconds);
-        override_with(&mut info.idle, self.idle_watts, |x| Some(Watts(x)));
-        override_with(&mut info.full, self.full_watts, |x| Some(Watts(x)));
-        for (name, given) in &self.rail {
-            let i = rail_of(info, name)?;
-            let rail = &mut info.rails[i];
-            override_with(&mut rail.offset, given.offset_w, Watts);
-            override_with(&mut rail.power_step, given.power_step_w, Watts);
-            override_with(&mut rail.energy_step, given.energy_step_j, Joules);
-        }
-        Ok(())
-    }
-}
-
-fn override_with<T>(place: &mut T, given: Option<Size>, make: impl Fn(f64) -> T) {
-    if let Some(Size(number)) = given {
-        *place = make(number);
-    }
-}
-
-fn rail_of(info: &SensorInfo, name: &str) -> Result<usize> {
-    let found = info.rails.iter().position(|rail| rail.name == name);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = info.rails.iter().map(|rail| rail.name.as_str()).collect();
-        let why = format!(
-            "the calibration file names it; the sensor has {}",
-            known.join(", ")
-        );
-        Error::unsupported(format!("rail {name} of {}", info.id), why)
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::BoardKind;
     use crate::sensor::{Accuracy, Kind, Rail, Role};
+    use crate::units::{Joules, Seconds};
 
     fn info(id: &str) -> SensorInfo {
         SensorInfo {
@@ -275,19 +310,28 @@ mod tests {
         }
     }
 
-    /// The example at the top of this file.
-    fn example() -> String {
-        let lines = include_str!("calibration.rs").lines();
-        let from = lines.skip_while(|line| *line != "//! ```toml").skip(1);
-        from.take_while(|line| *line != "//! ```")
-            .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
-            .collect()
+    /// The examples at the top of this file: sensors, and what `hwmeter calibrate` writes.
+    fn examples() -> Vec<String> {
+        let blocks = include_str!("calibration.rs").split("//! ```toml\n").skip(1);
+        let blocks = blocks.take(2).filter_map(|block| block.split("//! ```\n").next());
+        blocks.map(|block| block.replace("//!", "")).collect()
+    }
+
+    fn board(kind: BoardKind, model: &str) -> Board {
+        Board {
+            model: model.into(),
+            kind,
+            soc: String::new(),
+            revision: None,
+            is_64_bit: true,
+            variant: None,
+        }
     }
 
     #[test]
     fn the_documented_example_overrides_everything() {
         let mut info = info("ina3221-hwmon:1-0040");
-        let calibration = parse(&example());
+        let calibration = parse(&examples()[0]);
         calibration.apply(&mut info).unwrap();
         let expected = Accuracy {
             gain: 0.004,
@@ -359,5 +403,100 @@ mod tests {
         let error = calibration.apply(&mut info).unwrap_err().to_string();
         assert!(error.contains("VDD_MOON") && error.contains("VDD_IN"), "{error}");
         assert_eq!(info.accuracy.gain, 0.01);
+    }
+
+    #[test]
+    fn what_calibrate_writes_is_read() {
+        let calibration = parse(&examples()[1]);
+        let made = calibration.made().unwrap();
+        assert_eq!(
+            (made.kind.as_str(), made.kernel.as_deref()),
+            ("raspberry-pi-4", Some("6.12.20"))
+        );
+        assert_eq!(calibration.gemm()[0].gflops, 21.3);
+        assert_eq!(calibration.bandwidth().unwrap().bytes_per_s, 4.1e9);
+        let pi = board(BoardKind::RaspberryPi4, "Raspberry Pi 4 Model B Rev 1.2");
+        let fitted = calibration.power_model_for(&pi).unwrap();
+        for word in [
+            "2026-11-25",
+            "modbus:tcp://192.0.2.7",
+            "21 load steps",
+            "c.toml",
+            "1.3 %",
+        ] {
+            assert!(fitted.source.contains(word), "{word}: {}", fitted.source);
+        }
+        assert_eq!(
+            calibration.power_model_for(&board(BoardKind::RaspberryPi5, &made.board)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_generic_board_is_the_same_only_if_it_is_the_same_model() {
+        let text = examples()[1].replace("raspberry-pi-4", "generic-x86");
+        let calibration = parse(&text);
+        assert!(
+            calibration
+                .power_model_for(&board(BoardKind::GenericX86, "Acme Box"))
+                .is_none()
+        );
+        let same = board(BoardKind::GenericX86, "Raspberry Pi 4 Model B Rev 1.4");
+        assert!(calibration.power_model_for(&same).is_some());
+    }
+
+    #[test]
+    fn another_board_kernel_or_governor_is_told() {
+        let calibration = parse(&examples()[1]);
+        let pi = board(BoardKind::RaspberryPi4, "Raspberry Pi 4 Model B Rev 1.4");
+        assert_eq!(calibration.warnings(&pi, "6.12.20", Some("ondemand")), [""; 0]);
+        assert_eq!(Calibration::default().warnings(&pi, "6.1", None), [""; 0]);
+        let warnings = calibration.warnings(&pi, "6.18.1", Some("performance"));
+        assert!(warnings.len() == 2, "{warnings:?}");
+        assert!(warnings[0].contains("6.12.20") && warnings[0].contains("6.18.1"));
+        assert!(warnings[1].contains("ondemand") && warnings[1].contains("performance"));
+        let nano = board(BoardKind::JetsonNano, "NVIDIA Jetson Nano Developer Kit");
+        let warnings = calibration.warnings(&nano, "6.12.20", Some("ondemand"));
+        assert!(
+            warnings[0].contains("Raspberry Pi 4") && warnings[0].contains("Jetson Nano"),
+            "{warnings:?}"
+        );
+        assert!(warnings[1].contains("not used"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_mistake_in_what_calibrate_wrote_names_its_line() {
+        let good = &examples()[1];
+        for (from, to, word) in [
+            ("version = 1", "version = 2", "version 2"),
+            ("version = 1", "version = \"one\"", "string"),
+            ("kernel = ", "kernle = ", "unknown field `kernle`"),
+            ("gflops_spread", "gflops_spraed", "unknown field `gflops_spraed`"),
+            ("fit_error = 0.013", "fit_error = -1", "0 or more"),
+            ("knots = [0.0,", "knots = [0.4,", "ascend"),
+            ("threads = 4\n n", "threads = -4\n n", ""),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let error = Calibration::parse(Path::new("c.toml"), &good.replacen(from, to, 1));
+            let error = error.unwrap_err().to_string();
+            assert!(
+                error.contains("c.toml, line ") && error.contains(word),
+                "{to}: {error}"
+            );
+        }
+        let future = "[new]\nkey = 1\n".to_owned();
+        let error = Calibration::parse(Path::new("c.toml"), &format!("version = 3\n{future}")).unwrap_err();
+        assert!(
+            error.to_string().contains("line 1: it is of version 3"),
+            "{error}"
+        );
+        let lonely = good.replace(
+            &good[good.find(" [made]").unwrap()..good.find(" [power_model]").unwrap()],
+            "",
+        );
+        let error = Calibration::parse(Path::new("c.toml"), &lonely)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("[made]"), "{error}");
     }
 }
