@@ -39,7 +39,7 @@
 //! date = 2026-11-25T14:00:00Z
 //! sensor = "modbus:tcp://192.0.2.7"   # what it was fitted against, and the kind of that
 //! sensor_kind = "measured"
-//! sensor_gain = 0.005             # relative standard uncertainty of that sensor's gain
+//! sensor_gain = 0.005             # relative standard uncertainty of that sensor: gain and offset
 //! steps = 21                      # load steps
 //! fit_error = 0.013               # relative standard error of the fit, cross-validated
 //! idle_watts = 2.61

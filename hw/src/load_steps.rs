@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::load::Load;
 use crate::meter::Meter;
 use crate::root::Root;
-use crate::sensor::Kind;
+use crate::sensor::{Kind, SensorInfo};
 use crate::span::SpanEnergy;
-use crate::units::Watts;
+use crate::units::{Seconds, Watts};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -60,18 +60,21 @@ pub enum Effort {
 const MOST_CORE_COUNTS: usize = 8;
 
 impl Plan {
-    /// The plan for the cores that this process may use, on the board below `root`.
-    pub fn new(root: &Root, effort: Effort) -> Result<Self> {
+    /// The plan for the cores that this process may use, on the board below `root`, seen by the sensor `info`: a slow one
+    /// gets more time.
+    pub fn new(root: &Root, info: &SensorInfo, effort: Effort) -> Result<Self> {
         let cores = Affinity::current()?;
+        let (settle, length) = match effort {
+            Effort::Quick => (0.3, 0.5),
+            Effort::Default => (1.0, 2.0),
+            Effort::Full => (1.0, 5.0),
+        };
+        let (settling, updates) = slowness(info);
         let mut plan = Self {
             steps: steps_of(cores.len(), effort),
             cores,
-            settle: Duration::from_millis(if effort == Effort::Quick { 300 } else { 1000 }),
-            length: Duration::from_millis(match effort {
-                Effort::Quick => 500,
-                Effort::Default => 2000,
-                Effort::Full => 5000,
-            }),
+            settle: Duration::from_secs_f64(settling.max(settle)),
+            length: Duration::from_secs_f64(updates.max(length)),
             notes: Vec::new(),
         };
         if effort != Effort::Quick {
@@ -103,6 +106,15 @@ impl Plan {
             Err(why) => self.notes.push(format!("no steps at other frequencies: {why}")),
         }
     }
+}
+
+/// Seconds until a sensor shows what is, and in which it has a few new values. What a file claims is held in bounds.
+fn slowness(info: &SensorInfo) -> (f64, f64) {
+    let seconds = |x: Option<Seconds>| x.map_or(0.0, |x| x.0);
+    let accuracy = &info.accuracy;
+    let update = seconds(accuracy.update_period);
+    let settling = 5.0 * seconds(accuracy.lag) + seconds(accuracy.window) + 2.0 * update;
+    (settling.min(LONGEST_WAIT_S), (4.0 * update).min(LONGEST_WAIT_S))
 }
 
 /// Low and high loads take turns, so that a drift (the board warms up) does not pass for a slope.
@@ -186,7 +198,7 @@ pub struct LoadSteps {
     pub sensor: String,
     /// Whether it measures.
     pub kind: Kind,
-    /// Its relative standard uncertainty that all steps share.
+    /// Its relative standard uncertainty that all steps share: its gain, its offset. The root mean square over the steps.
     pub gain: f64,
     /// The steps, in the order they were taken.
     pub steps: Vec<LoadStep>,
@@ -200,6 +212,13 @@ pub struct LoadSteps {
 
 /// A step needs samples for this share of its time.
 const LEAST_COVERAGE: f64 = 0.5;
+
+/// However slow a sensor is.
+const LONGEST_WAIT_S: f64 = 20.0;
+
+/// An idle machine that is busier, and a load that reaches less of what was asked for, are worth a word.
+const BUSY: f64 = 0.1;
+const LEAST_REACHED: f64 = 0.8;
 
 /// How often the frequency is looked at.
 const FREQUENCY_PERIOD: Duration = Duration::from_millis(50);
@@ -219,11 +238,14 @@ pub fn run(
         root,
         times: CpuTimesReader::open(root)?,
         frequency: CurrentFrequency::open(root),
+        cores: 0,
+        shared: Vec::new(),
     };
+    taker.cores = taker.times.read()?.cores;
     let mut taken = LoadSteps {
         sensor: info.id.clone(),
         kind: info.kind,
-        gain: info.accuracy.gain,
+        gain: 0.0,
         steps: Vec::new(),
         highest_hz: taker.frequency.as_ref().map(CurrentFrequency::highest_hz),
         notes: plan.notes.clone(),
@@ -244,7 +266,34 @@ pub fn run(
         taken.partial = Some(format!("ended at step {} of {of}: {why}", n + 1));
         break;
     }
+    taken.gain = root_mean_square(&taker.shared);
+    taken.notes.extend(disturbances(&taken.steps, taker.cores));
     Ok(taken)
+}
+
+/// What else the machine did, or did not let us do.
+fn disturbances(steps: &[LoadStep], cores: usize) -> Vec<String> {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let mut notes = Vec::new();
+    let idle = steps.iter().filter(|step| step.share == 0.0);
+    let busiest = idle.map(|step| step.utilisation).fold(0.0, f64::max);
+    if busiest > BUSY {
+        notes.push(format!(
+            "the machine was busy with something else: {} at idle",
+            percent(busiest)
+        ));
+    }
+    let asked = |step: &LoadStep| (step.busy_cores as f64 * step.share / cores.max(1) as f64).min(1.0);
+    let least = steps.iter().filter(|step| step.share == 1.0);
+    let least = least.min_by(|a, b| (a.utilisation / asked(a)).total_cmp(&(b.utilisation / asked(b))));
+    if let Some(step) = least.filter(|step| step.utilisation < LEAST_REACHED * asked(step)) {
+        notes.push(format!(
+            "a load of {} reached {}: something else runs, or this process is held to a part of the CPU",
+            percent(asked(step)),
+            percent(step.utilisation)
+        ));
+    }
+    notes
 }
 
 struct Taker<'a> {
@@ -253,6 +302,10 @@ struct Taker<'a> {
     root: &'a Root,
     times: CpuTimesReader,
     frequency: Option<CurrentFrequency>,
+    /// Cores of the machine, ours or not.
+    cores: usize,
+    /// Of each step, the relative uncertainty that it shares with the others.
+    shared: Vec<f64>,
 }
 
 impl Taker<'_> {
@@ -305,9 +358,13 @@ impl Taker<'_> {
         (looks > 0.0).then(|| sum / looks)
     }
 
-    fn power(&self, energy: &SpanEnergy) -> std::result::Result<(Watts, Watts), String> {
+    fn power(&mut self, energy: &SpanEnergy) -> std::result::Result<(Watts, Watts), String> {
         match energy.mean_power() {
-            Some(watts) if energy.coverage >= LEAST_COVERAGE => Ok((watts, own_uncertainty(energy))),
+            Some(watts) if energy.coverage >= LEAST_COVERAGE => {
+                let shared = uncertainty(energy, is_common);
+                self.shared.push(shared.0 / watts.0.abs().max(f64::MIN_POSITIVE));
+                Ok((watts, uncertainty(energy, |term| !is_common(term))))
+            }
             _ => {
                 let stats = self.meter.stats();
                 let reason = stats.last_error.map(|error| format!(": {error}"));
@@ -322,12 +379,17 @@ impl Taker<'_> {
     }
 }
 
-/// Without the gain and the offset: they are the same in every step.
-fn own_uncertainty(energy: &SpanEnergy) -> Watts {
+/// Standard uncertainty of the mean power by some of its terms.
+fn uncertainty(energy: &SpanEnergy, counts: impl Fn(&str) -> bool) -> Watts {
     let terms = energy.budget.terms();
-    let own = terms.iter().filter(|(name, _)| !is_common(name));
-    let squares: f64 = own.map(|(_, joules)| joules.0 * joules.0).sum();
+    let terms = terms.iter().filter(|(name, _)| counts(name));
+    let squares: f64 = terms.map(|(_, joules)| joules.0 * joules.0).sum();
     Watts(squares.sqrt() / energy.duration().0)
+}
+
+fn root_mean_square(numbers: &[f64]) -> f64 {
+    let squares: f64 = numbers.iter().map(|number| number * number).sum();
+    (squares / numbers.len().max(1) as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -336,7 +398,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::meter::MeterOptions;
-    use crate::sensor::{Reading, Sensor};
+    use crate::sensor::{Rail, Reading, Role, Sensor};
 
     /// 3 W, until it has been read so often.
     struct Mortal(u32);
@@ -350,6 +412,14 @@ mod tests {
                 )
             })?;
             Ok(Reading::of_power(Watts(3.0)))
+        }
+
+        /// 1 %, and 40 mW.
+        fn info(&self) -> SensorInfo {
+            let rail = Rail::new("total", Role::Total).with_offset(Watts(0.04));
+            let mut info = SensorInfo::new("modbus", Kind::Measured, vec![rail]);
+            info.accuracy.gain = 0.01;
+            info
         }
     }
 
@@ -372,6 +442,12 @@ mod tests {
         assert!(!taken.steps.is_empty() && taken.steps.len() < 4, "{taken:?}");
         assert_eq!(begun, taken.steps.len(), "it does not go on without a meter");
         assert!((taken.steps[0].watts.0 - 3.0).abs() < 1e-9);
+        let shared = 0.01f64.hypot(0.04 / 3.0);
+        assert!(
+            (taken.gain - shared).abs() < 1e-3 * shared,
+            "{} {shared}",
+            taken.gain
+        );
         let why = taken.partial.unwrap();
         assert!(
             why.contains("of 4") && why.contains("reading the wall meter"),
@@ -426,7 +502,7 @@ mod tests {
             std::fs::write(policy.join(file), content).unwrap();
         }
         let read = |file| std::fs::read_to_string(policy.join(file)).unwrap();
-        let whole = Plan::new(&root, Effort::Default).unwrap();
+        let whole = Plan::new(&root, &Mortal(1).info(), Effort::Default).unwrap();
         assert!(whole.notes.is_empty(), "{:?}", whole.notes);
         let khz: Vec<u64> = whole.steps.iter().filter_map(|step| step.khz).collect();
         assert!(khz.contains(&600_000) && khz.contains(&1_200_000), "{khz:?}");
@@ -437,6 +513,8 @@ mod tests {
             root: &root,
             times: CpuTimesReader::open(&root).unwrap(),
             frequency: CurrentFrequency::open(&root),
+            cores: 2,
+            shared: Vec::new(),
         };
         let step = Step {
             busy_cores: 0,
@@ -457,6 +535,41 @@ mod tests {
         assert_eq!(
             (read("scaling_min_freq"), read("scaling_max_freq")),
             ("600000".to_owned(), "1800000".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_slow_sensor_gets_time_and_a_claim_of_a_year_does_not() {
+        let plan = |update, lag| {
+            let mut info = Mortal(1).info();
+            info.accuracy.update_period = Some(Seconds(update));
+            info.accuracy.lag = Some(Seconds(lag));
+            let plan = Plan::new(&Root::default(), &info, Effort::Quick).unwrap();
+            (plan.settle.as_secs_f64(), plan.length.as_secs_f64())
+        };
+        assert_eq!(plan(0.001, 0.01), (0.3, 0.5));
+        assert_eq!(plan(1.0, 0.4), (4.0, 4.0));
+        assert_eq!(plan(3e7, 0.0), (20.0, 20.0));
+    }
+
+    #[test]
+    fn other_programs_and_limits_are_told() {
+        let step = |busy_cores, utilisation| LoadStep {
+            busy_cores,
+            share: if busy_cores == 0 { 0.0 } else { 1.0 },
+            utilisation,
+            hz: None,
+            watts: Watts(3.0),
+            uncertainty: Watts(0.1),
+        };
+        assert_eq!(
+            disturbances(&[step(0, 0.02), step(2, 0.51), step(4, 0.99)], 4),
+            [""; 0]
+        );
+        let notes = disturbances(&[step(0, 0.3), step(2, 0.5), step(4, 0.6)], 4);
+        assert!(
+            notes[0].contains("30 % at idle") && notes[1].contains("100 % reached 60 %"),
+            "{notes:?}"
         );
     }
 }

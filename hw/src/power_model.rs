@@ -13,8 +13,8 @@
 //! negative (Lawson and Hanson 1974, chapter 23), found coordinate by coordinate (Franc, Hlaváč and Navara 2005).
 //!
 //! The fit's own error is cross-validated: each step is predicted by a fit without it (Stone 1974), and the root mean
-//! square of the relative differences is what the models state, together with the gain of the meter they were fitted
-//! against.
+//! square of the relative differences is what the models state, together with the uncertainty of the meter they
+//! were fitted against.
 
 use crate::error::{Error, Result};
 use crate::load_steps::{LoadStep, LoadSteps};
@@ -48,7 +48,7 @@ pub struct PowerModel {
     pub sensor: String,
     /// Whether that measures.
     pub sensor_kind: Kind,
-    /// Relative standard uncertainty of the meter's own gain.
+    /// Relative standard uncertainty of that meter itself: its gain and offset.
     pub sensor_gain: f64,
     /// Number of load steps.
     pub steps: usize,
@@ -142,7 +142,7 @@ impl PowerModel {
         self.power(1.0, None)
     }
 
-    /// Relative standard uncertainty of a power it tells: the fit's own error and the meter's gain.
+    /// Relative standard uncertainty of a power it tells: the fit's own error and the meter's.
     pub fn gain(&self) -> f64 {
         self.fit_error.hypot(self.sensor_gain)
     }
@@ -494,6 +494,22 @@ mod tests {
         assert_eq!(PowerModel::fit(&steps).unwrap(), with);
         assert!((with.power(0.4, None).0 - truth(0.4, MAX_HZ)).abs() < 0.1);
         assert_eq!(with.full(), with.power(1.0, Some(1e9)));
+    }
+
+    #[test]
+    fn weights_are_the_least_squares_or_zero() {
+        let h = [vec![2.0, 1.0], vec![1.0, 2.0]];
+        for (b, expected) in [
+            ([4.0, 5.0], [1.0, 2.0]),
+            ([-1.0, 3.0], [0.0, 1.5]),
+            ([-1.0, -1.0], [0.0, 0.0]),
+        ] {
+            let x = nonnegative_least_squares(&h, &b);
+            assert!(
+                x.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-6),
+                "{b:?}: {x:?}"
+            );
+        }
     }
 
     #[test]
