@@ -49,7 +49,7 @@ pub struct Options {
     pub idle: Duration,
     /// Number of times that the load goes on and off again.
     pub pulses: u32,
-    /// For how long it is on, and then off.
+    /// For how long it is on, and then off; up to five times as long for a slow sensor.
     pub half_pulse: Duration,
     /// Time to sample at each rate.
     pub sampling: Duration,
@@ -180,7 +180,8 @@ pub fn characterise(
     let mut record = Record::new(info.rails.len());
     record.watch(&mut sensor, &**clock, options.idle);
     let idle_looks = record.len();
-    let edges = pulses(&mut record, &mut sensor, clock, load, options)?;
+    let half = half_pulse(&info, period::of(&record).ok(), options);
+    let edges = pulses(&mut record, &mut sensor, clock, load, (options.pulses, half))?;
     let latencies = record.latencies();
     let (costs, highest_rate_hz) =
         cost::measure(&sensor, clock, latencies.map(|(median, _)| median), options);
@@ -213,6 +214,15 @@ pub fn characterise(
     Ok(found)
 }
 
+/// A dozen values after each edge, or a few time constants.
+fn half_pulse(info: &SensorInfo, period: Option<f64>, options: &Options) -> Duration {
+    let stated = |x: Option<Seconds>| x.map_or(0.0, |x| x.0);
+    let period = period.unwrap_or(stated(info.accuracy.update_period));
+    let wanted = (12.0 * period).max(6.0 * stated(info.accuracy.lag));
+    let least = options.half_pulse.as_secs_f64();
+    Duration::from_secs_f64(wanted.clamp(least, 5.0 * least))
+}
+
 /// An edge of the load: when it was, and the first look after it.
 struct LoadEdge {
     t: f64,
@@ -225,17 +235,17 @@ fn pulses(
     sensor: &mut Shared,
     clock: &Arc<dyn Clock>,
     load: &mut dyn LoadSwitch,
-    options: &Options,
+    (number, half): (u32, Duration),
 ) -> Result<Vec<LoadEdge>> {
     let mut edges = Vec::new();
-    for _ in 0..options.pulses {
+    for _ in 0..number {
         for is_busy in [true, false] {
             load.switch(is_busy)?;
             edges.push(LoadEdge {
                 t: record.time_of(clock.now()),
                 look: record.len(),
             });
-            record.watch(sensor, &**clock, options.half_pulse);
+            record.watch(sensor, &**clock, half);
         }
     }
     Ok(edges)

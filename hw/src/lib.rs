@@ -15,10 +15,13 @@
 //! - [`idle`]: idle power and joules without it; [`combine`], [`repeat`]: sums of phases, means of runs
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`cpu_tree`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
-//! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
+//! - [`cpufreq`]: governor and frequency limits, restored; [`current_frequency`]: how fast the cores run
+//! - [`gpu`]: presence, load, hiding; [`net`]: byte counters
 //! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration, by engine, size and place
 //! - [`caches`], [`clusters`], [`peak`], [`triad`]: what the CPU has and could do; [`conditions`]: clock, heat,
 //!   throttling; [`cgroup`]: the CPU quota of a container
+//! - [`load`], [`load_steps`]: a controlled load, and the power the board takes under it; [`power_model`]: a model of
+//!   this very board fitted to that; [`characterise`]: what a sensor really does
 //! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`small_file`]: reads settings and descriptions, and nothing endless
 //! - [`access`]: rules that let a group measure without root

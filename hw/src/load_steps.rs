@@ -5,9 +5,13 @@
 //! Where cpufreq's limits may be set, some steps run at other frequencies too. Whatever a step changes is put back when
 //! it ends, by an error or a panic too.
 
+mod plan;
+
+pub use plan::{Effort, Plan, Step};
+
 use crate::combine::is_common;
-use crate::cpu::{Affinity, CpuTimesReader};
-use crate::cpufreq::{self, Frequencies, Settings};
+use crate::cpu::CpuTimesReader;
+use crate::cpufreq::Frequencies;
 use crate::current_frequency::CurrentFrequency;
 use crate::error::Result;
 use crate::load::Load;
@@ -16,151 +20,9 @@ use crate::root::Root;
 use crate::sensor::Kind;
 use crate::span::SpanEnergy;
 use crate::units::Watts;
+use plan::held;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-
-/// A step to take.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// Busy cores, the first ones of the plan.
-    pub busy_cores: usize,
-    /// Share of the time for which they are to be busy, 0 to 1.
-    pub share: f64,
-    /// Frequency to hold meanwhile; `None` leaves it to the governor.
-    pub khz: Option<u64>,
-}
-
-/// The steps to take, and how long each takes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// The cores that may be loaded.
-    pub cores: Vec<usize>,
-    /// The steps, in order.
-    pub steps: Vec<Step>,
-    /// Time from the beginning of a load until power and sensor have settled.
-    pub settle: Duration,
-    /// Time over which power is averaged.
-    pub length: Duration,
-    /// What the plan leaves out, and why.
-    pub notes: Vec<String>,
-}
-
-/// How thoroughly to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
-    /// Eight steps, the governor's own frequencies.
-    Quick,
-    /// Every number of cores, four shares, three frequencies.
-    Default,
-    /// The same, twice and longer.
-    Full,
-}
-
-/// Numbers of busy cores to try at most.
-const MOST_CORE_COUNTS: usize = 8;
-
-impl Plan {
-    /// The plan for the cores that this process may use, on the board below `root`.
-    pub fn new(root: &Root, effort: Effort) -> Result<Self> {
-        let cores = Affinity::current()?;
-        let mut plan = Self {
-            steps: steps_of(cores.len(), effort),
-            cores,
-            settle: Duration::from_millis(if effort == Effort::Quick { 300 } else { 1000 }),
-            length: Duration::from_millis(match effort {
-                Effort::Quick => 500,
-                Effort::Default => 2000,
-                Effort::Full => 5000,
-            }),
-            notes: Vec::new(),
-        };
-        if effort != Effort::Quick {
-            plan.add_frequencies(root);
-        }
-        Ok(plan)
-    }
-
-    /// The time the plan takes.
-    pub fn duration(&self) -> Duration {
-        (self.settle + self.length) * self.steps.len() as u32
-    }
-
-    /// Steps at the lowest and at a middle frequency, where the limits may be set.
-    fn add_frequencies(&mut self, root: &Root) {
-        match settable_range(root) {
-            Ok((lowest, highest)) => {
-                for khz in [lowest, (lowest + highest) / 2] {
-                    let at = |busy_cores, share| Step {
-                        busy_cores,
-                        share,
-                        khz: Some(khz),
-                    };
-                    let all = self.cores.len();
-                    self.steps
-                        .extend([at(0, 0.0), at(all, 0.5), at(1, 1.0), at(all, 1.0)]);
-                }
-            }
-            Err(why) => self.notes.push(format!("no steps at other frequencies: {why}")),
-        }
-    }
-}
-
-/// Low and high loads take turns, so that a drift (the board warms up) does not pass for a slope.
-fn steps_of(cores: usize, effort: Effort) -> Vec<Step> {
-    let at = |busy_cores, share| Step {
-        busy_cores,
-        share,
-        khz: None,
-    };
-    let mut steps: Vec<Step> = [0.25, 0.5, 0.75, 1.0].map(|share| at(cores, share)).into();
-    let stride = cores.div_ceil(MOST_CORE_COUNTS);
-    let stride = if effort == Effort::Quick {
-        cores.div_ceil(2)
-    } else {
-        stride
-    };
-    steps.extend((1..cores).step_by(stride.max(1)).map(|n| at(n, 1.0)));
-    if effort != Effort::Quick {
-        steps.extend([at(1, 0.5), at(cores.div_ceil(2), 0.5), at(cores, 0.1)]);
-    }
-    steps.sort_by(|a, b| (a.busy_cores as f64 * a.share).total_cmp(&(b.busy_cores as f64 * b.share)));
-    let mut taking_turns = vec![at(0, 0.0)];
-    while !steps.is_empty() {
-        taking_turns.push(steps.remove(0));
-        taking_turns.extend(steps.pop());
-    }
-    if effort == Effort::Full {
-        taking_turns.extend_from_within(..);
-    }
-    taking_turns.push(at(0, 0.0));
-    taking_turns
-}
-
-/// Lowest and highest frequency in kHz that every policy can do; or why none can be set. Sets the limits to what they
-/// are to find out.
-fn settable_range(root: &Root) -> std::result::Result<(u64, u64), String> {
-    let policies = cpufreq::policies(root).map_err(|error| error.to_string())?;
-    let lowest = policies.iter().map(|policy| policy.hardware_khz.0).max();
-    let highest = policies.iter().map(|policy| policy.hardware_khz.1).min();
-    let (Some(lowest), Some(highest)) = (lowest, highest) else {
-        return Err("this kernel shows no frequency scaling".to_owned());
-    };
-    if lowest >= highest {
-        return Err("the clusters share no range of frequencies".to_owned());
-    }
-    let settings = held(highest);
-    let changed = Frequencies::set(root, &settings).map_err(|error| error.to_string())?;
-    changed.restore().map_err(|error| error.to_string())?;
-    Ok((lowest, highest))
-}
-
-fn held(khz: u64) -> Settings {
-    Settings {
-        governor: None,
-        min_khz: Some(khz),
-        max_khz: Some(khz),
-    }
-}
 
 /// What a step was in truth.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,7 +48,7 @@ pub struct LoadSteps {
     pub sensor: String,
     /// Whether it measures.
     pub kind: Kind,
-    /// Its relative standard uncertainty that all steps share.
+    /// Its relative standard uncertainty that all steps share: its gain, its offset. The root mean square over the steps.
     pub gain: f64,
     /// The steps, in the order they were taken.
     pub steps: Vec<LoadStep>,
@@ -200,6 +62,10 @@ pub struct LoadSteps {
 
 /// A step needs samples for this share of its time.
 const LEAST_COVERAGE: f64 = 0.5;
+
+/// An idle machine that is busier, and a load that reaches less of what was asked for, are worth a word.
+const BUSY: f64 = 0.1;
+const LEAST_REACHED: f64 = 0.8;
 
 /// How often the frequency is looked at.
 const FREQUENCY_PERIOD: Duration = Duration::from_millis(50);
@@ -219,11 +85,14 @@ pub fn run(
         root,
         times: CpuTimesReader::open(root)?,
         frequency: CurrentFrequency::open(root),
+        cores: 0,
+        shared: Vec::new(),
     };
+    taker.cores = taker.times.read()?.cores;
     let mut taken = LoadSteps {
         sensor: info.id.clone(),
         kind: info.kind,
-        gain: info.accuracy.gain,
+        gain: 0.0,
         steps: Vec::new(),
         highest_hz: taker.frequency.as_ref().map(CurrentFrequency::highest_hz),
         notes: plan.notes.clone(),
@@ -244,7 +113,34 @@ pub fn run(
         taken.partial = Some(format!("ended at step {} of {of}: {why}", n + 1));
         break;
     }
+    taken.gain = root_mean_square(&taker.shared);
+    taken.notes.extend(disturbances(&taken.steps, taker.cores));
     Ok(taken)
+}
+
+/// What else the machine did, or did not let us do.
+fn disturbances(steps: &[LoadStep], cores: usize) -> Vec<String> {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let mut notes = Vec::new();
+    let idle = steps.iter().filter(|step| step.share == 0.0);
+    let busiest = idle.map(|step| step.utilisation).fold(0.0, f64::max);
+    if busiest > BUSY {
+        notes.push(format!(
+            "the machine was busy with something else: {} at idle",
+            percent(busiest)
+        ));
+    }
+    let asked = |step: &LoadStep| (step.busy_cores as f64 * step.share / cores.max(1) as f64).min(1.0);
+    let least = steps.iter().filter(|step| step.share == 1.0);
+    let least = least.min_by(|a, b| (a.utilisation / asked(a)).total_cmp(&(b.utilisation / asked(b))));
+    if let Some(step) = least.filter(|step| step.utilisation < LEAST_REACHED * asked(step)) {
+        notes.push(format!(
+            "a load of {} reached {}: something else runs, or this process is held to a part of the CPU",
+            percent(asked(step)),
+            percent(step.utilisation)
+        ));
+    }
+    notes
 }
 
 struct Taker<'a> {
@@ -253,6 +149,10 @@ struct Taker<'a> {
     root: &'a Root,
     times: CpuTimesReader,
     frequency: Option<CurrentFrequency>,
+    /// Cores of the machine, ours or not.
+    cores: usize,
+    /// Of each step, the relative uncertainty that it shares with the others.
+    shared: Vec<f64>,
 }
 
 impl Taker<'_> {
@@ -305,9 +205,13 @@ impl Taker<'_> {
         (looks > 0.0).then(|| sum / looks)
     }
 
-    fn power(&self, energy: &SpanEnergy) -> std::result::Result<(Watts, Watts), String> {
+    fn power(&mut self, energy: &SpanEnergy) -> std::result::Result<(Watts, Watts), String> {
         match energy.mean_power() {
-            Some(watts) if energy.coverage >= LEAST_COVERAGE => Ok((watts, own_uncertainty(energy))),
+            Some(watts) if energy.coverage >= LEAST_COVERAGE => {
+                let shared = uncertainty(energy, is_common);
+                self.shared.push(shared.0 / watts.0.abs().max(f64::MIN_POSITIVE));
+                Ok((watts, uncertainty(energy, |term| !is_common(term))))
+            }
             _ => {
                 let stats = self.meter.stats();
                 let reason = stats.last_error.map(|error| format!(": {error}"));
@@ -322,141 +226,18 @@ impl Taker<'_> {
     }
 }
 
-/// Without the gain and the offset: they are the same in every step.
-fn own_uncertainty(energy: &SpanEnergy) -> Watts {
+/// Standard uncertainty of the mean power by some of its terms.
+fn uncertainty(energy: &SpanEnergy, counts: impl Fn(&str) -> bool) -> Watts {
     let terms = energy.budget.terms();
-    let own = terms.iter().filter(|(name, _)| !is_common(name));
-    let squares: f64 = own.map(|(_, joules)| joules.0 * joules.0).sum();
+    let terms = terms.iter().filter(|(name, _)| counts(name));
+    let squares: f64 = terms.map(|(_, joules)| joules.0 * joules.0).sum();
     Watts(squares.sqrt() / energy.duration().0)
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::error::Error;
-    use crate::meter::MeterOptions;
-    use crate::sensor::{Reading, Sensor};
-
-    /// 3 W, until it has been read so often.
-    struct Mortal(u32);
-
-    impl Sensor for Mortal {
-        fn read(&mut self) -> Result<Reading> {
-            self.0 = self.0.checked_sub(1).ok_or_else(|| {
-                Error::os(
-                    "reading the wall meter",
-                    std::io::Error::from_raw_os_error(libc::EIO),
-                )
-            })?;
-            Ok(Reading::of_power(Watts(3.0)))
-        }
-    }
-
-    fn plan(steps: Vec<Step>) -> Plan {
-        Plan {
-            cores: Affinity::current().unwrap(),
-            steps,
-            settle: Duration::from_millis(20),
-            length: Duration::from_millis(200),
-            notes: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_meter_that_stops_leaves_the_steps_until_then() {
-        let meter = Meter::start(Mortal(35), MeterOptions::at(100.0)).unwrap();
-        let plan = plan(vec![steps_of(1, Effort::Quick)[0]; 4]);
-        let mut begun = 0;
-        let taken = run(&plan, &meter, &Root::default(), |n, _| begun = n).unwrap();
-        assert!(!taken.steps.is_empty() && taken.steps.len() < 4, "{taken:?}");
-        assert_eq!(begun, taken.steps.len(), "it does not go on without a meter");
-        assert!((taken.steps[0].watts.0 - 3.0).abs() < 1e-9);
-        let why = taken.partial.unwrap();
-        assert!(
-            why.contains("of 4") && why.contains("reading the wall meter"),
-            "{why}"
-        );
-    }
-
-    #[test]
-    fn plans_begin_and_end_idle_and_reach_every_number_of_cores_and_full_load() {
-        for cores in [1, 2, 4, 6, 128] {
-            for effort in [Effort::Quick, Effort::Default, Effort::Full] {
-                let steps = steps_of(cores, effort);
-                assert!(
-                    (6..40).contains(&steps.len()),
-                    "{cores} cores, {effort:?}: {}",
-                    steps.len()
-                );
-                assert!(steps[0].share == 0.0 && steps[steps.len() - 1].share == 0.0);
-                assert!(
-                    steps
-                        .iter()
-                        .any(|step| step.busy_cores == cores && step.share == 1.0)
-                );
-                assert!(steps.iter().all(|step| step.busy_cores <= cores));
-            }
-        }
-        let default = steps_of(4, Effort::Default);
-        assert!((1..=4).all(|n| {
-            default
-                .iter()
-                .any(|step| step.busy_cores == n && step.share == 1.0)
-        }));
-    }
-
-    #[test]
-    fn frequencies_are_held_during_a_step_and_put_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        let policy = root.path("/sys/devices/system/cpu/cpufreq/policy0");
-        std::fs::create_dir_all(&policy).unwrap();
-        std::fs::create_dir_all(root.path("/proc")).unwrap();
-        std::fs::copy("/proc/stat", root.path("/proc/stat")).unwrap();
-        for (file, content) in [
-            ("related_cpus", "0 1"),
-            ("scaling_governor", "ondemand"),
-            ("scaling_min_freq", "600000"),
-            ("scaling_max_freq", "1800000"),
-            ("cpuinfo_min_freq", "600000"),
-            ("cpuinfo_max_freq", "1800000"),
-            ("scaling_cur_freq", "600000"),
-        ] {
-            std::fs::write(policy.join(file), content).unwrap();
-        }
-        let read = |file| std::fs::read_to_string(policy.join(file)).unwrap();
-        let whole = Plan::new(&root, Effort::Default).unwrap();
-        assert!(whole.notes.is_empty(), "{:?}", whole.notes);
-        let khz: Vec<u64> = whole.steps.iter().filter_map(|step| step.khz).collect();
-        assert!(khz.contains(&600_000) && khz.contains(&1_200_000), "{khz:?}");
-        let meter = Meter::start(Mortal(10_000), MeterOptions::at(100.0)).unwrap();
-        let mut taker = Taker {
-            plan: &plan(Vec::new()),
-            meter: &meter,
-            root: &root,
-            times: CpuTimesReader::open(&root).unwrap(),
-            frequency: CurrentFrequency::open(&root),
-        };
-        let step = Step {
-            busy_cores: 0,
-            share: 0.0,
-            khz: Some(1_200_000),
-        };
-        // The copied /proc/stat stands still: the step fails, and what it changed is put back.
-        let held = std::thread::scope(|scope| {
-            let looker = scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(100));
-                (read("scaling_min_freq"), read("scaling_max_freq"))
-            });
-            let why = taker.take(&step).unwrap().unwrap_err();
-            assert!(why.contains("did not move"), "{why}");
-            looker.join().unwrap()
-        });
-        assert_eq!(held, ("1200000".to_owned(), "1200000".to_owned()));
-        assert_eq!(
-            (read("scaling_min_freq"), read("scaling_max_freq")),
-            ("600000".to_owned(), "1800000".to_owned())
-        );
-    }
+fn root_mean_square(numbers: &[f64]) -> f64 {
+    let squares: f64 = numbers.iter().map(|number| number * number).sum();
+    (squares / numbers.len().max(1) as f64).sqrt()
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ impl Record {
             clock.sleep_until(after.after(PAUSE));
             now = clock.now();
         }
+        clock.sleep_until(end);
     }
 
     pub fn len(&self) -> usize {

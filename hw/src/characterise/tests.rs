@@ -312,3 +312,45 @@ fn a_sensor_that_breaks_is_an_error_or_leaves_what_was_seen() {
     assert!(found.update_period.is_none() && found.lag.is_none() && found.highest_rate_hz.is_none());
     assert_eq!(found.unknown.len(), 4, "{:?}", found.unknown);
 }
+
+#[test]
+fn a_meter_with_a_value_a_second_is_given_the_time_it_needs() {
+    let found = look_at(Nature {
+        period: 0.4,
+        lag: 0.5,
+        read_time: Duration::from_millis(9),
+        ..NATURE
+    });
+    near(found.update_period.unwrap().0, 0.4, 0.01);
+    let lag = found.lag.unwrap();
+    near(lag.time_constant.0, 0.5, 3.0 * lag.uncertainty.0);
+}
+
+#[test]
+fn a_real_sensor_on_the_real_clock_under_a_real_load() {
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::MonotonicClock);
+    let context = crate::sensors::Context::new(crate::Root::default(), Arc::clone(&clock));
+    let sensor = Box::new(crate::sensors::cpu_model::CpuModel::open(&context).unwrap());
+    let mut load = Cores::new(crate::cpu::Affinity::current().unwrap());
+    let options = Options {
+        idle: Duration::from_millis(600),
+        pulses: 1,
+        half_pulse: Duration::from_millis(100),
+        sampling: Duration::from_millis(50),
+    };
+    let found = characterise(sensor, &clock, &mut load, &options).unwrap();
+    assert!(load.load.is_none(), "the load is off again");
+    assert!(found.reads > 50 && found.lost_reads == 0, "{found:?}");
+    assert!(found.read_latency_p99 >= found.read_latency && found.read_latency.unwrap().0 > 0.0);
+    // It looks at /proc/stat every 50 ms, or later where the machine is busy.
+    assert!(
+        found.update_period.is_none_or(|period| period.0 > 0.045),
+        "{found:?}"
+    );
+    assert!(
+        found.costs.iter().all(|cost| cost.cpu_share.unwrap() > 0.0),
+        "{:?}",
+        found.costs
+    );
+    assert!(found.unknown.iter().any(|why| why.contains("a counter has none")));
+}

@@ -36,7 +36,7 @@ pub(super) enum Curve {
     },
     /// Fitted on this board, with the frequency where it is shown.
     Fitted {
-        fitted: FittedModel,
+        fitted: Arc<FittedModel>,
         frequency: Option<CurrentFrequency>,
     },
 }
@@ -44,7 +44,7 @@ pub(super) enum Curve {
 impl Curve {
     /// The model that the calibration file has for this board, if it has one.
     pub fn fitted(context: &Context) -> Option<Self> {
-        let fitted = context.power_model.as_deref()?.clone();
+        let fitted = Arc::clone(context.power_model.as_ref()?);
         let frequency = fitted
             .model
             .needs_frequency()

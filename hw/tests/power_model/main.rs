@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // in tests, helpers included
 
+#[allow(unused_imports)] // of the made-up boards one is used
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -27,7 +28,7 @@ const STAT: &str = "/proc/stat";
 
 /// What the board takes at a utilisation.
 fn truth(u: f64) -> f64 {
-    2.4 + 5.0 * u - 1.5 * u * u
+    3.6 + 8.0 * u - 2.5 * u * u
 }
 
 /// CPU time that this process has used, in seconds.
@@ -47,7 +48,7 @@ impl Board {
     fn start() -> Self {
         let tree = common::boards::generic_arm()
             .with(&format!("{SENSOR}/name"), "ina219\n")
-            .with(&format!("{SENSOR}/power1_input"), "2400000\n");
+            .with(&format!("{SENSOR}/power1_input"), "3600000\n");
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (stat, power) = (tree.path(STAT), tree.path(&format!("{SENSOR}/power1_input")));
         let stop = Arc::clone(&is_stopping);
@@ -77,8 +78,8 @@ fn follow_the_load(stat: &Path, power: &Path, is_stopping: &AtomicBool) {
         std::thread::sleep(Duration::from_millis(10));
         let now = (begin.elapsed().as_secs_f64(), cpu_time() - cpu);
         let u = (now.1 - last.1) / (cores * (now.0 - last.0));
-        // The supply's capacitors smooth over a tenth of a second.
-        smooth += (1.0 - (-(now.0 - last.0) / 0.1f64).exp()) * (u - smooth);
+        // The supply's capacitors smooth over a twentieth of a second.
+        smooth += (1.0 - (-(now.0 - last.0) / 0.05f64).exp()) * (u - smooth);
         last = now;
         // Replaced as a whole: a reader never finds half a file.
         let replace = |file: &Path, content: String| {
@@ -87,11 +88,12 @@ fn follow_the_load(stat: &Path, power: &Path, is_stopping: &AtomicBool) {
             fs::rename(&draft, file).unwrap();
         };
         let ticks = |seconds: f64| (100.0 * seconds) as u64;
-        let (busy, idle) = (ticks(now.1), ticks(cores * now.0 - now.1));
-        replace(
-            stat,
-            format!("cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 {busy} 0 0 {idle} 0 0 0 0 0 0\n"),
-        );
+        let line = |name: &str, share: f64| {
+            let (busy, idle) = (ticks(now.1 * share), ticks((cores * now.0 - now.1) * share));
+            format!("{name} {busy} 0 0 {idle} 0 0 0 0 0 0\n")
+        };
+        let each = (0..cores as usize).map(|core| line(&format!("cpu{core}"), 1.0 / cores));
+        replace(stat, line("cpu ", 1.0) + &each.collect::<String>());
         replace(power, format!("{}\n", (1e6 * truth(smooth)) as u64));
     }
 }
@@ -110,8 +112,8 @@ fn a_board_is_taken_through_load_steps_and_its_model_recovers_the_curve() {
     let context = board.tree.context();
     let sensor = discover::open(&context, "hwmon").unwrap();
     let meter = Meter::start(sensor, MeterOptions::at(100.0)).unwrap();
-    let mut plan = Plan::new(&context.root, Effort::Quick).unwrap();
-    plan.settle = Duration::from_millis(400);
+    let mut plan = Plan::new(&context.root, meter.info(), Effort::Quick).unwrap();
+    plan.length = Duration::from_millis(600);
     let mut seen = 0;
     let steps = load_steps::run(&plan, &meter, &context.root, |_, _| seen += 1).unwrap();
     meter.stop();
@@ -138,6 +140,10 @@ fn a_board_is_taken_through_load_steps_and_its_model_recovers_the_curve() {
         model.gain()
     );
 
+    println!(
+        "largest error {error:.4}, stated {:.4}, up to {highest:.2}",
+        model.gain()
+    );
     // Into a file, and from there into the sensor that boards without a meter use.
     let path = board.tree.path("/etc/hwmeter/calibration.toml");
     let mut file = CalibrationFile::open(&path).unwrap();
