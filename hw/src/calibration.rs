@@ -58,10 +58,20 @@
 //! gflops_spread = 0.01
 //! watts = 6.4
 //! gflops_per_watt = 3.3
+//! kind = "measured"               # whether the watts were
 //!
 //! [bandwidth]
 //! bytes_per_s = 4100000000.0
 //! threads = 4
+//!
+//! [[learner]]
+//! name = "dqn"
+//! variant = "4x256"
+//! decide_s = 0.00021
+//! update_s = 0.00094
+//! decide_j = 0.0013
+//! update_j = 0.0058
+//! kind = "measured"
 //! ```
 //!
 //! The formula of the power model is that of [`power_model`](crate::power_model). It is used on boards of the same
@@ -76,7 +86,7 @@ mod made;
 mod sensor_section;
 mod write;
 
-pub use made::{Bandwidth, FittedModel, GemmRow, Made};
+pub use made::{Bandwidth, FittedModel, GemmRow, LearnerRow, Made};
 pub use toml::value::Datetime;
 pub use write::{CalibrationFile, RailFindings, SensorFindings};
 
@@ -107,6 +117,7 @@ pub struct Calibration {
     power_model: Option<PowerModel>,
     gemm: Vec<GemmRow>,
     bandwidth: Option<Bandwidth>,
+    learners: Vec<LearnerRow>,
 }
 
 impl Calibration {
@@ -149,6 +160,7 @@ impl Calibration {
             power_model: document.power_model.map(Spanned::into_inner),
             gemm: document.gemm,
             bandwidth: document.bandwidth,
+            learners: document.learner,
         })
     }
 
@@ -170,6 +182,24 @@ impl Calibration {
     /// The memory bandwidth.
     pub fn bandwidth(&self) -> Option<&Bandwidth> {
         self.bandwidth.as_ref()
+    }
+
+    /// What the learners cost.
+    pub fn learners(&self) -> &[LearnerRow] {
+        &self.learners
+    }
+
+    /// The file, where it was read from one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Each sensor, or driver, of which the file gives an idle power, with that and its standard uncertainty.
+    pub fn idle_powers(&self) -> impl Iterator<Item = (&str, Watts, Watts)> {
+        self.sensors.iter().filter_map(|(SensorName(id), section)| {
+            let idle = Watts(section.idle_watts?.0);
+            Some((id.as_str(), idle, self.idle_uncertainty(id)?))
+        })
     }
 
     /// The power model if it is one of this board.
@@ -280,6 +310,8 @@ struct Document {
     #[serde(default)]
     gemm: Vec<GemmRow>,
     bandwidth: Option<Bandwidth>,
+    #[serde(default)]
+    learner: Vec<LearnerRow>,
     #[serde(default)]
     sensor: BTreeMap<SensorName, Section>,
 }

@@ -15,14 +15,17 @@ pub fn set(command: &Command, root: &Root) -> anyhow::Result<Option<Frequencies>
         Command::Measure(args) => (&args.frequencies, true),
         Command::RunAgent(args) => (&args.frequencies, true),
         Command::Evaluate(args) => (&args.run.frequencies, true),
-        Command::Calibrate(args) => (&args.frequencies, false),
+        Command::Calibrate(args) if args.command.is_none() => (&args.run.frequencies, false),
         _ => return Ok(None),
     };
     let settings = settings(args);
+    // Load steps of a calibration change them too.
+    if settings != Settings::default() || matches!(command, Command::Calibrate(_)) {
+        restore_at_signals(ends_by_itself)?;
+    }
     if settings == Settings::default() {
         return Ok(None);
     }
-    restore_at_signals(ends_by_itself)?;
     let held = Frequencies::set(root, &settings).context("cannot change how the CPU is clocked")?;
     Ok(Some(held))
 }

@@ -3,6 +3,7 @@
 use super::Datetime;
 use crate::board::{Board, BoardKind};
 use crate::power_model::PowerModel;
+use crate::sensor::Kind;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -26,6 +27,9 @@ pub struct Made {
     /// The frequency governor of the first CPU, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governor: Option<String>,
+    /// The steps that failed, and why: what they would have found is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<String>,
 }
 
 impl Made {
@@ -43,6 +47,7 @@ impl Made {
             kind: board.kind.name().to_owned(),
             kernel,
             governor,
+            partial: Vec::new(),
         }
     }
 
@@ -85,11 +90,12 @@ pub struct GemmRow {
     pub provider: String,
     /// `sgemm` or `dgemm`.
     pub op: String,
-    /// Threads.
-    pub threads: u32,
-    /// The cores they were pinned to, such as `0-3`, where they were.
+    /// Threads; none on a GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cores: Option<String>,
+    pub threads: Option<u32>,
+    /// The cluster they were pinned to, such as `big`, where they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Rows and columns of each matrix.
     pub n: u32,
     /// The fastest product.
@@ -112,6 +118,12 @@ pub struct GemmRow {
     /// GFLOPS per watt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gflops_per_watt: Option<f64>,
+    /// Its standard uncertainty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gflops_per_watt_uncertainty: Option<f64>,
+    /// Whether the watts were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// What disturbed it, such as a thermal throttle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -129,6 +141,34 @@ pub struct Bandwidth {
     /// Threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What a learner costs. A key that is not known is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnerRow {
+    /// The learner.
+    pub name: String,
+    /// Its size, such as `4x256`.
+    pub variant: String,
+    /// Median seconds of a decision.
+    pub decide_s: f64,
+    /// Median seconds of an update.
+    pub update_s: f64,
+    /// Joules of a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decide_j: Option<f64>,
+    /// Their standard uncertainty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decide_uncertainty_j: Option<f64>,
+    /// Joules of an update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_j: Option<f64>,
+    /// Their standard uncertainty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_uncertainty_j: Option<f64>,
+    /// Whether the joules were measured.
+    pub kind: Kind,
 }
 
 /// A power model that is one of this board, and where it comes from.

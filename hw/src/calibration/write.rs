@@ -1,6 +1,6 @@
 //! Writing a calibration file: what was found is put in, everything else in it stays, comments included.
 
-use super::{Bandwidth, Calibration, GemmRow, Made, VERSION};
+use super::{Bandwidth, Calibration, GemmRow, LearnerRow, Made, VERSION};
 use crate::error::{Error, Result};
 use crate::power_model::PowerModel;
 use crate::small_file;
@@ -78,7 +78,7 @@ impl CalibrationFile {
     pub fn set_made(&mut self, made: &Made) -> Result<()> {
         let is_other = |before: &Made| (&before.kind, &before.board) != (&made.kind, &made.board);
         if self.made.as_ref().is_some_and(is_other) {
-            for section in ["power_model", "gemm", "bandwidth"] {
+            for section in ["power_model", "gemm", "bandwidth", "learner"] {
                 self.document.remove(section);
             }
         }
@@ -98,8 +98,17 @@ impl CalibrationFile {
 
     /// The matrix products in the place of those there.
     pub fn set_gemm(&mut self, rows: &[GemmRow]) -> Result<()> {
+        self.set_rows("gemm", rows)
+    }
+
+    /// What the learners cost, in the place of what is there.
+    pub fn set_learners(&mut self, rows: &[LearnerRow]) -> Result<()> {
+        self.set_rows("learner", rows)
+    }
+
+    fn set_rows(&mut self, name: &str, rows: &[impl Serialize]) -> Result<()> {
         let tables: Result<ArrayOfTables> = rows.iter().map(|row| self.table(row)).collect();
-        self.document.insert("gemm", Item::ArrayOfTables(tables?));
+        self.document.insert(name, Item::ArrayOfTables(tables?));
         Ok(())
     }
 
@@ -236,8 +245,8 @@ mod tests {
         GemmRow {
             provider: "builtin".into(),
             op: "sgemm".into(),
-            threads: 4,
-            cores: None,
+            threads: Some(4),
+            cluster: None,
             n: 1024,
             gflops,
             gflops_median: None,
@@ -246,6 +255,8 @@ mod tests {
             watts: None,
             watts_uncertainty: None,
             gflops_per_watt: None,
+            gflops_per_watt_uncertainty: None,
+            kind: None,
             note: None,
         }
     }
@@ -276,6 +287,18 @@ mod tests {
         file.set_made(&made("Pi A")).unwrap();
         file.set_power_model(&model()).unwrap();
         file.set_gemm(&[row(20.0), row(21.0)]).unwrap();
+        let learner = LearnerRow {
+            name: "dqn".into(),
+            variant: "4x256".into(),
+            decide_s: 2e-4,
+            update_s: 9e-4,
+            decide_j: None,
+            decide_uncertainty_j: None,
+            update_j: Some(5e-3),
+            update_uncertainty_j: Some(1e-4),
+            kind: Kind::Measured,
+        };
+        file.set_learners(std::slice::from_ref(&learner)).unwrap();
         file.set_bandwidth(&Bandwidth {
             bytes_per_s: 4e9,
             spread: None,
@@ -304,6 +327,9 @@ mod tests {
         assert_eq!(read.power_model(), Some(&model()));
         assert_eq!(read.gemm(), [row(20.0), row(21.0)]);
         assert_eq!(read.bandwidth().unwrap().threads, Some(4));
+        assert_eq!(read.learners(), [learner]);
+        let idle: Vec<(&str, f64)> = read.idle_powers().map(|(id, watts, _)| (id, watts.0)).collect();
+        assert_eq!(idle, [("hwmon", 2.5), ("hwmon:hwmon3", 2.5)]);
         assert_eq!(read.idle_uncertainty("hwmon:hwmon3").unwrap().0, 0.05 * 2.5);
     }
 
