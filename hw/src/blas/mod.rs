@@ -1,11 +1,12 @@
 //! Matrix multiplication at the speed of the hardware: what a board is calibrated with.
 //!
 //! ```text
-//! providers() -> Gemm (verified) -> rows::plan -> rows::time -> GemmRow
+//! providers() -> Gemm (verified) -> plan::plan -> [Case] -> rows::time -> GemmRow
 //! ```
 //!
 //! - [`builtin`] is always there; [`openblas`], [`blis`] and [`cublas`] are looked up when asked for
-//! - [`mod@bench`] times one of them; [`rows`] times it where it matters, with the conditions beside
+//! - [`mod@bench`] times one of them; [`plan`] and [`sizes`] say where it matters; [`rows`] is
+//!   what comes out, with power, conditions and theory beside
 //!
 //! A library is tried in a child process before it is loaded here, so one that crashes, hangs or multiplies wrongly is told
 //! and not timed.
@@ -19,8 +20,10 @@ mod cuda;
 mod isolated;
 mod library;
 pub mod openblas;
+pub mod plan;
 mod providers;
 pub mod rows;
+pub mod sizes;
 #[cfg(test)]
 mod stub;
 
