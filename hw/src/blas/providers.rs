@@ -26,7 +26,11 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.provider, self.error)
+        let told = self.error.to_string();
+        if told.to_ascii_lowercase().starts_with(self.provider.as_str()) {
+            return f.write_str(&told);
+        }
+        write!(f, "{}: {told}", self.provider)
     }
 }
 
@@ -112,6 +116,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_begins_with_the_provider() {
+        let missing = |what: &str| Missing {
+            provider: Provider::Cublas,
+            error: Error::unsupported(what, "no"),
+            package: None,
+        };
+        assert_eq!(missing("CUDA").to_string(), "cublas: CUDA: no");
+        assert_eq!(missing("cuBLAS (x.so)").to_string(), "cuBLAS (x.so): no");
+    }
+
+    #[test]
     fn one_that_cannot_be_loaded_leaves_the_others() {
         let found = from([
             (Provider::Blis, || {
@@ -123,7 +138,7 @@ mod tests {
         let told = found.missing[0].to_string();
         assert_eq!(
             told,
-            "blis: BLIS: not installed (no libnoblis.so.4); apt install libblis4-pthread"
+            "BLIS: not installed (no libnoblis.so.4); apt install libblis4-pthread"
         );
     }
 }
