@@ -6,16 +6,18 @@
 //! ```
 
 use hwmeter_hw::blas::bench::{Precision, time};
-use hwmeter_hw::blas::rows::{self, GemmRow, Machine, Setup};
+use hwmeter_hw::blas::plan::{Machine, plan};
+use hwmeter_hw::blas::rows::{self, GemmRow, Setup};
+use hwmeter_hw::blas::sizes::Bounds;
 use hwmeter_hw::blas::{Gemm, Providers, all_threads, providers};
-use hwmeter_hw::caches::Bounds;
 use hwmeter_hw::triad::{self, Options};
 use hwmeter_hw::{Error, Result, Root, cpu};
 use std::time::Duration;
 
 const BUDGET: Duration = Duration::from_millis(500);
-/// Two seconds at 50 GFLOPS.
-const OPERATIONS: f64 = 100e9;
+/// What the largest product may take, and the speed it is guessed by.
+const SECONDS: f64 = 2.0;
+const GFLOPS: f64 = 50.0;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,26 +59,19 @@ fn one(found: &Providers, provider: &str, n: &str, threads: &str) -> Result<()> 
 }
 
 fn engines<'a>(found: &'a Providers, provider: &str) -> Vec<&'a dyn Gemm> {
-    let wanted = |engine: &&Box<dyn Gemm>| engine.provider().as_str() == provider;
-    found
-        .usable
-        .iter()
-        .filter(wanted)
-        .map(|engine| &**engine)
+    let engines = found.usable.iter().map(|engine| &**engine);
+    engines
+        .filter(|engine| engine.provider().as_str() == provider)
         .collect()
 }
 
 fn table(found: &Providers) -> Result<()> {
     let root = Root::default();
     let memory = cpu::memory(&root)?.available_bytes;
-    let bounds = Bounds {
-        memory_bytes: memory / 4,
-        operations: OPERATIONS,
-    };
-    let machine = Machine::read(&root, bounds);
+    let machine = Machine::read(&root, Bounds::new(memory, GFLOPS, SECONDS));
     println!("{:?}\n{:?}", machine.caches, machine.clusters);
     for engine in &found.usable {
-        let (cases, notes) = rows::plan(&**engine, &machine);
+        let (cases, notes) = plan(&**engine, &machine);
         println!("{}", engine.name());
         for case in &cases {
             let setup = Setup {

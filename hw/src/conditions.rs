@@ -9,6 +9,7 @@
 mod throttle;
 
 use crate::blas::bench::Watcher;
+use crate::cpu::online_cores;
 use crate::gpu::gpus;
 use crate::root::Root;
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,7 @@ impl Watch {
             hz_looks: 0,
             governors: BTreeSet::new(),
             celsius_before: target.celsius(root),
-            throttle: Throttle::begin(root, &target.cpus()),
+            throttle: Throttle::begin(root, &target.throttled_cpus(root)),
             target,
             last_look: Instant::now(),
         }
@@ -131,6 +132,14 @@ impl Target {
             }
             Self::Cpus(cpus) => cpus.clone(),
             Self::Gpu => Vec::new(),
+        }
+    }
+
+    /// Whose counters are looked at: a thread may move, so for one thread those of all.
+    fn throttled_cpus(&self, root: &Root) -> Vec<usize> {
+        match self {
+            Self::CurrentCpu => online_cores(root).unwrap_or_else(|_| self.cpus()),
+            others => others.cpus(),
         }
     }
 

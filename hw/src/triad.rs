@@ -51,6 +51,8 @@ const SMALLEST_ARRAY: u64 = 16 << 20;
 /// Of the memory that is free, for the three arrays.
 const MEMORY_SHARE: u64 = 4;
 const PASSES: usize = 20;
+/// Fewer would have no spread.
+const LEAST_PASSES: usize = 2;
 const NUMBER_BYTES: u64 = 8;
 
 impl Options {
@@ -75,7 +77,7 @@ pub fn measure(options: &Options, caches: &Caches) -> Result<Bandwidth> {
         passes,
         ..
     } = *options;
-    if threads == 0 || length < threads || passes < 2 {
+    if threads == 0 || length < threads || passes < LEAST_PASSES {
         return Err(Error::unsupported(
             format!("a triad on {threads} threads with arrays of {length} numbers in {passes} passes"),
             "there must be a thread, a number for each and two passes; is enough memory free?",
@@ -104,42 +106,50 @@ fn bytes_of_pass(length: usize) -> f64 {
 /// The factor of the triad; any that is not 0 or 1 does.
 const FACTOR: f64 = 3.0;
 
-/// The seconds of each pass, from when all threads begin to when the last is done. Each thread has a part of its own, and
-/// writes it first, so that its pages lie where it runs.
+/// The seconds of each pass, the first left out: from when the first thread begins to when the last is done, by their own
+/// clocks. (A thread that only waits for them may wake up late, and would then see too little.) Each thread has a part of
+/// its own, and writes it first, so that its pages lie where it runs.
 fn time_passes(options: &Options) -> Vec<f64> {
-    let barrier = Barrier::new(options.threads + 1);
+    let start = Barrier::new(options.threads);
     let is_last = AtomicBool::new(false);
+    let began = Instant::now();
     let worker = |length: usize| {
         let mut part = Part::new(length);
-        loop {
-            barrier.wait();
-            if is_last.load(Ordering::Relaxed) {
-                return;
+        let mut passes = Vec::with_capacity(options.passes + 1);
+        while !is_last.load(Ordering::Relaxed) {
+            // One of them decides for all, while the others wait: nobody reads the flag before all have come together.
+            if start.wait().is_leader() {
+                let is_enough = passes.len() >= options.passes;
+                let is_late = passes.len() >= LEAST_PASSES && began.elapsed() >= options.budget;
+                is_last.store(is_enough || is_late, Ordering::Relaxed);
             }
+            start.wait();
+            let from = Instant::now();
             part.pass();
-            barrier.wait();
+            passes.push((from, Instant::now()));
         }
+        passes
     };
-    std::thread::scope(|scope| {
-        for part in parts(options.length, options.threads) {
-            scope.spawn(move || worker(part));
-        }
-        let began = Instant::now();
-        let mut seconds = Vec::with_capacity(options.passes);
-        for pass in 0..=options.passes {
-            barrier.wait();
-            let start = Instant::now();
-            barrier.wait();
-            if pass > 0 {
-                seconds.push(start.elapsed().as_secs_f64().max(1e-9));
-            }
-            if seconds.len() >= 2 && began.elapsed() >= options.budget {
-                break;
-            }
-        }
-        is_last.store(true, Ordering::Relaxed);
-        barrier.wait();
-        seconds
+    let of_threads: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = parts(options.length, options.threads)
+            .into_iter()
+            .map(|part| scope.spawn(move || worker(part)))
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
+    });
+    whole_passes(&of_threads).skip(1).collect()
+}
+
+/// Of each pass, from the first begin to the last end, in seconds.
+fn whole_passes(of_threads: &[Vec<(Instant, Instant)>]) -> impl Iterator<Item = f64> {
+    let count = of_threads.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count).filter_map(|pass| {
+        let first = of_threads.iter().map(|passes| passes[pass].0).min()?;
+        let last = of_threads.iter().map(|passes| passes[pass].1).max()?;
+        Some((last - first).as_secs_f64().max(1e-9))
     })
 }
 
@@ -242,6 +252,16 @@ mod tests {
             &caches(1),
         );
         assert_eq!(short.unwrap().passes, 2);
+    }
+
+    #[test]
+    fn a_pass_lasts_from_the_first_begin_to_the_last_end() {
+        let zero = Instant::now();
+        let at = |ms| zero + Duration::from_millis(ms);
+        let one = vec![(at(0), at(10)), (at(20), at(30))];
+        let other = vec![(at(8), at(15)), (at(21), at(22))];
+        let found: Vec<f64> = whole_passes(&[one, other]).collect();
+        assert_eq!(found, [0.015, 0.010]);
     }
 
     #[test]

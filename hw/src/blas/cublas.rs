@@ -127,30 +127,16 @@ pub(super) fn load_from(pairs: &[Pair]) -> Result<Cublas> {
 }
 
 fn load_here(pairs: &[Pair]) -> Result<Cublas> {
-    let mut problem = None;
-    for pair in pairs {
-        let cublas = wanted("cuBLAS", &pair.cublas);
-        // SAFETY: the initialisers of cuBLAS only prepare its own state.
-        match unsafe { cublas.open() } {
-            Ok((library, path)) => {
-                let cuda = Cuda::load(&wanted("the CUDA runtime", &pair.cudart))?;
-                let engine = Cublas::new(library, cuda, &cublas, &path)?;
-                verify(&engine)?;
-                return Ok(engine);
-            }
-            Err(error) => problem = Some(worse(problem, error)),
-        }
-    }
-    let none = || Error::unsupported("cuBLAS", format!("nowhere to look; {REMEDY}"));
-    Err(problem.unwrap_or_else(none))
-}
-
-/// A library that is there and broken says more than one that is not there.
-fn worse(so_far: Option<Error>, error: Error) -> Error {
-    match so_far {
-        Some(so_far) if error.to_string().contains("not installed") => so_far,
-        _ => error,
-    }
+    let all: Vec<String> = pairs.iter().flat_map(|pair| pair.cublas.clone()).collect();
+    let cublas = wanted("cuBLAS", &all);
+    // SAFETY: the initialisers of cuBLAS only prepare its own state.
+    let (library, path) = unsafe { cublas.open() }?;
+    let of_this = pairs.iter().find(|pair| pair.cublas.contains(&path));
+    let cudart = of_this.map_or(&[][..], |pair| &pair.cudart);
+    let cuda = Cuda::load(&wanted("the CUDA runtime", cudart))?;
+    let engine = Cublas::new(library, cuda, &cublas, &path)?;
+    verify(&engine)?;
+    Ok(engine)
 }
 
 fn wanted<'a>(name: &'static str, candidates: &'a [String]) -> Wanted<'a> {

@@ -41,8 +41,10 @@ impl Wanted<'_> {
             if let Some(flaw) = flaw(Path::new(path)) {
                 return self.refused(path, flaw);
             }
+            // The loader begins with the file it misses: another one is a library that this one needs.
             let told = reason(problem);
-            if !told.contains("No such file or directory") {
+            let is_absent = told.starts_with(path.as_str()) && told.contains("No such file or directory");
+            if !is_absent {
                 return self.refused(path, told);
             }
         }
@@ -149,6 +151,7 @@ pub(super) unsafe fn text(text: *const c_char) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::blas::stub::Stub;
 
     fn open(candidates: &[String]) -> Result<(Library, String)> {
         let wanted = Wanted {
@@ -171,6 +174,24 @@ mod tests {
         assert_eq!(
             told,
             "FastBLAS: not installed (no libnosuchblas.so.0); apt install libfast0"
+        );
+    }
+
+    #[test]
+    fn a_library_that_another_one_needs_is_named() {
+        let stub = Stub::empty();
+        let path = |name: &str| stub.path(name).to_str().unwrap().to_owned();
+        let needed = stub.compile("libneeded.so", "int needed(void) { return 1; }", &[]);
+        let source = "int needed(void); int needy(void) { return needed(); }";
+        if !needed || !stub.compile("libneedy.so", source, &[&path("libneeded.so")]) {
+            return;
+        }
+        std::fs::remove_file(path("libneeded.so")).unwrap();
+        let told = message(&[&path("libneedy.so")]);
+        assert!(told.contains("libneedy.so): "), "{told}");
+        assert!(
+            told.contains("libneeded.so: cannot open") && told.contains("libfast0"),
+            "{told}"
         );
     }
 

@@ -1,14 +1,40 @@
 //! Matrix multiplication at the speed of the hardware: what a board is calibrated with.
 //!
 //! ```text
-//! providers() -> Gemm (verified) -> rows::plan -> rows::time -> GemmRow
+//! providers() -> Gemm (verified) -> plan::plan -> [Case] -> rows::time -> GemmRow
 //! ```
 //!
 //! - [`builtin`] is always there; [`openblas`], [`blis`] and [`cublas`] are looked up when asked for
-//! - [`mod@bench`] times one of them; [`rows`] times it where it matters, with the conditions beside
+//! - [`mod@bench`] times one of them; [`plan`] and [`sizes`] say where it matters; [`rows`] is
+//!   what comes out, with power, conditions and theory beside
 //!
 //! A library is tried in a child process before it is loaded here, so one that crashes, hangs or multiplies wrongly is told
 //! and not timed.
+//!
+//! ```no_run
+//! use hwmeter_hw::blas::{plan::{Machine, plan}, providers, rows::{self, Setup}, sizes::Bounds};
+//! use hwmeter_hw::{Root, cpu};
+//! use std::time::Duration;
+//!
+//! # fn main() -> hwmeter_hw::Result<()> {
+//! let root = Root::default();
+//! // Products may take two seconds at 10 GFLOPS.
+//! let machine = Machine::read(&root, Bounds::new(cpu::memory(&root)?.available_bytes, 10.0, 2.0));
+//! let setup = Setup { root: &root, meter: None, budget: Duration::from_millis(500) };
+//! let found = providers();
+//! for engine in &found.usable {
+//!     let (cases, _notes) = plan(&**engine, &machine);
+//!     for case in &cases {
+//!         let row = rows::time(&**engine, case, &machine, setup)?;
+//!         println!("{} {} n {}: {:.1} GFLOPS", row.engine, row.op, row.n, row.gflops);
+//!     }
+//! }
+//! for missing in &found.missing {
+//!     println!("{missing}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bench;
 pub mod blis;
@@ -19,8 +45,10 @@ mod cuda;
 mod isolated;
 mod library;
 pub mod openblas;
+pub mod plan;
 mod providers;
 pub mod rows;
+pub mod sizes;
 #[cfg(test)]
 mod stub;
 

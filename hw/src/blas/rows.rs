@@ -1,15 +1,12 @@
-//! The rows of a calibration: each engine where it matters, with power, conditions and theory beside the speed.
-//!
-//! ```text
-//! plan(engine, machine) -> [Case] ; time(engine, case, setup) -> GemmRow
-//! ```
+//! The rows of a calibration: how fast a case ran, with power, conditions and theory beside it.
 
 use super::bench::{GemmTiming, Precision, Watcher, operations, time_watched};
-use super::{Gemm, Provider, all_threads};
-use crate::caches::{Bounds, Caches, Fit, Size, sizes};
-use crate::clusters::{Cluster, Pinned, clusters};
+use super::plan::{Case, Machine, Place};
+use super::sizes::Fit;
+use super::{Gemm, Provider};
+use crate::clusters::Pinned;
 use crate::conditions::{Conditions, Target, Watch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::meter::Meter;
 use crate::peak::{Peak, peak};
 use crate::root::Root;
@@ -17,116 +14,6 @@ use crate::sensor::Kind;
 use crate::span::{PendingSpan, Span, SpanEnergy};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// Where the products run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Place {
-    /// On one thread, wherever the scheduler puts it.
-    OneThread,
-    /// On as many threads as this process may use CPUs.
-    AllThreads,
-    /// On all CPUs of a cluster, pinned.
-    Cluster(Cluster),
-    /// On the GPU.
-    Gpu,
-}
-
-/// What to time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Case {
-    /// Single or double precision.
-    pub precision: Precision,
-    /// The matrices, and where they lie.
-    pub size: Size,
-    /// Where the products run.
-    pub place: Place,
-}
-
-impl Case {
-    /// Threads to ask the engine for; a GPU does not look at it.
-    pub fn threads(&self) -> usize {
-        match &self.place {
-            Place::OneThread | Place::Gpu => 1,
-            Place::AllThreads => all_threads(),
-            Place::Cluster(cluster) => cluster.cpus.len(),
-        }
-    }
-}
-
-/// What the cases are made for.
-#[derive(Clone, Debug)]
-pub struct Machine {
-    /// The clusters, the fastest first.
-    pub clusters: Vec<Cluster>,
-    /// The caches of the slowest core.
-    pub caches: Caches,
-    /// What sizes are held to.
-    pub bounds: Bounds,
-}
-
-impl Machine {
-    /// The machine below `root`; `bounds` are the caller's.
-    pub fn read(root: &Root, bounds: Bounds) -> Self {
-        let clusters = clusters(root);
-        let cpus = all_cpus(&clusters);
-        Self {
-            caches: Caches::read(root, &cpus),
-            clusters,
-            bounds,
-        }
-    }
-}
-
-fn all_cpus(clusters: &[Cluster]) -> Vec<usize> {
-    clusters.iter().flat_map(|cluster| cluster.cpus.clone()).collect()
-}
-
-/// Every case for an engine, and why a size that fits no cache is left out where it is.
-///
-/// Both precisions, each size on one thread, on all, and on each cluster where there are several. A GPU gets the two
-/// largest sizes: small ones only time how fast it is asked.
-pub fn plan(gemm: &dyn Gemm, machine: &Machine) -> (Vec<Case>, Vec<String>) {
-    let (mut cases, mut notes) = (Vec::new(), Vec::new());
-    for precision in [Precision::Sgemm, Precision::Dgemm] {
-        let found = sizes(&machine.caches, precision, machine.bounds);
-        notes.extend(found.note.map(|note| format!("{precision}: {note}")));
-        let is_gpu = gemm.provider().is_gpu();
-        let first = if is_gpu {
-            found.sizes.len().saturating_sub(2)
-        } else {
-            0
-        };
-        for &size in &found.sizes[first..] {
-            for place in places(gemm, machine) {
-                cases.push(Case {
-                    precision,
-                    size,
-                    place,
-                });
-            }
-        }
-    }
-    (cases, notes)
-}
-
-fn places(gemm: &dyn Gemm, machine: &Machine) -> Vec<Place> {
-    if gemm.provider().is_gpu() {
-        return vec![Place::Gpu];
-    }
-    let mut places = vec![Place::OneThread];
-    if all_threads().min(gemm.max_threads()) > 1 {
-        places.push(Place::AllThreads);
-    }
-    if machine.clusters.len() > 1 {
-        let fitting = machine
-            .clusters
-            .iter()
-            .filter(|cluster| cluster.cpus.len() <= gemm.max_threads());
-        places.extend(fitting.cloned().map(Place::Cluster));
-    }
-    places
-}
 
 /// One row of the table and of the calibration file. What is unknown is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,6 +43,9 @@ pub struct GemmRow {
     pub gflops_spread: f64,
     /// Timed runs.
     pub runs: usize,
+    /// Of several repeats, the distance from the slowest to the fastest over the middle one, which is this row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_spread: Option<f64>,
     /// The theoretical peak of the CPUs used, in GFLOPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_gflops: Option<f64>,
@@ -251,6 +141,32 @@ pub fn time(gemm: &dyn Gemm, case: &Case, machine: &Machine, setup: Setup) -> Re
     Ok(row(gemm, case, timing, theory, cost, conditions))
 }
 
+/// Times one case several times, each with the whole budget, and keeps the row in the middle.
+pub fn time_repeated(
+    gemm: &dyn Gemm,
+    case: &Case,
+    machine: &Machine,
+    setup: Setup,
+    repeats: usize,
+) -> Result<GemmRow> {
+    let rows: Result<Vec<GemmRow>> = (0..repeats.max(1))
+        .map(|_| time(gemm, case, machine, setup))
+        .collect();
+    middle(rows?).ok_or_else(|| Error::unsupported("timing products", "no repeat was asked for"))
+}
+
+/// By the fastest run of each.
+fn middle(mut rows: Vec<GemmRow>) -> Option<GemmRow> {
+    rows.sort_by(|a, b| a.gflops.total_cmp(&b.gflops));
+    let range = rows.last()?.gflops - rows.first()?.gflops;
+    let is_several = rows.len() > 1;
+    let row = rows.swap_remove(rows.len() / 2);
+    Some(GemmRow {
+        repeat_spread: is_several.then_some(range / row.gflops),
+        ..row
+    })
+}
+
 fn row(
     gemm: &dyn Gemm,
     case: &Case,
@@ -276,6 +192,7 @@ fn row(
         gflops_median: timing.median_gflops,
         gflops_spread: timing.spread,
         runs: timing.runs,
+        repeat_spread: None,
         peak_gflops,
         peak_share: peak_gflops.map(|peak| timing.best_gflops / peak),
         cost,
@@ -287,7 +204,7 @@ fn row(
 fn target(case: &Case, machine: &Machine) -> Target {
     match &case.place {
         Place::OneThread => Target::CurrentCpu,
-        Place::AllThreads => Target::Cpus(all_cpus(&machine.clusters)),
+        Place::AllThreads => Target::Cpus(machine.cpus()),
         Place::Cluster(cluster) => Target::Cpus(cluster.cpus.clone()),
         Place::Gpu => Target::Gpu,
     }
@@ -295,7 +212,7 @@ fn target(case: &Case, machine: &Machine) -> Target {
 
 /// The CPUs that could work on it: for one thread, one of the fastest.
 fn peak_cpus(case: &Case, machine: &Machine) -> Vec<usize> {
-    let all = all_cpus(&machine.clusters);
+    let all = machine.cpus();
     match &case.place {
         Place::OneThread => all.into_iter().take(1).collect(),
         Place::AllThreads | Place::Gpu => all,

@@ -27,20 +27,21 @@ impl Stub {
         }
     }
 
-    /// Compiles `source` to a library with these macros set. False, with a note, where there is no C compiler.
-    pub fn compile(&self, name: &str, source: &str, macros: &[&str]) -> bool {
+    /// Compiles `source` to a library with these macros set, linked with these files (absolute paths). False, with a note,
+    /// where there is no C compiler.
+    pub fn compile(&self, name: &str, source: &str, with: &[&str]) -> bool {
         let file = self.path("stub.c");
         std::fs::write(&file, source).unwrap();
         let mut cc = Command::new("cc");
         cc.args(["-shared", "-fPIC", "-O1", "-o"])
             .args([self.path(name), file]);
         cc.arg(format!("-DCALLS=\"{}\"", self.path("calls").display()));
-        cc.args(
-            macros
-                .iter()
-                .filter(|name| !name.is_empty())
-                .map(|name| format!("-D{name}")),
-        );
+        for with in with.iter().filter(|with| !with.is_empty()) {
+            match with.starts_with('/') {
+                true => cc.arg(with),
+                false => cc.arg(format!("-D{with}")),
+            };
+        }
         match cc.output() {
             Ok(output) => {
                 let told = String::from_utf8_lossy(&output.stderr);

@@ -3,9 +3,10 @@
 //! - `cpuN/thermal_throttle/*_throttle_count`: events since boot, on x86 (`arch/x86/kernel/cpu/mce/therm_throt.c`)
 //! - `class/thermal/cooling_deviceN/{type,cur_state}`: what cools by slowing the CPU, and whether it does just now
 //! - `soc:firmware/get_throttled` on a Raspberry Pi: bits 0 to 3 now, 16 to 19 since boot
+//! - `in0_lcrit_alarm` of the hwmon driver `rpi_volt` (`hwmon/raspberrypi-hwmon.rst`): under-voltage since it was last read
 //! - `cpu.stat` of the control group: `nr_throttled`, periods in which its quota ran out
 
-use super::{CPU_DIR, THERMAL_DIR};
+use super::{CPU_DIR, HWMON_DIR, THERMAL_DIR};
 use crate::cgroup;
 use crate::root::Root;
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub(super) struct Throttle {
     cooling: Vec<(String, PathBuf)>,
     /// What the firmware of a Raspberry Pi said at the beginning.
     firmware: Option<u32>,
+    /// Says 1 once after an under-voltage.
+    alarm: Option<PathBuf>,
     /// Periods without quota at the beginning.
     quota: Option<u64>,
     seen: BTreeSet<String>,
@@ -35,6 +38,8 @@ const FIRMWARE_BITS: [(u32, &str); 4] = [
     (3, "soft temperature limit"),
 ];
 
+const UNDER_VOLTAGE: &str = "rpi_volt: under-voltage";
+
 impl Throttle {
     pub fn begin(root: &Root, cpus: &[usize]) -> Self {
         let files = cpus.iter().flat_map(|cpu| {
@@ -46,10 +51,13 @@ impl Throttle {
             counters: counters.collect(),
             cooling: cooling(root),
             firmware: firmware(root),
+            alarm: alarm(root),
             quota: cgroup::throttled_periods(root),
             seen: BTreeSet::new(),
         };
         throttle.look(root);
+        // What happened before does not count.
+        throttle.seen.remove(UNDER_VOLTAGE);
         throttle
     }
 
@@ -59,6 +67,10 @@ impl Throttle {
             if root.read_number::<i64>(file).is_ok_and(|state| state > 0) {
                 self.seen.insert(format!("{name} cools by slowing the CPU"));
             }
+        }
+        let is_alarm = |file| root.read_number::<u8>(file).is_ok_and(|alarm| alarm == 1);
+        if self.alarm.as_ref().is_some_and(is_alarm) {
+            self.seen.insert(UNDER_VOLTAGE.to_owned());
         }
         if let (Some(before), Some(now)) = (self.firmware, firmware(root)) {
             for (bit, what) in FIRMWARE_BITS {
@@ -90,6 +102,7 @@ impl Throttle {
         let has_source = !self.counters.is_empty()
             || !self.cooling.is_empty()
             || self.firmware.is_some()
+            || self.alarm.is_some()
             || self.quota.is_some();
         has_source.then(|| self.seen.into_iter().collect())
     }
@@ -107,6 +120,16 @@ fn cooling(root: &Root) -> Vec<(String, PathBuf)> {
         is_clock.then(|| (kind, dir.join("cur_state")))
     });
     found.collect()
+}
+
+fn alarm(root: &Root) -> Option<PathBuf> {
+    let names = root.list(HWMON_DIR).unwrap_or_default();
+    let mut dirs = names.iter().map(|name| Path::new(HWMON_DIR).join(name));
+    let dir = dirs.find(|dir| {
+        root.read_text(dir.join("name"))
+            .is_ok_and(|name| name == "rpi_volt")
+    })?;
+    Some(dir.join("in0_lcrit_alarm"))
 }
 
 fn firmware(root: &Root) -> Option<u32> {
@@ -162,6 +185,20 @@ mod tests {
         let board = Board::new(&[(PI_THROTTLED, "0\n")]);
         let conditions = board.watch(|| board.write(PI_THROTTLED, "80000\n"));
         assert_eq!(conditions.throttle_signs, ["firmware: soft temperature limit"]);
+    }
+
+    #[test]
+    fn an_under_voltage_in_the_middle_marks_the_row_and_one_before_does_not() {
+        let file = "/sys/class/hwmon/hwmon1/in0_lcrit_alarm";
+        let board = Board::new(&[("/sys/class/hwmon/hwmon1/name", "rpi_volt\n"), (file, "0\n")]);
+        assert_eq!(board.watch(|| ()).throttled, Some(false));
+        let conditions = board.watch(|| board.write(file, "1\n"));
+        assert_eq!(conditions.throttle_signs, [UNDER_VOLTAGE]);
+        // The driver forgets once it was read, at the beginning.
+        let mut throttle = Throttle::begin(&board.root, &[]);
+        board.write(file, "0\n");
+        throttle.look(&board.root);
+        assert_eq!(throttle.end(&board.root), Some(Vec::new()));
     }
 
     #[test]

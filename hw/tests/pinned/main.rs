@@ -1,11 +1,14 @@
 //! Pinning every thread of a process. In a process of its own: other tests would be pinned with it.
+#![allow(clippy::unwrap_used)]
 
 use hwmeter_hw::Root;
 use hwmeter_hw::blas::Gemm;
 use hwmeter_hw::blas::bench::Precision;
 use hwmeter_hw::blas::builtin::Builtin;
-use hwmeter_hw::blas::rows::{Case, Machine, Place, Setup, time};
-use hwmeter_hw::caches::{Bounds, Caches, Fit, Size};
+use hwmeter_hw::blas::plan::{Case, Machine, Place};
+use hwmeter_hw::blas::rows::{Setup, time};
+use hwmeter_hw::blas::sizes::{Bounds, Fit, Size};
+use hwmeter_hw::caches::Caches;
 use hwmeter_hw::clusters::{Cluster, Pinned};
 use hwmeter_hw::cpu::Affinity;
 use std::sync::Mutex;

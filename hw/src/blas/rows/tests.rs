@@ -2,95 +2,18 @@
 
 use super::*;
 use crate::blas::builtin::Builtin;
-use crate::blas::check_lengths;
+use crate::blas::plan::plan;
+use crate::blas::plan::tests::{Fake, machine};
+use crate::blas::sizes::{Fit, Size};
 use crate::clock::Moment;
 use crate::uncertainty::{Budget, Energy};
 use crate::units::{Joules, Seconds};
 
-/// Says it is a GPU, or has no threads; never multiplies.
-struct Fake(Provider, usize);
-
-impl Gemm for Fake {
-    fn provider(&self) -> Provider {
-        self.0
-    }
-    fn name(&self) -> String {
-        "fake".to_owned()
-    }
-    fn max_threads(&self) -> usize {
-        self.1
-    }
-    fn sgemm(&self, n: usize, a: &[f32], b: &[f32], c: &mut [f32], _: usize) -> Result<()> {
-        check_lengths(n, [a.len(), b.len(), c.len()])
-    }
-    fn dgemm(&self, n: usize, a: &[f64], b: &[f64], c: &mut [f64], _: usize) -> Result<()> {
-        check_lengths(n, [a.len(), b.len(), c.len()])
-    }
-}
-
-fn machine(clusters: &[(&str, &[usize])]) -> Machine {
-    Machine {
-        clusters: clusters
-            .iter()
-            .map(|(name, cpus)| Cluster {
-                name: (*name).to_owned(),
-                cpus: cpus.to_vec(),
-            })
-            .collect(),
-        caches: Caches {
-            levels: [(1, 32 << 10), (2, 256 << 10)].into(),
-            are_assumed: false,
-        },
-        bounds: Bounds {
-            memory_bytes: 1 << 30,
-            operations: 1e12,
-        },
-    }
-}
-
-fn told(cases: &[Case]) -> Vec<String> {
-    let one = |case: &Case| format!("{} {} {:?}", case.precision, case.size.fit, case.place);
-    cases.iter().map(one).collect()
-}
-
 #[test]
-fn a_plan_has_every_size_and_place() {
-    let (cases, notes) = plan(&Builtin::new(), &machine(&[("all", &[0, 1])]));
-    let places = if all_threads() > 1 { 2 } else { 1 };
-    assert_eq!(cases.len(), 2 * 3 * places);
-    assert!(notes.is_empty());
-    assert_eq!(told(&cases)[0], "SGEMM L1 OneThread");
-}
-
-#[test]
-fn clusters_get_cases_where_there_are_several() {
-    let machine = machine(&[("big", &[2]), ("little", &[0, 1])]);
-    let (cases, _) = plan(&Fake(Provider::Blis, 1), &machine);
-    let places: Vec<&Place> = cases[..2].iter().map(|case| &case.place).collect();
-    assert_eq!(*places[0], Place::OneThread);
-    // A library without threads cannot use the two little cores.
-    assert!(matches!(places[1], Place::Cluster(cluster) if cluster.name == "big"));
-    let (cases, _) = plan(&Fake(Provider::OpenBlas, usize::MAX), &machine);
-    let little = cases
-        .iter()
-        .find(|case| matches!(&case.place, Place::Cluster(cluster) if cluster.name == "little"));
-    assert_eq!(little.unwrap().threads(), 2);
-}
-
-#[test]
-fn a_gpu_gets_large_sizes_and_no_threads() {
+fn a_row_of_a_gpu_has_no_threads_and_no_peak_of_a_cpu() {
     let machine = machine(&[("all", &[0, 1])]);
     let gpu = Fake(Provider::Cublas, 1);
     let (cases, _) = plan(&gpu, &machine);
-    assert_eq!(
-        told(&cases),
-        [
-            "SGEMM L2 Gpu",
-            "SGEMM memory Gpu",
-            "DGEMM L2 Gpu",
-            "DGEMM memory Gpu"
-        ]
-    );
     let root = Root::new("/nonexistent");
     let setup = Setup {
         root: &root,
@@ -191,6 +114,36 @@ fn a_throttle_in_the_middle_marks_the_row_and_keeps_it() {
     assert_eq!(hot.conditions.throttled, Some(true));
     assert!(hot.gflops > 0.0 && hot.runs >= 3, "{hot:?}");
     assert_eq!(row(Precision::Dgemm).conditions.throttled, Some(false));
+}
+
+#[test]
+fn repeats_keep_the_middle_one_and_tell_how_far_they_are_apart() {
+    let row = |gflops: f64| {
+        let case = Case {
+            precision: Precision::Sgemm,
+            size: Size { n: 16, fit: Fit::L1 },
+            place: Place::OneThread,
+        };
+        let root = Root::new("/nonexistent");
+        let setup = Setup {
+            root: &root,
+            meter: None,
+            budget: Duration::ZERO,
+        };
+        let row = time(
+            &Fake(Provider::Builtin, 1),
+            &case,
+            &machine(&[("all", &[0])]),
+            setup,
+        )
+        .unwrap();
+        GemmRow { gflops, ..row }
+    };
+    let kept = middle([12.0, 10.0, 10.5].map(row).into()).unwrap();
+    assert_eq!(kept.gflops, 10.5);
+    assert!((kept.repeat_spread.unwrap() - 2.0 / 10.5).abs() < 1e-12);
+    assert_eq!(middle(vec![row(3.0)]).unwrap().repeat_spread, None);
+    assert!(middle(Vec::new()).is_none());
 }
 
 fn span(joules: f64, seconds: f64, outside: f64) -> SpanEnergy {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEVICE(pointer) ((void *)((uintptr_t)(pointer) ^ ((uintptr_t)0x5a << 56)))
+#define DEVICE(pointer) ((void *)((uintptr_t)(pointer) ^ ((uintptr_t)0x5a << (8 * sizeof(void *) - 8))))
 
 static void note(const char *format, ...) {
     FILE *file = fopen(CALLS, "a");
