@@ -277,13 +277,17 @@ impl Characteristics {
                     .push(format!("step of {}: its values have no common one", rail.name));
             }
             let of_counter = record.is_counter(i);
+            let noise = (!of_counter).then(|| idle::noise(idle, period)).flatten();
+            if !of_counter && noise.is_none() {
+                self.unknown.push(format!(
+                    "noise of {}: its value did not change at idle",
+                    rail.name
+                ));
+            }
             self.rails.push(RailCharacteristics {
                 name: rail.name.clone(),
-                idle: idle::of(idle, of_counter),
-                noise: (!of_counter)
-                    .then(|| idle::noise(idle, period))
-                    .flatten()
-                    .map(Watts),
+                idle: idle::of(idle, of_counter, step.unwrap_or(rail.power_step.0)),
+                noise: noise.map(Watts),
                 power_step: step.filter(|_| !of_counter).map(Watts),
                 energy_step: step.filter(|_| of_counter).map(Joules),
                 stated_power_step: rail.power_step,

@@ -132,6 +132,11 @@ impl PowerModel {
         self.max_hz.is_some()
     }
 
+    /// The highest utilisation that was seen: beyond it the last segment goes on as it was.
+    pub fn highest_load(&self) -> f64 {
+        self.knots.last().copied().unwrap_or(0.0)
+    }
+
     /// Power at no load.
     pub fn idle(&self) -> Watts {
         Watts(self.idle_watts)

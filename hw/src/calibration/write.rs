@@ -65,7 +65,11 @@ impl CalibrationFile {
         let made = Calibration::parse(path, &text)?.made;
         let mut document: DocumentMut = text.parse().map_err(|error| unwritable(path, &error))?;
         if document.get("version").is_none() {
-            document.insert("version", toml_edit::value(VERSION));
+            let mut version = toml_edit::Value::from(VERSION);
+            if !document.is_empty() {
+                version.decor_mut().set_suffix("\n"); // apart from the comment of what follows
+            }
+            document.insert("version", Item::Value(version));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -322,6 +326,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}:\n{text}");
         }
+        assert!(text.starts_with("version = 1\n\n# my board\n"), "{text}");
         let read = Calibration::read(&path).unwrap();
         assert_eq!(read.made(), Some(&made("Pi A")));
         assert_eq!(read.power_model(), Some(&model()));

@@ -12,7 +12,7 @@ const PARTS: usize = 10;
 pub struct IdleRail {
     /// Mean power.
     pub watts: Watts,
-    /// Its standard uncertainty, from the scatter of ten parts; without the sensor's gain and offset.
+    /// Its standard uncertainty, from the scatter of ten parts and the rounding; without the sensor's gain and offset.
     pub uncertainty: Watts,
     /// Change of power in a minute.
     pub drift_watts_per_minute: f64,
@@ -20,8 +20,8 @@ pub struct IdleRail {
     pub drift_uncertainty: f64,
 }
 
-/// From the samples at idle: watts, or joules of a counter. `None` of too few.
-pub(super) fn of(samples: &[Sample], is_counter: bool) -> Option<IdleRail> {
+/// From the samples at idle: watts in steps of `step`, or joules of a counter. `None` of too few.
+pub(super) fn of(samples: &[Sample], is_counter: bool, step: f64) -> Option<IdleRail> {
     let (first, last) = (samples.first()?.t, samples.last()?.t);
     let length = (last - first) / PARTS as f64;
     let mut parts = Vec::with_capacity(PARTS);
@@ -34,7 +34,12 @@ pub(super) fn of(samples: &[Sample], is_counter: bool) -> Option<IdleRail> {
         let power = if is_counter { slope(&inside) } else { mean(&inside) };
         parts.extend(power.map(|power| (begin + 0.5 * length, power)));
     }
-    line(&parts)
+    // Values that hardly change are all rounded alike.
+    let rounding = if is_counter { 0.0 } else { step / 12f64.sqrt() };
+    line(&parts).map(|rail| IdleRail {
+        uncertainty: Watts(rail.uncertainty.0.hypot(rounding)),
+        ..rail
+    })
 }
 
 fn mean(samples: &[&Sample]) -> Option<f64> {
@@ -71,10 +76,11 @@ fn line(parts: &[(f64, f64)]) -> Option<IdleRail> {
     })
 }
 
-/// Standard deviation of a value in watts, from the differences of neighbouring ones: a drift does not count.
+/// Standard deviation of a value in watts, from the differences of neighbouring ones: a drift does not count. `None` of
+/// too few, or if the value never changed: then it is smaller than the steps.
 pub(super) fn noise(samples: &[Sample], period: Option<f64>) -> Option<f64> {
     let values = per_update(samples, period);
     let differences = values.windows(2).map(|pair| pair[1].value - pair[0].value);
     let squares: f64 = differences.map(|difference| difference * difference).sum();
-    (values.len() > 3).then(|| (0.5 * squares / (values.len() - 1) as f64).sqrt())
+    (values.len() > 3 && squares > 0.0).then(|| (0.5 * squares / (values.len() - 1) as f64).sqrt())
 }

@@ -197,3 +197,23 @@ fn a_file_gives_back_what_was_written_and_a_broken_one_is_refused() {
         assert!(broken.try_into::<PowerModel>().is_err(), "{key}");
     }
 }
+
+#[test]
+fn a_governor_that_cannot_be_held_gives_a_model_of_what_it_does() {
+    let governed = |u: f64| MAX_HZ * (0.4 + 0.6 * (1.5 * u).min(1.0));
+    let (mut error, mut stated) = (0.0, 0.0);
+    for seed in 0..10 {
+        let mut random = Random::new(seed);
+        let loads = [
+            0.02, 0.1, 0.13, 0.25, 0.26, 0.3, 0.5, 0.51, 0.74, 0.75, 0.99, 1.0, 0.02,
+        ];
+        let steps = loads.map(|u| step(u, governed(u), &mut random));
+        let model = PowerModel::fit(&seen(steps.into())).unwrap();
+        assert!(model.needs_frequency());
+        for u in [0.05, 0.2, 0.4, 0.6, 0.9] {
+            error += (model.power(u, Some(governed(u))).0 / truth(u, governed(u)) - 1.0).powi(2) / 5.0;
+        }
+        stated += model.gain().powi(2);
+    }
+    assert!(error < stated, "{error} {stated}");
+}

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// `/proc/stat` counts in ticks of 10 ms: over less than this, utilisation is mostly rounding.
 pub(super) const UPDATE_PERIOD: Seconds = Seconds(0.05);
 
+/// A fit that saw less load than this says so.
+const SEEN: f64 = 0.8;
+
 /// An energy counter that grows by P dt, with the power that a [`Curve`] gives for the load since the last update.
 pub(super) struct LoadCounter {
     stat: CpuTimesReader,
@@ -85,15 +88,19 @@ impl Curve {
             return info;
         };
         let model = &fitted.model;
-        let blind = if model.needs_frequency() && frequency.is_none() {
-            "; the CPU's frequency is not shown here, the highest is assumed"
-        } else {
-            ""
-        };
-        let note = format!(
-            "modelled from CPU load by a fit on this board: blind to USB devices, radio and GPU; no power sensor was \
-             read{blind}"
-        );
+        let mut note =
+            "modelled from CPU load by a fit on this board: blind to USB devices, radio and GPU; no power \
+            sensor was read"
+                .to_owned();
+        if model.needs_frequency() && frequency.is_none() {
+            note += "; the CPU's frequency is not shown here, the highest is assumed";
+        }
+        if model.highest_load() < SEEN {
+            note += &format!(
+                "; fitted up to a load of {:.0} %, beyond that it is extrapolated",
+                100.0 * model.highest_load()
+            );
+        }
         SensorInfo {
             accuracy: Accuracy {
                 gain: model.gain(),

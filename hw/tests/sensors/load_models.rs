@@ -98,15 +98,19 @@ fn a_read_that_fails_loses_the_sample_for_its_reason() {
     }
 }
 
-/// A calibration file with a model of a board: 3 W, and 5 W more with all cores busy at the highest frequency.
-fn calibration(kind: &str, model: &str) -> Calibration {
+/// A calibration file with a model of a board, seen up to a load of `highest`: 3 W, and 5 W more with all cores busy at the highest frequency.
+fn calibration_up_to(highest: f64, kind: &str, model: &str) -> Calibration {
     let text = format!(
         "version = 1\n[made]\ndate = 2026-11-25T14:00:00Z\nboard = \"{model}\"\nkind = \"{kind}\"\n\
          [power_model]\nsensor = \"modbus:tcp://192.0.2.7\"\nsensor_kind = \"measured\"\nsensor_gain = 0.003\n\
-         steps = 21\nfit_error = 0.004\nidle_watts = 3.0\nknots = [0.0, 1.0]\nconstant_watts = [1.0]\n\
+         steps = 21\nfit_error = 0.004\nidle_watts = 3.0\nknots = [0.0, {highest:?}]\nconstant_watts = [1.0]\n\
          linear_watts = [2.0]\ncubic_watts = [2.0]\nmax_hz = 1800000000.0\n"
     );
     Calibration::parse("c.toml".as_ref(), &text).unwrap()
+}
+
+fn calibration(kind: &str, model: &str) -> Calibration {
+    calibration_up_to(1.0, kind, model)
 }
 
 /// A Pi 4 at half of its highest frequency.
@@ -173,7 +177,23 @@ fn a_model_fitted_on_this_board_takes_the_place_of_other_peoples_with_its_own_er
     let blind = tree.context().calibrated(&calibration("raspberry-pi-4", &model));
     assert!((power_when_busy(&blind, &tree, "rpi-model") - 8.0).abs() < 1e-9);
     let note = discover::open(&blind, "rpi-model").unwrap().info().note.unwrap();
-    assert!(note.contains("the highest is assumed"), "{note}");
+    assert!(
+        note.contains("the highest is assumed") && !note.contains("extrapolated"),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_model_that_saw_little_load_says_so() {
+    let tree = pi4_with_frequency();
+    let context = tree.context();
+    let calibration = calibration_up_to(0.25, "raspberry-pi-4", &context.board.model);
+    let info = discover::open(&context.calibrated(&calibration), "rpi-model")
+        .unwrap()
+        .info();
+    let note = info.note.unwrap();
+    assert!(note.contains("up to a load of 25 %"), "{note}");
+    assert_eq!(info.full, Some(Watts(23.0)));
 }
 
 #[test]
