@@ -1,6 +1,6 @@
 //! A board whose power follows the load of the program by a known curve: the fitted model recovers it.
 
-use super::{Board, document, hwmeter, text};
+use super::{Board, document, hwmeter, text, turn};
 use crate::common::child::started;
 use hwmeter_hw::calibration::Calibration;
 use nix::time::{clock_getcpuclockid, clock_gettime};
@@ -129,6 +129,7 @@ fn run(board: &FollowingBoard, args: &[&str]) -> Value {
 
 #[test]
 fn the_fitted_model_recovers_the_curve_and_the_boards_own_model_uses_it() {
+    let _turn = turn();
     let board = FollowingBoard::start(true);
     let file = board.board.path().join("etc/hwmeter/calibration.toml");
     let found = run(
@@ -183,6 +184,7 @@ fn the_fitted_model_recovers_the_curve_and_the_boards_own_model_uses_it() {
 
 #[test]
 fn what_the_sensor_does_is_told_beside_what_its_driver_says() {
+    let _turn = turn();
     let board = FollowingBoard::start(true);
     let found = run(&board, &["calibrate", "--quick", "--only", "sensor", "--json"]);
     let sensor = &found["sensor"];

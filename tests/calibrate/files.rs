@@ -12,6 +12,7 @@ hwmeter = "0.1.0"
 board = "Raspberry Pi 4 Model B Rev 1.4"
 kind = "raspberry-pi-4"
 kernel = "6.12.20"
+governor = "ondemand"
 
 [[gemm]]
 provider = "builtin"
@@ -49,6 +50,10 @@ fn a_file_of_another_board_or_kernel_warns_once() {
     let board = Board::jetson_nano();
     board.file("/etc/hwmeter/calibration.toml", OTHER);
     board.file("/proc/sys/kernel/osrelease", "4.9.253-tegra\n");
+    board.file(
+        "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+        "schedutil\n",
+    );
     for args in [&["measure", "--duration", "100ms"][..], &["probe"]] {
         let output = hwmeter(&board, args).output().unwrap();
         let said = text(&output.stderr);
@@ -56,6 +61,7 @@ fn a_file_of_another_board_or_kernel_warns_once() {
         for word in [
             "it was made on Raspberry Pi 4",
             "it was made with kernel 6.12.20, this is 4.9.253-tegra",
+            "it was made with the governor ondemand, now it is schedutil",
         ] {
             assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
         }
@@ -135,7 +141,7 @@ fn show_prints_a_file_with_the_papers_figures_for_its_board() {
     let shown = hwmeter(&board, &["calibrate", "show", file]).output().unwrap();
     let shown_text = text(&shown.stdout);
     for word in [
-        "Raspberry Pi 4 Model B Rev 1.4 (raspberry-pi-4), kernel 6.12.20, 2026-11-25T14:00:00Z",
+        "Raspberry Pi 4 Model B Rev 1.4 (raspberry-pi-4), kernel 6.12.20, governor ondemand, 2026-11-25T14:00:00Z",
         "paper, Raspberry Pi 4",
         "20.06",
         "0.94 x",

@@ -15,6 +15,7 @@ use boards::Board;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The program on a board, with no settings of whoever runs this test.
 fn hwmeter(board: &Board, args: &[&str]) -> Command {
@@ -22,6 +23,12 @@ fn hwmeter(board: &Board, args: &[&str]) -> Command {
     command.arg("--root").arg(board.path()).args(args);
     command.env("XDG_CONFIG_HOME", board.path().join("config"));
     command
+}
+
+/// Tests that make load take turns: two cores would starve each other's samplers.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a calibration ended, which must be well.

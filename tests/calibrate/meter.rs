@@ -1,7 +1,7 @@
 //! A wall meter as the reference of a board without a sensor, and one that stops in the middle.
 
 use super::curve::{FollowingBoard, truth};
-use super::{document, hwmeter, read, text};
+use super::{document, hwmeter, read, text, turn};
 use crate::common::child::started;
 use hwmeter_hw::calibration::Calibration;
 use serde_json::Value;
@@ -116,6 +116,7 @@ fn run(board: &FollowingBoard, meter: WallMeter, goes_after: Option<Duration>) -
 
 #[test]
 fn a_board_without_a_sensor_is_fitted_against_a_wall_meter() {
+    let _turn = turn();
     let board = FollowingBoard::start(false);
     let meter = WallMeter::start(Arc::clone(&board.microwatts));
     let output = run(&board, meter, None);
@@ -148,6 +149,7 @@ fn a_board_without_a_sensor_is_fitted_against_a_wall_meter() {
 
 #[test]
 fn a_reference_that_stops_leaves_what_was_found_until_then_and_says_so() {
+    let _turn = turn();
     let board = FollowingBoard::start(false);
     let meter = WallMeter::start(Arc::clone(&board.microwatts));
     let output = run(&board, meter, Some(Duration::from_millis(2200)));

@@ -1,6 +1,6 @@
 //! Matrix products: the table, a library that answers wrongly, a quota and a throttle in the middle.
 
-use super::{Board, calibrated, document, hwmeter, read, text};
+use super::{Board, calibrated, document, hwmeter, read, text, turn};
 use crate::boards::Animation;
 use serde_json::Value;
 use std::path::Path;
@@ -35,6 +35,7 @@ fn build_wrong_library(dir: &Path) -> bool {
 
 #[test]
 fn rows_say_what_disturbed_them_and_a_wrong_library_is_told_and_not_timed() {
+    let _turn = turn();
     let (board, _throttle) = held_board();
     let libraries = tempfile::tempdir().unwrap();
     let has_stub = build_wrong_library(libraries.path());
@@ -107,6 +108,7 @@ fn rows_say_what_disturbed_them_and_a_wrong_library_is_told_and_not_timed() {
 
 #[test]
 fn bandwidth_alone_is_a_calibration_too() {
+    let _turn = turn();
     let board = Board::plain_vm();
     let found = document(&calibrated(&board, &["--quick", "--only", "bandwidth", "--json"]));
     let all = found["bandwidth_bytes_per_s"].as_f64().unwrap();

@@ -1,7 +1,7 @@
 //! The matrix products: every engine where it matters, within a budget of time.
 
 use super::effort::Effort;
-use super::found::{Found, Gemm, Problem, Repeats};
+use super::found::{Found, Problem, Repeats};
 use super::progress::Progress;
 use crate::cli::StepName;
 use hwmeter_hw::Root;
@@ -9,7 +9,7 @@ use hwmeter_hw::blas::bench::{self, Precision, operations};
 use hwmeter_hw::blas::plan::{self, Case, Machine, Place};
 use hwmeter_hw::blas::rows::{self, GemmRow, Setup};
 use hwmeter_hw::blas::sizes::Bounds;
-use hwmeter_hw::blas::{self, Gemm as Engine, Provider, Providers};
+use hwmeter_hw::blas::{Gemm as Engine, Provider};
 use hwmeter_hw::cpu;
 use hwmeter_hw::meter::Meter;
 use hwmeter_hw::peak::peak;
@@ -34,26 +34,26 @@ const TRIAL: Duration = Duration::from_millis(10);
 /// What an engine is to do.
 type Job<'a> = (&'a dyn Engine, Case);
 
-/// Times everything, with `meter` where there is one.
-pub fn measure(found: &mut Found, root: &Root, meter: Option<&Meter>, progress: &Progress) {
-    let end = Instant::now() + found.effort.budget(StepName::Gemm);
-    progress.at("looking for libraries", 0.0);
-    let Providers { usable, missing } = blas::providers();
-    let engines: Vec<&dyn Engine> = usable.iter().map(|engine| &**engine).collect();
-    let left = end.saturating_duration_since(Instant::now());
-    let (jobs, machine, time) = plan(found, root, &engines, left.mul_f64(1.0 - REPEATS_SHARE));
+/// Times every engine, with `meter` where there is one.
+pub fn measure(
+    found: &mut Found,
+    root: &Root,
+    engines: &[Box<dyn Engine>],
+    meter: Option<&Meter>,
+    progress: &Progress,
+) {
+    let budget_of_all = found.effort.budget(StepName::Gemm);
+    let end = Instant::now() + budget_of_all;
+    let engines: Vec<&dyn Engine> = engines.iter().map(|engine| &**engine).collect();
+    let (jobs, machine, time) = plan(found, root, &engines, budget_of_all.mul_f64(1.0 - REPEATS_SHARE));
     let meter = fast_enough(found, meter, time);
     let setup = Setup {
         root,
         meter,
         budget: budget(time, meter),
     };
-    found.gemm = Gemm {
-        rows: take(found, &jobs, &machine, setup, progress),
-        peak: peak(root, &machine.cpus()),
-        missing,
-        repeats: None,
-    };
+    found.gemm.rows = take(found, &jobs, &machine, setup, progress);
+    found.gemm.peak = peak(root, &machine.cpus());
     let left = end.saturating_duration_since(Instant::now());
     let setup = Setup {
         meter: None,
@@ -111,13 +111,11 @@ fn jobs_of<'a>(engines: &[&'a dyn Engine], machine: &Machine, effort: Effort) ->
         let (mut cases, why) = plan::plan(engine, machine);
         if effort.has_one_size() {
             keep_largest(&mut cases);
+        } else {
+            let new = why.into_iter().filter(|note| !notes.contains(note));
+            notes.extend(new.collect::<Vec<_>>());
         }
         jobs.extend(cases.into_iter().map(|case| (engine, case)));
-        notes.extend(
-            why.into_iter()
-                .filter(|note| !notes.contains(note))
-                .collect::<Vec<_>>(),
-        );
     }
     (jobs, notes)
 }

@@ -45,9 +45,6 @@ fn take(found: &mut Found, root: &Root, meter: &Meter, progress: &Progress) -> h
         progress.at(&what, n as f64 / count as f64);
     })?;
     found.notes.extend(steps.notes.iter().cloned());
-    if let Some(why) = &steps.partial {
-        found.problems.push(Problem::new(StepName::PowerModel, why));
-    }
     found.load_steps = Some(steps);
     Ok(())
 }
@@ -71,14 +68,25 @@ fn shorten(plan: &mut Plan, budget: Duration) {
 
 fn fit(found: &mut Found) {
     let Some(steps) = &found.load_steps else { return };
+    let partial = steps.partial.iter();
+    let mut problems: Vec<String> = partial.cloned().collect();
     match PowerModel::fit(steps) {
         Ok(mut model) => {
             model.date = found.made.date;
             model.sensor = super::file::without_serial(&model.sensor);
             found.power_model = Some(model);
         }
-        Err(error) => found.problems.push(Problem::new(StepName::PowerModel, error)),
+        Err(error) => {
+            // It may hold the other one.
+            let why = error.to_string();
+            problems.retain(|other| !why.contains(other.as_str()));
+            problems.push(why);
+        }
     }
+    let problems = problems.into_iter();
+    found
+        .problems
+        .extend(problems.map(|why| Problem::new(StepName::PowerModel, why)));
 }
 
 /// Power with every core busy, as the governor has it.

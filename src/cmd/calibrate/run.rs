@@ -10,7 +10,7 @@ use crate::cmd::{context, kernel};
 use crate::ui;
 use anyhow::bail;
 use hwmeter_hw::Root;
-use hwmeter_hw::blas::all_threads;
+use hwmeter_hw::blas::{self, all_threads};
 use hwmeter_hw::caches::Caches;
 use hwmeter_hw::calibration::{Calibration, Made};
 use hwmeter_hw::characterise::{self, Cores};
@@ -33,15 +33,20 @@ pub fn run(
     }
     let target = file::target(args.out.as_deref(), root);
     target.as_deref().map(file::check).transpose()?;
+    // A child process tries each library: before threads of ours hold locks that it might need.
+    let steps = effort::steps(args);
+    let engines = steps.contains(&StepName::Gemm).then(blas::providers);
+    let (engines, missing) = engines.map_or_else(Default::default, |found| (found.usable, found.missing));
     let context = context(root);
     let sensors = Sensors::choose(args, &context, calibration)?;
     let mut found = begin(args, &context, &sensors);
+    found.gemm.missing = missing;
     let mut progress = Progress::new(&found.steps, found.effort, is_quiet);
     for warning in found.surroundings.warnings() {
         progress.say(&warning);
         found.notes.push(warning);
     }
-    measure(&mut found, &context, &sensors, &mut progress);
+    measure(&mut found, &context, &sensors, &engines, &mut progress);
     drop(progress);
     if found.is_empty() && !found.problems.is_empty() {
         bail!(
@@ -86,7 +91,13 @@ fn begin(args: &CalibrateRunArgs, context: &Context, sensors: &Sensors) -> Found
 }
 
 /// Every step asked for. The sensor is looked at before the meter samples it: two readers would disturb each other.
-fn measure(found: &mut Found, context: &Context, sensors: &Sensors, progress: &mut Progress) {
+fn measure(
+    found: &mut Found,
+    context: &Context,
+    sensors: &Sensors,
+    engines: &[Box<dyn blas::Gemm>],
+    progress: &mut Progress,
+) {
     let root = &context.root;
     let mut meter = None;
     let mut is_started = false;
@@ -99,7 +110,7 @@ fn measure(found: &mut Found, context: &Context, sensors: &Sensors, progress: &m
         match step {
             StepName::Sensor => characterise(found, context, sensors),
             StepName::Idle => idle(found, meter.as_ref()),
-            StepName::Gemm => gemm::measure(found, root, meter.as_ref(), progress),
+            StepName::Gemm => gemm::measure(found, root, engines, meter.as_ref(), progress),
             StepName::Bandwidth => bandwidth(found, root),
             StepName::PowerModel => power::measure(found, root, meter.as_ref(), progress),
             StepName::Learners => learners::measure(found, meter.take(), progress),

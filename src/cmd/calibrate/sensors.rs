@@ -8,6 +8,9 @@ use hwmeter_hw::meter::{Meter, MeterOptions};
 use hwmeter_hw::sensor::{Kind, Sensor, SensorInfo};
 use hwmeter_hw::sensors::Context;
 
+/// The sampler shares the cores with the load that it watches: a tick that is not too close to the next one is on time.
+const HIGHEST_RATE_HZ: f64 = 50.0;
+
 /// The two; the same one unless there is a `--reference`.
 pub struct Sensors<'a> {
     context: &'a Context,
@@ -58,7 +61,7 @@ impl<'a> Sensors<'a> {
     /// Starts to read joules; `None` if there is nothing to read from.
     pub fn start_meter(&self) -> anyhow::Result<Option<Meter>> {
         let Some(info) = &self.meter else { return Ok(None) };
-        let options = MeterOptions::at(info.default_rate_hz());
+        let options = MeterOptions::at(info.default_rate_hz().min(HIGHEST_RATE_HZ));
         let meter = Meter::start(self.open(info)?, options);
         Ok(Some(
             meter.with_context(|| format!("sensor {} cannot be read", info.id))?,
