@@ -1,8 +1,7 @@
-//! A board whose power follows the load of the program by a known curve: the fitted model recovers it.
+//! A board whose power follows the load of the program by a known curve.
 
 use super::{Board, document, hwmeter, text, turn};
 use crate::common::child::started;
-use hwmeter_hw::calibration::Calibration;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -125,61 +124,6 @@ fn run(board: &FollowingBoard, args: &[&str]) -> Value {
     let output = child.output();
     assert!(output.status.success(), "{}", text(&output.stderr));
     document(&output)
-}
-
-#[test]
-fn the_fitted_model_recovers_the_curve_and_the_boards_own_model_uses_it() {
-    let _turn = turn();
-    let board = FollowingBoard::start(true);
-    let file = board.board.path().join("etc/hwmeter/calibration.toml");
-    let found = run(
-        &board,
-        &["calibrate", "--quick", "--only", "idle,power-model", "--json"],
-    );
-    assert_eq!(found["sensor"]["id"], "hwmon", "{found:#}");
-    assert_eq!(found["load_steps"]["partial"], Value::Null, "{found:#}");
-    assert_eq!(found["file"], file.to_str().unwrap());
-    let idle = found["idle_watts"].as_f64().unwrap();
-    assert!((idle - truth(0.0)).abs() < 0.2, "{found:#}");
-
-    let calibration = Calibration::read(&file).unwrap();
-    let model = calibration.power_model().unwrap();
-    assert_eq!(found["power_model"]["knots"], serde_json::json!(model.knots));
-    let steps = found["load_steps"]["steps"].as_array().unwrap();
-    let highest = steps
-        .iter()
-        .map(|step| step["utilisation"].as_f64().unwrap())
-        .fold(0.0, f64::max);
-    let loads = (0..=10).map(|i| highest * f64::from(i) / 10.0);
-    let worst = loads
-        .map(|u| (model.power(u, None).0 / truth(u) - 1.0).abs())
-        .fold(0.0, f64::max);
-    assert!(
-        worst < 3.0 * model.gain().max(0.01) && worst < 0.1,
-        "{worst}, stated {}",
-        model.gain()
-    );
-
-    // The other commands pick the file up by themselves.
-    let probed = hwmeter(&board.board, &["probe", "--json"]).output().unwrap();
-    let probed = document(&probed);
-    let sensors = probed["sensors"].as_array().unwrap();
-    let fitted = sensors.iter().find(|sensor| sensor["id"] == "rpi-model").unwrap();
-    assert_eq!(fitted["accuracy"]["gain"], model.gain(), "{fitted:#}");
-    let source = fitted["accuracy"]["source"].as_str().unwrap();
-    assert!(source.contains("against hwmon (measured)"), "{source}");
-    let duration = [
-        "measure",
-        "--sensor",
-        "rpi-model",
-        "--duration",
-        "300ms",
-        "--json",
-    ];
-    let measured = document(&hwmeter(&board.board, &duration).output().unwrap());
-    assert_eq!(measured["kind"], "modelled");
-    let watts = measured["total"]["mean_watts"].as_f64().unwrap();
-    assert!((watts / truth(0.0) - 1.0).abs() < 0.1, "{measured:#}");
 }
 
 #[test]

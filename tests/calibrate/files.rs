@@ -148,7 +148,7 @@ fn show_prints_a_file_with_the_papers_figures_for_its_board() {
         "1.00 x",
         "4.00 ± 0.20",
         "4.00 GB/s",
-        "5000.0 µJ",
+        "5.00 mJ",
         "modelled",
     ] {
         assert!(shown_text.contains(word), "{word}:\n{shown_text}");

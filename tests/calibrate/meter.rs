@@ -115,7 +115,7 @@ fn run(board: &FollowingBoard, meter: WallMeter, goes_after: Option<Duration>) -
 }
 
 #[test]
-fn a_board_without_a_sensor_is_fitted_against_a_wall_meter() {
+fn a_board_without_a_sensor_gets_a_model_that_recovers_its_curve_and_uses_it() {
     let _turn = turn();
     let board = FollowingBoard::start(false);
     let meter = WallMeter::start(Arc::clone(&board.microwatts));
@@ -124,21 +124,49 @@ fn a_board_without_a_sensor_is_fitted_against_a_wall_meter() {
     let found = document(&output);
     let id = found["meter"]["id"].as_str().unwrap();
     assert!(id.starts_with("modbus:tcp://127.0.0.1"), "{found:#}");
-    assert_eq!(
-        (&found["meter"]["kind"], &found["is_partial"]),
-        (&"measured".into(), &false.into()),
-        "{found:#}"
-    );
+    let kind_and_partial = (&found["meter"]["kind"], &found["is_partial"]);
+    assert_eq!(kind_and_partial, (&"measured".into(), &false.into()), "{found:#}");
+    let idle = found["idle_watts"].as_f64().unwrap();
+    assert!((idle - truth(0.0)).abs() < 0.2, "{found:#}");
     let file = board.board.path().join("etc/hwmeter/calibration.toml");
+    assert_eq!(found["file"], file.to_str().unwrap());
+
     let calibration = Calibration::read(&file).unwrap();
     let model = calibration.power_model().unwrap();
-    for u in [0.0, 0.5] {
-        let (modelled, true_watts) = (model.power(u, None).0, truth(u));
-        assert!(
-            (modelled / true_watts - 1.0).abs() < 0.1,
-            "{u}: {modelled}, not {true_watts}"
-        );
-    }
+    assert_eq!(found["power_model"]["knots"], serde_json::json!(model.knots));
+    let steps = found["load_steps"]["steps"].as_array().unwrap();
+    let loads = steps.iter().map(|step| step["utilisation"].as_f64().unwrap());
+    let highest = loads.fold(0.0, f64::max);
+    let loads = (0..=10).map(|i| highest * f64::from(i) / 10.0);
+    let error = |u: f64| (model.power(u, None).0 / truth(u) - 1.0).abs();
+    let worst = loads.map(error).fold(0.0, f64::max);
+    let stated = model.gain();
+    assert!(
+        worst < 3.0 * stated.max(0.01) && worst < 0.1,
+        "{worst}, stated {stated}"
+    );
+
+    // The other commands pick the file up by themselves.
+    let probed = document(&hwmeter(&board.board, &["probe", "--json"]).output().unwrap());
+    let sensors = probed["sensors"].as_array().unwrap();
+    let fitted = sensors.iter().find(|sensor| sensor["id"] == "rpi-model").unwrap();
+    assert_eq!(fitted["accuracy"]["gain"], stated, "{fitted:#}");
+    let source = fitted["accuracy"]["source"].as_str().unwrap();
+    assert!(
+        source.contains("against modbus:tcp") && source.contains("(measured)"),
+        "{source}"
+    );
+    let measured = document(
+        &hwmeter(&board.board, &["measure", "--duration", "300ms", "--json"])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(
+        (&measured["sensor"], &measured["kind"]),
+        (&"rpi-model".into(), &"modelled".into())
+    );
+    let watts = measured["total"]["mean_watts"].as_f64().unwrap();
+    assert!((watts / truth(0.0) - 1.0).abs() < 0.1, "{measured:#}");
     let shown = hwmeter(&board.board, &["calibrate", "show"]).output().unwrap();
     let shown = text(&shown.stdout);
     assert!(

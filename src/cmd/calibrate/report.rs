@@ -164,9 +164,14 @@ fn print_rails(sensor: &Characteristics) {
         let idle = rail
             .idle
             .map(|idle| ui::with_uncertainty(idle.watts.0, idle.uncertainty.0, "W"));
+        // A hundredth of a milliwatt in a minute is none.
         let drift = rail.idle.map(|idle| {
-            let milliwatts = (1e3 * idle.drift_watts_per_minute, 1e3 * idle.drift_uncertainty);
-            ui::with_uncertainty(milliwatts.0, milliwatts.1, "mW/min")
+            let hundredths = |milliwatts: f64| (100.0 * milliwatts).round() / 100.0 + 0.0;
+            format!(
+                "{:.2} ± {:.2} mW/min",
+                hundredths(1e3 * idle.drift_watts_per_minute),
+                hundredths(2e3 * idle.drift_uncertainty)
+            )
         });
         let step = match (rail.power_step, rail.energy_step) {
             (Some(watts), _) => power_step(watts.0),

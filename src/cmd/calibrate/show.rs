@@ -134,8 +134,8 @@ pub fn print_learners(rows: &[LearnerRow]) {
             row.variant.clone(),
             ui::seconds(row.decide_s),
             ui::seconds(row.update_s),
-            microjoules(row.decide_j, row.decide_uncertainty_j),
-            microjoules(row.update_j, row.update_uncertainty_j),
+            energy(row.decide_j, row.decide_uncertainty_j),
+            energy(row.update_j, row.update_uncertainty_j),
             row.kind.to_string(),
         ]);
     }
@@ -143,10 +143,13 @@ pub fn print_learners(rows: &[LearnerRow]) {
     ui::outln!("{}", lines.trim_fmt());
 }
 
-fn microjoules(joules: Option<f64>, uncertainty: Option<f64>) -> String {
-    match (joules, uncertainty) {
-        (Some(joules), Some(u)) => ui::with_uncertainty(1e6 * joules, 1e6 * u, "µJ"),
-        (Some(joules), None) => format!("{:.1} µJ", 1e6 * joules),
-        (None, _) => String::new(),
+fn energy(joules: Option<f64>, uncertainty: Option<f64>) -> String {
+    let Some(joules) = joules else {
+        return String::new();
+    };
+    let (scale, unit) = if joules >= 1e-3 { (1e3, "mJ") } else { (1e6, "µJ") };
+    match uncertainty {
+        Some(u) => ui::with_uncertainty(scale * joules, scale * u, unit),
+        None => format!("{:.2} {unit}", scale * joules),
     }
 }
