@@ -10,6 +10,9 @@ mod files;
 mod meter;
 mod products;
 mod refusals;
+#[path = "../common/signals.rs"]
+mod signals;
+mod stopped;
 
 use boards::Board;
 use serde_json::Value;
