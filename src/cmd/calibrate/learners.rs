@@ -56,6 +56,11 @@ pub fn measure(found: &mut Found, meter: Option<Meter>, progress: &Progress) {
             }
         }
     }
+    if found.learners.iter().any(|row| row.joules.disturbed) {
+        let what = "joules of learners are left out where more was measured than full load draws in that time: something else \
+            ran meanwhile";
+        found.notes.push(what.to_owned());
+    }
 }
 
 /// Those that have something to learn.
