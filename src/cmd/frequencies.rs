@@ -1,6 +1,7 @@
 //! `--governor`, `--cpu-min-khz` and `--cpu-max-khz`: how the CPU is clocked while a command of ours runs. It is put
 //! back when the command ends, by a panic too, and at the first signal that asks us to end.
 
+use super::stop_signal::is_ignored;
 use crate::cli::{Command, FrequencyArgs};
 use anyhow::Context as _;
 use hwmeter_hw::Root;
@@ -39,7 +40,10 @@ fn settings(args: &FrequencyArgs) -> Settings {
 }
 
 fn restore_at_signals(ends_by_itself: bool) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).context("cannot watch for signals")?;
+    // Under nohup, SIGHUP stays ignored.
+    let watched = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+    let watched = watched.into_iter().filter(|&signal| !is_ignored(signal));
+    let mut signals = Signals::new(watched).context("cannot watch for signals")?;
     let watch = move || {
         for signal in signals.forever() {
             if let Err(error) = cpufreq::restore_all() {
