@@ -10,14 +10,16 @@
 
 use super::certificates::Authority;
 use super::common::child::{Started, started};
-use super::common::{have, until};
+use super::common::{have, until, until_within};
 use hwmeter::serve::TlsFiles;
 use hwmeter::train::link::BrokerUrl;
 use nix::sys::signal::Signal;
 use std::fs::File;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A broker as a program of its own.
 pub struct Broker {
@@ -214,6 +216,8 @@ impl Broker {
 /// Three of NATS that keep everything thrice and go on when one dies.
 pub struct NatsCluster {
     nodes: Vec<Broker>,
+    /// Where each says how it is.
+    monitors: [u16; 3],
 }
 
 impl NatsCluster {
@@ -225,18 +229,41 @@ impl NatsCluster {
         let routes = ports
             .map(|port| format!("\"nats://127.0.0.1:{port}\""))
             .join(", ");
-        let start = |(node, port): (usize, &u16)| {
-            let cluster =
-                format!("cluster {{ name: \"three\", listen: \"127.0.0.1:{port}\", routes: [{routes}] }}");
-            Broker::nats_node(&format!("node-{node}"), "stream_replicas: 3", &cluster)
+        let monitors = [(); 3].map(|()| free_port());
+        let start = |(node, (port, monitor)): (usize, (&u16, &u16))| {
+            let more = format!(
+                "http: \"127.0.0.1:{monitor}\"\n\
+                 cluster {{ name: \"three\", listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+            );
+            Broker::nats_node(&format!("node-{node}"), "stream_replicas: 3", &more)
         };
-        let nodes = ports.iter().enumerate().map(start).collect();
-        Some(Self { nodes })
+        let nodes = ports.iter().zip(&monitors).enumerate().map(start).collect();
+        let cluster = Self { nodes, monitors };
+        cluster.until_settled();
+        Some(cluster)
+    }
+
+    /// Waits until all three know their leaders and have what the others have. Before that, what one of them was told can
+    /// be lost with it.
+    pub fn until_settled(&self) {
+        let all = || self.monitors.iter().all(|&monitor| is_healthy(monitor));
+        until_within(Duration::from_secs(60), "the cluster has settled", all);
     }
 
     pub fn node(&mut self, index: usize) -> &mut Broker {
         &mut self.nodes[index]
     }
+}
+
+/// What nats-server says of itself, its streams and consumers included.
+fn is_healthy(monitor: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, monitor))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        std::io::read_to_string(stream)
+    };
+    ask().is_ok_and(|answer| answer.contains(r#""status":"ok""#))
 }
 
 /// Nobody listens on it just now.
