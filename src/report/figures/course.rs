@@ -1,0 +1,205 @@
+//! What changes as tasks go by: reward, regret, deadline misses.
+
+use super::{about_joules, runs};
+use crate::report::draw::{Axes, Label, band, labels, line, percent_tick, room_for, roomy, svg, tick};
+use crate::report::error::Result;
+use crate::report::figure::{Figure, Table, cell};
+use crate::report::group::{Course, Group};
+use crate::report::palette::series;
+use std::ops::Range;
+
+/// Height of the axes.
+const HEIGHT: u32 = 560;
+
+/// A table has at most about so many rows per group.
+const ROWS: usize = 40;
+
+/// The moving mean of the reward.
+pub fn reward(groups: &[Group]) -> Result<Option<Figure>> {
+    let courses = courses(groups, |group| group.course(|bin| bin.reward));
+    let Some(window) = looked_back(&courses) else {
+        return Ok(None);
+    };
+    Lines {
+        id: "reward",
+        title: "Reward over time",
+        about: about_joules(groups),
+        y_name: "joules per task, moving mean (higher is better)",
+        y_tick: &tick,
+        table_unit: "reward, J",
+        range: None,
+        caption: format!(
+            "The reward of a task is minus the joules it cost the device, or minus a penalty if it missed its deadline: the \
+             closer to zero, the better. Lines are the mean over the last {window} tasks{}.",
+            interval_words(groups)
+        ),
+    }
+    .figure(groups, &courses)
+}
+
+/// What was lost against the best placement, since the first task.
+pub fn regret(groups: &[Group]) -> Result<Option<Figure>> {
+    let courses = courses(groups, |group| group.sum_course(|bin| bin.regret));
+    if looked_back(&courses).is_none() {
+        return Ok(None);
+    }
+    Lines {
+        id: "regret",
+        title: "Regret since the first task",
+        about: about_joules(groups),
+        y_name: "joules lost against the best placements (lower is better)",
+        y_tick: &tick,
+        table_unit: "regret, J",
+        range: None,
+        caption: format!(
+            "How much more reward the best placement of every task would have had, added up. A line that flattens has \
+             learned{}.",
+            interval_words(groups)
+        ),
+    }
+    .figure(groups, &courses)
+}
+
+/// The share of tasks that missed their deadline.
+pub fn misses(groups: &[Group]) -> Result<Option<Figure>> {
+    let courses = courses(groups, |group| group.course(|bin| bin.miss_share()));
+    let Some(window) = looked_back(&courses) else {
+        return Ok(None);
+    };
+    let most = courses.iter().flat_map(|course| &course.points);
+    let most = most.map(|(_, mean)| mean.range().1).fold(0.05, f64::max);
+    Lines {
+        id: "misses",
+        title: "Deadline misses over time",
+        about: Vec::new(),
+        y_name: "tasks that missed their deadline, moving mean",
+        y_tick: &percent_tick,
+        table_unit: "misses, share",
+        range: Some(0.0..(1.08 * most).min(1.0)),
+        caption: format!(
+            "A task misses if no right result comes within its latency limit. Lines are the mean over the last {window} \
+             tasks{}.",
+            interval_words(groups)
+        ),
+    }
+    .figure(groups, &courses)
+}
+
+fn courses(groups: &[Group], course: impl Fn(&Group) -> Course) -> Vec<Course> {
+    groups.iter().map(course).collect()
+}
+
+/// How far moving means look back, in words; `None` where nothing is known.
+fn looked_back(courses: &[Course]) -> Option<String> {
+    let known = courses.iter().filter(|course| !course.points.is_empty());
+    let windows: Vec<u64> = known.map(|course| course.window).collect();
+    let (least, most) = (windows.iter().min()?, windows.iter().max()?);
+    Some(match least == most {
+        true => least.to_string(),
+        false => format!("{least} to {most}"),
+    })
+}
+
+fn interval_words(groups: &[Group]) -> &'static str {
+    match groups.iter().any(|group| group.members.len() > 1) {
+        true => "; where there are several runs, the band is the 95 % interval of their mean (Student's t)",
+        false => "; there is one run of each, so that no interval over seeds is known",
+    }
+}
+
+/// A figure of one line per group.
+struct Lines<'a> {
+    id: &'static str,
+    title: &'static str,
+    about: Vec<String>,
+    y_name: &'a str,
+    y_tick: &'a dyn Fn(&f64) -> String,
+    table_unit: &'a str,
+    range: Option<Range<f64>>,
+    caption: String,
+}
+
+impl Lines<'_> {
+    fn figure(self, groups: &[Group], courses: &[Course]) -> Result<Option<Figure>> {
+        let points = || courses.iter().flat_map(|course| &course.points);
+        let last_task = points().map(|(task, _)| *task).fold(1.0, f64::max);
+        let ends = points().flat_map(|(_, mean)| [mean.range().0, mean.range().1]);
+        let axes = Axes {
+            x: 0.0..last_task,
+            y: self.range.clone().unwrap_or_else(|| roomy(ends)),
+            x_name: "task",
+            y_name: self.y_name,
+            x_tick: &tick,
+            y_tick: Some(self.y_tick),
+            left: None,
+            right: room_for(groups.iter().map(|group| group.label.as_str())),
+            x_ticks: 8,
+        };
+        let svg = svg(self.id, self.title, &self.about, HEIGHT, |area| {
+            let mut chart = axes.draw(area)?;
+            let mut ends = Vec::new();
+            for (i, (group, course)) in groups.iter().zip(courses).enumerate() {
+                let color = series(i);
+                let of = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
+                    let points = course.points.iter();
+                    points.map(|(task, mean)| (*task, pick(mean.range()))).collect()
+                };
+                if group.members.len() > 1 {
+                    band(
+                        &mut chart,
+                        &of(|range| range.0),
+                        &of(|range| range.1),
+                        color,
+                        0.18,
+                    )?;
+                }
+                let middle = of(|(low, high)| f64::midpoint(low, high));
+                line(&mut chart, &middle, color)?;
+                if let Some(last) = middle.last() {
+                    let (_, y) = chart.backend_coord(last);
+                    let (x, _) = chart.backend_coord(&(last_task, last.1));
+                    ends.push(Label {
+                        at: (x, y),
+                        text: group.label.clone(),
+                        color,
+                    });
+                }
+            }
+            labels(area, ends)
+        })?;
+        Ok(Some(Figure {
+            id: self.id,
+            title: self.title.to_owned(),
+            table: self.table(groups, courses),
+            caption: self.caption,
+            svg,
+        }))
+    }
+
+    fn table(&self, groups: &[Group], courses: &[Course]) -> Table {
+        let mut table = Table::new(["runs", "", "task", "", "95 % interval, ±", "kind"]);
+        table.header[1] = "number of runs".to_owned();
+        table.header[3] = self.table_unit.to_owned();
+        for (group, course) in groups.iter().zip(courses) {
+            let step = course.points.len().div_ceil(ROWS).max(1);
+            // From the end, so that the last task is among them.
+            let mut chosen: Vec<_> = course.points.iter().rev().step_by(step).collect();
+            chosen.reverse();
+            for (task, mean) in chosen {
+                table.push([
+                    group.label.clone(),
+                    mean.runs.to_string(),
+                    tick(task),
+                    cell(Some(mean.mean)),
+                    cell(mean.half_width),
+                    if self.about.is_empty() {
+                        runs(group)
+                    } else {
+                        group.provenance()
+                    },
+                ]);
+            }
+        }
+        table
+    }
+}
