@@ -81,13 +81,13 @@ pub struct Axes<'a> {
 impl Axes<'_> {
     /// Draws the axes onto an area.
     pub fn draw<'b>(&self, area: &Area<'b>) -> Drawn<Chart<'b>> {
-        let top = if self.y_name.is_empty() { 8 } else { 48 };
+        let top = if self.y_name.is_empty() { 14 } else { 48 };
         let left = self.left.unwrap_or(LEFT);
         let mut chart = ChartBuilder::on(area)
             .margin_top(top)
             .margin_right(self.right)
             .set_label_area_size(LabelAreaPosition::Left, left)
-            .set_label_area_size(LabelAreaPosition::Bottom, 88)
+            .set_label_area_size(LabelAreaPosition::Bottom, 80)
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         let no_tick = |_: &f64| String::new();
         let mut mesh = chart.configure_mesh();
@@ -170,8 +170,25 @@ pub fn labels(area: &Area<'_>, mut labels: Vec<Label>) -> Drawn {
     }
     for (label, y) in labels.iter().zip(places) {
         let at = (label.at.0 - base.0 + 14, y - base.1);
-        let style = text(TEXT, label.color).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(shortened(&label.text), at, style))?;
+        named(area, at, &shortened(&label.text), label.color)?;
+    }
+    Ok(())
+}
+
+/// A mark in a colour and, in ink that is easy to read, what it stands for; `at` is the middle of its left edge.
+pub fn named(area: &Area<'_>, at: (i32, i32), name: &str, color: RGBColor) -> Drawn {
+    let mark = [(at.0, at.1 - 10), (at.0 + 20, at.1 + 10)];
+    area.draw(&Rectangle::new(mark, color.filled()))?;
+    let style = text(TEXT, INK).pos(Pos::new(HPos::Left, VPos::Center));
+    area.draw(&Text::new(name.to_owned(), (at.0 + 32, at.1), style))
+}
+
+/// Marks and names in a line.
+pub fn key<'n>(area: &Area<'_>, names: impl IntoIterator<Item = (&'n str, RGBColor)>) -> Drawn {
+    let mut x = 0;
+    for (name, color) in names {
+        named(area, (x, 20), name, color)?;
+        x += 76 + 13 * name.chars().count() as i32;
     }
     Ok(())
 }
@@ -179,7 +196,7 @@ pub fn labels(area: &Area<'_>, mut labels: Vec<Label>) -> Drawn {
 /// Room that labels at the right need.
 pub fn room_for<'t>(texts: impl Iterator<Item = &'t str>) -> u32 {
     let longest = texts.map(|text| text.chars().count()).max().unwrap_or(0);
-    30 + 13 * longest.min(LONGEST_LABEL) as u32
+    64 + 13 * longest.min(LONGEST_LABEL) as u32
 }
 
 /// A label that fits.

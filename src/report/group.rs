@@ -5,21 +5,24 @@ use super::run::Run;
 use super::stats::{Mean, Sum, moving_mean};
 use super::totals::Totals;
 use super::window::Window;
+use super::words::site;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options that change nothing about what is compared, or are told otherwise.
-const NOT_COMPARED: [&str; 9] = [
-    "seed",
-    "out",
+const NOT_COMPARED: [&str; 11] = [
+    "calibration",
+    "checkpoint-every",
     "json",
     "learner",
-    "train",
-    "tasks",
-    "record_transitions",
-    "checkpoint_every",
+    "out",
+    "record-transitions",
     "resume",
+    "seed",
+    "sensor",
+    "tasks",
+    "train",
 ];
 
 /// What makes runs comparable, in the order in which a label names it.
@@ -47,11 +50,29 @@ impl Key {
             ("8 version".to_owned(), words(&manifest.hwmeter)),
         ]);
         for (name, value) in &manifest.options {
-            if !NOT_COMPARED.contains(&name.as_str()) {
-                parts.insert(format!("9 {name}"), option_text(value));
+            let (name, value) = (name.replace('_', "-"), option_text(value));
+            let is_default = name == "gpu" && value == "off";
+            if !is_default && !NOT_COMPARED.contains(&name.as_str()) {
+                parts.insert(format!("9 {name}"), value);
             }
         }
         Self { parts }
+    }
+
+    /// The parts that tell it from the others. What belongs to a learner, such as its size, is compared with groups of
+    /// the same learner alone.
+    fn differing<'k>(&'k self, all: &[Self]) -> Vec<&'k String> {
+        const OF_LEARNER: [&str; 3] = ["1 variant", "2 engine", "3 trained"];
+        let part = |key: &Self, name: &str| key.parts.get(name).cloned();
+        let learner = part(self, "0 learner");
+        let differs = |name: &&String| {
+            let is_of_learner = OF_LEARNER.contains(&name.as_str());
+            let mut others = all
+                .iter()
+                .filter(|key| !is_of_learner || part(key, "0 learner") == learner);
+            others.any(|key| part(key, name) != part(self, name))
+        };
+        self.parts.keys().filter(differs).collect()
     }
 
     /// The learner, and whatever else is not the same in all groups.
@@ -62,9 +83,9 @@ impl Key {
             Some(match name {
                 "learner" => return None,
                 "trained" if value.is_empty() => "not trained".to_owned(),
-                "trained" => format!("trained {value}"),
+                "trained" => format!("trained {}", site(&value.replace("local and mec", "on both"))),
                 "variant" | "engine" | "board" | "kind" | "sensor" | "scenario" => value.clone(),
-                _ => format!("{} {value}", name.replace('_', "-")),
+                _ => format!("{name} {value}"),
             })
         };
         let learner = self.parts.get("0 learner").cloned().unwrap_or_default();
@@ -286,15 +307,8 @@ impl Grouping {
     /// The groups, each with a label that tells it from the others.
     pub fn finish(mut self) -> Vec<Group> {
         let keys: Vec<Key> = self.groups.iter().map(|group| group.key.clone()).collect();
-        let mut names: Vec<&String> = keys.iter().flat_map(|key| key.parts.keys()).collect();
-        names.sort();
-        names.dedup();
-        names.retain(|name| {
-            keys.iter()
-                .any(|key| key.parts.get(*name) != keys[0].parts.get(*name))
-        });
         for group in &mut self.groups {
-            group.label = group.key.label(&names);
+            group.label = group.key.label(&group.key.differing(&keys));
         }
         self.groups
     }

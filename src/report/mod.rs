@@ -25,6 +25,7 @@ mod stats;
 pub mod tensorboard;
 mod totals;
 mod window;
+mod words;
 
 pub use error::{ReportError, Result};
 pub use figure::{Figure, Table};

@@ -5,6 +5,7 @@ use super::figure::{Figure, Table};
 use super::numbers::GroupNumbers;
 use super::palette::style_sheet;
 use super::stats::Mean;
+use super::words::{in_unit, site, small_percent, with_uncertainty};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -114,10 +115,10 @@ fn update_sentence(group: &GroupNumbers) -> Markup {
     html! {
         @for update in &group.updates {
             @if let Some(median) = update.time_s.p50 {
-                "Learning from one took " (duration(median))
-                @if update.site == "mec" { " on the MEC" } @else { " on the device" }
+                "Learning from a task took " (in_unit(median, "s"))
+                " " (site(&update.site))
                 @if let (Some(joules), Some(energy)) = (update.energy_j, &group.energy_j) {
-                    ", and " (format!("{:.2} %", 100.0 * joules / energy.mean.abs().max(f64::MIN_POSITIVE)))
+                    ", and " (small_percent(joules / energy.mean.abs().max(f64::MIN_POSITIVE)))
                     " of a task's joules"
                 }
                 ". "
@@ -152,11 +153,11 @@ fn side_by_side(numbers: &[GroupNumbers]) -> Markup {
                             td { (percent(group.placements.cloud)) }
                             td { (group.energy_j.as_ref().map(|m| with_uncertainty(m.mean, group.energy_u_j, "J")).unwrap_or_default()) }
                             td { (group.kind) }
-                            td { (group.latency_s.p50.map(duration).unwrap_or_default()) }
-                            td { (group.decide_s.p50.map(duration).unwrap_or_default()) }
+                            td { (group.latency_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) }
+                            td { (group.decide_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) }
                             td {
                                 @for update in &group.updates {
-                                    (update.site) " " (update.time_s.p50.map(duration).unwrap_or_default()) " "
+                                    (update.site) " " (update.time_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) " "
                                 }
                             }
                         }
@@ -280,27 +281,5 @@ fn mean_words(mean: &Mean) -> String {
     match mean.half_width {
         Some(half) => format!("{:.3} ± {half:.3}", mean.mean),
         None => format!("{:.3}", mean.mean),
-    }
-}
-
-/// `1.68 J ± 0.91 J`: two digits of the uncertainty, at k=2.
-fn with_uncertainty(value: f64, u: Option<f64>, unit: &str) -> String {
-    match u {
-        Some(u) if u > 0.0 => {
-            let expanded = 2.0 * u;
-            let digits = (1.0 - expanded.log10().floor()).clamp(0.0, 9.0) as usize;
-            format!("{value:.digits$} {unit} ± {expanded:.digits$} {unit}")
-        }
-        _ => format!("{value:.3} {unit} (uncertainty unknown)"),
-    }
-}
-
-/// A duration in the unit that suits it.
-fn duration(s: f64) -> String {
-    match s.abs() {
-        x if x >= 1.0 => format!("{s:.2} s"),
-        x if x >= 1e-3 => format!("{:.1} ms", s * 1e3),
-        x if x >= 1e-6 => format!("{:.1} µs", s * 1e6),
-        _ => format!("{:.0} ns", s * 1e9),
     }
 }

@@ -64,7 +64,9 @@ pub struct Rows {
     csv: csv::Reader<Take<File>>,
     columns: Columns,
     record: ByteRecord,
-    /// The file goes on beyond its last line end.
+    /// Bytes up to the last line end.
+    whole: u64,
+    /// The file goes on beyond that.
     is_cut: bool,
     cut_line: Option<u64>,
     last_task: Option<u64>,
@@ -88,6 +90,7 @@ impl Rows {
             csv,
             columns,
             record: ByteRecord::new(),
+            whole,
             is_cut: whole < length,
             cut_line: None,
             last_task: None,
@@ -100,23 +103,23 @@ impl Rows {
             .csv
             .read_byte_record(&mut self.record)
             .map_err(|e| problem(&self.path, &e))?;
-        let line = match is_there {
-            true => self.record.position().map_or(0, csv::Position::line),
-            false => self.csv.position().line(),
-        };
         if !is_there {
             if self.is_cut {
-                self.cut_line.get_or_insert(line);
+                self.cut_line.get_or_insert(self.csv.position().line());
             }
+            return Ok(None);
+        }
+        let begin = self
+            .record
+            .position()
+            .map_or_else(csv::Position::new, Clone::clone);
+        let line = begin.line();
+        if self.csv.position().byte() >= self.whole && self.has_open_quote(begin.byte())? {
+            self.cut_line = Some(line);
             return Ok(None);
         }
         let (found, expected) = (self.record.len(), self.columns.count);
         if found != expected {
-            // The last line end in the file may stand inside the quotes of a cell that was cut.
-            if self.is_cut && !self.csv.read_byte_record(&mut self.record).unwrap_or(true) {
-                self.cut_line = Some(line);
-                return Ok(None);
-            }
             let what = format!("{found} cells, but the header has {expected} columns");
             return Err(ReportError::line(&self.path, line, what));
         }
@@ -132,6 +135,18 @@ impl Rows {
             return Err(ReportError::line(&self.path, line, what));
         }
         Ok(Some(row))
+    }
+
+    /// Whether the last line end stands inside the quotes of a cell that was cut, in the row that begins at a byte.
+    fn has_open_quote(&self, begin: u64) -> Result<bool> {
+        let io = |e| ReportError::io(&self.path, e);
+        let mut file = File::open(&self.path).map_err(io)?;
+        file.seek(SeekFrom::Start(begin)).map_err(io)?;
+        let mut text = Vec::new();
+        file.take(self.whole.saturating_sub(begin))
+            .read_to_end(&mut text)
+            .map_err(io)?;
+        Ok(text.iter().filter(|&&byte| byte == b'"').count() % 2 == 1)
     }
 
     /// The line that was dropped because it was cut short, once the end has been reached.

@@ -7,6 +7,9 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Larger values count as this many steps: a million seconds, in nanoseconds.
+const MOST_STEPS: f64 = 1e15;
+
 /// Durations, or shares of something, with three significant digits.
 #[derive(Clone, Debug)]
 pub struct Distribution {
@@ -26,8 +29,10 @@ impl Distribution {
     }
 
     fn add(&mut self, value: f64) {
-        self.values
-            .saturating_record((value.max(0.0) * self.per_step).round() as u64);
+        // It makes room for what is beyond its range; the bound keeps that room small.
+        let _ = self
+            .values
+            .record((value * self.per_step).clamp(0.0, MOST_STEPS).round() as u64);
     }
 
     fn merge(&mut self, other: &Self) {

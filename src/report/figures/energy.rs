@@ -1,12 +1,13 @@
 //! What an average task's joules went to.
 
 use super::{about_joules, runs};
-use crate::report::draw::{Area, Axes, Chart, Drawn, LINE, TEXT, muted, shortened, svg, text, tick};
+use crate::report::draw::{Area, Axes, Chart, Drawn, LINE, TEXT, key, shortened, svg, text, tick};
 use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::Group;
 use crate::report::palette::{BLUE, GREEN, INK, MUTED, PURPLE, VERMILLION};
 use crate::report::totals::Split;
+use crate::report::words::{small_percent, with_uncertainty};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -48,8 +49,8 @@ pub fn split(groups: &[Group]) -> Result<Option<Figure>> {
     };
     let height = ROW * shown.len() as u32 + 160;
     let svg = svg("energy", title, &about_joules(groups), height, |area| {
-        let (key, below) = area.split_vertically(LINE + 10);
-        draw_key(&key)?;
+        let (above, below) = area.split_vertically(LINE + 10);
+        key(&above, PARTS)?;
         let mut chart = axes.draw(&below)?;
         for (i, group) in shown.iter().enumerate() {
             draw_bar(&below, &mut chart, group, (shown.len() - 1 - i) as f64)?;
@@ -61,7 +62,7 @@ pub fn split(groups: &[Group]) -> Result<Option<Figure>> {
         title: title.to_owned(),
         caption: format!(
             "The device's joules from a task's arrival to its result, idle power included, and those of the learner's update \
-             after it. The whisker is the uncertainty (k=2), which all tasks share.{}",
+             after it. The whisker is the uncertainty (k=2), which all tasks share; it does not go below zero.{}",
             small_parts(&shown)
         ),
         svg,
@@ -79,8 +80,9 @@ fn small_parts(groups: &[&Group]) -> String {
             Some(most.map_or(share, |most| most.max(share)))
         })
     };
-    let words =
-        |name: &str, share: Option<f64>| share.map(|share| format!("{name} at most {:.2} %", 100.0 * share));
+    let words = |name: &str, share: Option<f64>| {
+        share.map(|share| format!("{name} at most {}", small_percent(share)))
+    };
     let parts = [
         words("deciding is", share(|split| split.decide_j)),
         words("training", share(|split| split.train_j)),
@@ -113,16 +115,6 @@ fn left_room(groups: &[&Group]) -> u32 {
     40 + 13 * longest.unwrap_or(0) as u32
 }
 
-fn draw_key(area: &Area<'_>) -> Drawn {
-    let mut x = 0;
-    for (name, color) in PARTS {
-        area.draw(&Rectangle::new([(x, 10), (x + 22, 32)], color.filled()))?;
-        area.draw(&Text::new(name, (x + 32, 6), muted()))?;
-        x += 70 + 13 * name.len() as i32;
-    }
-    Ok(())
-}
-
 fn draw_bar(area: &Area<'_>, chart: &mut Chart<'_>, group: &Group, row: f64) -> Drawn {
     let (low, high) = (row + 0.34, row + 0.82);
     let mut from = 0.0;
@@ -153,12 +145,9 @@ fn draw_bar(area: &Area<'_>, chart: &mut Chart<'_>, group: &Group, row: f64) -> 
         style,
     ))?;
     let (x, y) = chart.backend_coord(&(total, row + 0.58));
+    let words = with_uncertainty(total, group.totals.relative_uncertainty().map(|u| u * total), "J");
     let style = text(TEXT, MUTED).pos(Pos::new(HPos::Left, VPos::Center));
-    area.draw(&Text::new(
-        format!("{} J", cell(Some(total))),
-        (x - base.0 + 12, y - base.1),
-        style,
-    ))
+    area.draw(&Text::new(words, (x - base.0 + 12, y - base.1), style))
 }
 
 fn table(groups: &[Group]) -> Table {

@@ -10,7 +10,7 @@ use plotters::prelude::*;
 /// Height of the axes.
 const HEIGHT: u32 = 560;
 /// Latencies beyond so many deadlines stand at the edge.
-const FARTHEST: f64 = 1.5;
+const FARTHEST: f64 = 1.2;
 /// Steps of a curve.
 const STEPS: usize = 300;
 
@@ -29,7 +29,7 @@ pub fn distribution(groups: &[Group]) -> Result<Option<Figure>> {
         y_tick: Some(&percent_tick),
         left: None,
         right: room_for(groups.iter().map(|group| group.label.as_str())),
-        x_ticks: 8,
+        x_ticks: 7,
     };
     let svg = svg("latency", title, &[], HEIGHT, |area| {
         let mut chart = axes.draw(area)?;

@@ -2,7 +2,7 @@
 
 use super::PLACES;
 use crate::report::draw::{
-    Area, Axes, Chart, Drawn, LINE, TEXT, band, bold, percent_tick, shortened, svg, text, tick,
+    Area, Axes, Chart, Drawn, LINE, TEXT, band, bold, named, percent_tick, shortened, svg, tick,
 };
 use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
@@ -62,7 +62,7 @@ fn draw_panel(panel: &Area<'_>, group: &Group) -> Drawn {
         .collect();
     let last_task = shares[0].last().map_or(1.0, |(task, _)| *task);
     panel.draw(&Text::new(shortened(&group.label), (0, 4), bold(TEXT)))?;
-    let below = panel.split_vertically(LINE).1;
+    let below = panel.split_vertically(LINE + 4).1;
     let axes = Axes {
         x: 0.0..last_task,
         y: 0.0..1.0,
@@ -95,9 +95,9 @@ fn name_placements(area: &Area<'_>, chart: &Chart<'_>, group: &Group) -> Drawn {
     for (place, name) in PLACES.iter().enumerate() {
         let share = group.totals.placements[place] as f64 / group.totals.tasks.max(1) as f64;
         let words = format!("{name} {:.1} %", 100.0 * share);
-        let y = ys.end - base.1 - LINE * (place as i32 + 1) - 10;
+        let y = ys.end - base.1 - LINE * place as i32 - 24;
         let at = (xs.end - base.0 + 14, y);
-        area.draw(&Text::new(words, at, text(TEXT, PLACEMENTS[place])))?;
+        named(area, at, &words, PLACEMENTS[place])?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The power drawn during a few tasks, with what was done meanwhile.
 
 use super::PLACES;
-use crate::report::draw::{Area, Axes, Chart, Drawn, LINE, TEXT, line, muted, svg, text, tick};
+use crate::report::draw::{Area, Axes, Chart, Drawn, LINE, TEXT, key, line, svg, text, tick};
 use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::Group;
@@ -43,8 +43,14 @@ pub fn trace(groups: &[Group]) -> Result<Option<Figure>> {
         x_ticks: 10,
     };
     let svg = svg("power", title, &about, HEIGHT, |area| {
-        let (key, below) = area.split_vertically(LINE + 10);
-        draw_key(&key)?;
+        let (above, below) = area.split_vertically(LINE + 10);
+        key(
+            &above,
+            PLACES
+                .into_iter()
+                .zip(PLACEMENTS)
+                .chain([("local update", PURPLE)]),
+        )?;
         let mut chart = axes.draw(&below)?;
         let top = axes.y.end;
         for span in &window.spans {
@@ -63,7 +69,7 @@ pub fn trace(groups: &[Group]) -> Result<Option<Figure>> {
         caption: format!(
             "{} tasks in a row of {} ({}), with the power that the sensor saw. A shaded span is one task from its decision to \
              its result, in the colour of where it ran, with its number; {missed} of them missed the deadline. Decisions and \
-             updates are often too short to be seen here.",
+             updates are often too short to be seen here. Between tasks the agent does its own work, such as recomputing a share of the results.",
             window.spans.len(),
             folder.display(),
             group.label,
@@ -81,17 +87,6 @@ fn steps(window: &Window) -> Vec<(f64, f64)> {
         .windows(2)
         .flat_map(|pair| [(pair[0].0, pair[1].1), pair[1]]);
     first.into_iter().chain(others).collect()
-}
-
-fn draw_key(area: &Area<'_>) -> Drawn {
-    let places = PLACES.into_iter().zip(PLACEMENTS);
-    let mut x = 0;
-    for (name, color) in places.chain([("local update", PURPLE)]) {
-        area.draw(&Rectangle::new([(x, 10), (x + 22, 32)], color.mix(0.45).filled()))?;
-        area.draw(&Text::new(name, (x + 32, 6), muted()))?;
-        x += 70 + 13 * name.len() as i32;
-    }
-    Ok(())
 }
 
 fn draw_span(chart: &mut Chart<'_>, span: &Span, top: f64) -> Drawn {

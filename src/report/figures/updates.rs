@@ -7,6 +7,7 @@ use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::Group;
 use crate::report::palette::{BLUE, GREEN, INK, MUTED};
 use crate::report::totals::Updates;
+use crate::report::words::{in_unit, site as site_words};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -112,11 +113,7 @@ fn row_label(groups: &[Group], group: &Group, site: &str) -> String {
         }
         _ => String::new(),
     };
-    let site = if site == "mec" {
-        "on the MEC"
-    } else {
-        "on the device"
-    };
+    let site = site_words(site);
     let learner = group.label.split(", trained").next().unwrap_or_default();
     format!("{learner}{board}, {site}")
 }
@@ -224,24 +221,6 @@ fn joules_words(x: &f64) -> String {
     in_unit(*x, "J")
 }
 
-/// Three digits, in the thousandth of the unit that suits.
-fn in_unit(x: f64, unit: &str) -> String {
-    let (factor, prefix) = match x.abs() {
-        x if x >= 1.0 => (1.0, ""),
-        x if x >= 1e-3 => (1e3, "m"),
-        x if x >= 1e-6 => (1e6, "µ"),
-        _ => (1e9, "n"),
-    };
-    let value = x * factor;
-    let digits = (2.0 - value.abs().max(1.0).log10().floor()).clamp(0.0, 2.0) as usize;
-    let text = format!("{value:.digits$}");
-    let short = match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => &text,
-    };
-    format!("{short} {prefix}{unit}")
-}
-
 fn time_table(groups: &[Group]) -> Table {
     let mut table = Table::new([
         "runs",
@@ -307,15 +286,6 @@ fn energy_table(groups: &[Group]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_in_units_that_suit_them() {
-        let words: Vec<String> = [1e-5, 0.25, 1.0, 4.5e-7, 123.4, 0.001]
-            .iter()
-            .map(seconds)
-            .collect();
-        assert_eq!(words, ["10 µs", "250 ms", "1 s", "450 ns", "123 s", "1 ms"]);
-    }
 
     #[test]
     fn an_axis_holds_all_rows_and_those_that_go_to_zero() {
