@@ -2,7 +2,7 @@
 //! `plotters`'.
 
 use super::error::{ReportError, Result};
-use super::palette::{AXIS, GRID, INK, MUTED};
+use super::palette::{AXIS, GRID, INK, MUTED, is_dashed, series};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -122,6 +122,16 @@ pub fn line(chart: &mut Chart<'_>, points: &[(f64, f64)], color: RGBColor) -> Dr
     Ok(())
 }
 
+/// The line of the `i`-th group: in its colour, in dashes where an earlier one has that colour.
+pub fn series_line(chart: &mut Chart<'_>, points: &[(f64, f64)], i: usize) -> Drawn {
+    if !is_dashed(i) {
+        return line(chart, points, series(i));
+    }
+    let style = series(i).stroke_width(STROKE);
+    chart.draw_series(DashedLineSeries::new(points.iter().copied(), 14, 8, style))?;
+    Ok(())
+}
+
 /// The area between two lines.
 pub fn band(
     chart: &mut Chart<'_>,
@@ -148,8 +158,8 @@ pub struct Label {
     pub at: (i32, i32),
     /// What it says.
     pub text: String,
-    /// The line's colour.
-    pub color: RGBColor,
+    /// Which group's line it is.
+    pub series: usize,
 }
 
 /// Writes labels right of `x`, moved apart where they would overlap.
@@ -170,7 +180,12 @@ pub fn labels(area: &Area<'_>, mut labels: Vec<Label>) -> Drawn {
     }
     for (label, y) in labels.iter().zip(places) {
         let at = (label.at.0 - base.0 + 14, y - base.1);
-        named(area, at, &shortened(&label.text), label.color)?;
+        named(area, at, &shortened(&label.text), series(label.series))?;
+        if is_dashed(label.series) {
+            // A gap in the mark, as in the line.
+            let gap = [(at.0 + 7, at.1 - 10), (at.0 + 13, at.1 + 10)];
+            area.draw(&Rectangle::new(gap, INK.filled()))?;
+        }
     }
     Ok(())
 }

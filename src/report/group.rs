@@ -83,7 +83,7 @@ impl Key {
             Some(match name {
                 "learner" => return None,
                 "trained" if value.is_empty() => "not trained".to_owned(),
-                "trained" => format!("trained {}", site(&value.replace("local and mec", "on both"))),
+                "trained" => format!("trained {}", site(value)),
                 "variant" | "engine" | "board" | "kind" | "sensor" | "scenario" => value.clone(),
                 _ => format!("{name} {value}"),
             })
@@ -129,6 +129,8 @@ pub struct Member {
 pub struct Group {
     /// What tells it from the other groups.
     pub label: String,
+    /// The same among groups on the same board.
+    pub label_on_board: String,
     /// Measured, modelled or simulated.
     pub kind: String,
     /// The sensor's id.
@@ -161,6 +163,7 @@ impl Group {
     fn new(key: Key, run: &Run) -> Self {
         Self {
             label: String::new(),
+            label_on_board: String::new(),
             kind: run.kind.clone(),
             sensor: run.sensor.clone(),
             board: run.manifest.board.model.clone(),
@@ -308,7 +311,10 @@ impl Grouping {
     pub fn finish(mut self) -> Vec<Group> {
         let keys: Vec<Key> = self.groups.iter().map(|group| group.key.clone()).collect();
         for group in &mut self.groups {
-            group.label = group.key.label(&group.key.differing(&keys));
+            let mut differing = group.key.differing(&keys);
+            group.label = group.key.label(&differing);
+            differing.retain(|name| *name != "4 board");
+            group.label_on_board = group.key.label(&differing);
         }
         self.groups
     }

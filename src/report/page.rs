@@ -45,11 +45,12 @@ pub fn page(report: &Report, figures: &[Figure], left_out: &[String], made: &str
 }
 
 fn title(numbers: &[GroupNumbers], runs: usize) -> String {
-    let mut learners: Vec<&str> = numbers
-        .iter()
-        .filter_map(|group| group.learner.as_deref())
-        .collect();
-    learners.dedup();
+    let mut learners: Vec<&str> = Vec::new();
+    for learner in numbers.iter().filter_map(|group| group.learner.as_deref()) {
+        if !learners.contains(&learner) {
+            learners.push(learner);
+        }
+    }
     let of = if runs == 1 {
         "1 run".to_owned()
     } else {

@@ -50,6 +50,11 @@ pub fn series(i: usize) -> RGBColor {
     SERIES[i % SERIES.len()]
 }
 
+/// Whether the `i`-th group shares its colour with an earlier one, and is told from it by dashes.
+pub fn is_dashed(i: usize) -> bool {
+    i / SERIES.len() % 2 == 1
+}
+
 /// Colours of the placements: local, MEC, cloud.
 pub const PLACEMENTS: [RGBColor; 3] = [GREEN, ORANGE, BLUE];
 

@@ -45,6 +45,7 @@ pub fn site(site: &str) -> &str {
     match site {
         "local" => "on the device",
         "mec" => "on the MEC",
+        "local and mec" => "on both",
         other => other,
     }
 }

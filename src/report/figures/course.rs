@@ -1,15 +1,21 @@
 //! What changes as tasks go by: reward, regret, deadline misses.
 
 use super::{about_joules, runs};
-use crate::report::draw::{Axes, Label, band, labels, line, percent_tick, room_for, roomy, svg, tick};
+use crate::report::draw::{
+    Area, Axes, Drawn, Label, TEXT, band, bold, labels, percent_tick, room_for, roomy, series_line, svg, tick,
+};
 use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::{Course, Group};
 use crate::report::palette::series;
+use plotters::prelude::Text;
 use std::ops::Range;
 
 /// Height of the axes.
 const HEIGHT: u32 = 560;
+
+/// Height of the name of a board above its panel.
+const TITLE: u32 = 44;
 
 /// A table has at most about so many rows per group.
 const ROWS: usize = 40;
@@ -107,6 +113,19 @@ fn interval_words(groups: &[Group]) -> &'static str {
     }
 }
 
+/// The groups of each board, in the order of the first of them; one panel for all where there is one board.
+fn panels(groups: &[Group]) -> Vec<(String, Vec<usize>)> {
+    let mut panels: Vec<(String, Vec<usize>)> = Vec::new();
+    for (i, group) in groups.iter().enumerate() {
+        let board = group.board.clone().unwrap_or_else(|| "unknown board".to_owned());
+        match panels.iter_mut().find(|(other, _)| *other == board) {
+            Some((_, members)) => members.push(i),
+            None => panels.push((board, vec![i])),
+        }
+    }
+    panels
+}
+
 /// A figure of one line per group.
 struct Lines<'a> {
     id: &'static str,
@@ -121,51 +140,20 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn figure(self, groups: &[Group], courses: &[Course]) -> Result<Option<Figure>> {
-        let points = || courses.iter().flat_map(|course| &course.points);
-        let last_task = points().map(|(task, _)| *task).fold(1.0, f64::max);
-        let ends = points().flat_map(|(_, mean)| [mean.range().0, mean.range().1]);
-        let axes = Axes {
-            x: 0.0..last_task,
-            y: self.range.clone().unwrap_or_else(|| roomy(ends)),
-            x_name: "task",
-            y_name: self.y_name,
-            x_tick: &tick,
-            y_tick: Some(self.y_tick),
-            left: None,
-            right: room_for(groups.iter().map(|group| group.label.as_str())),
-            x_ticks: 8,
-        };
-        let svg = svg(self.id, self.title, &self.about, HEIGHT, |area| {
-            let mut chart = axes.draw(area)?;
-            let mut ends = Vec::new();
-            for (i, (group, course)) in groups.iter().zip(courses).enumerate() {
-                let color = series(i);
-                let of = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
-                    let points = course.points.iter();
-                    points.map(|(task, mean)| (*task, pick(mean.range()))).collect()
-                };
-                if group.members.len() > 1 {
-                    band(
-                        &mut chart,
-                        &of(|range| range.0),
-                        &of(|range| range.1),
-                        color,
-                        0.18,
-                    )?;
+        let panels = panels(groups);
+        let height = HEIGHT * panels.len() as u32 + TITLE * u32::from(panels.len() > 1) * panels.len() as u32;
+        let svg = svg(self.id, self.title, &self.about, height, |area| {
+            let areas = area.split_evenly((panels.len(), 1));
+            for ((board, members), area) in panels.iter().zip(&areas) {
+                let mut below = area.clone();
+                if panels.len() > 1 {
+                    area.draw(&Text::new(board.clone(), (0, 4), bold(TEXT)))?;
+                    below = area.split_vertically(TITLE).1;
                 }
-                let middle = of(|(low, high)| f64::midpoint(low, high));
-                line(&mut chart, &middle, color)?;
-                if let Some(last) = middle.last() {
-                    let (_, y) = chart.backend_coord(last);
-                    let (x, _) = chart.backend_coord(&(last_task, last.1));
-                    ends.push(Label {
-                        at: (x, y),
-                        text: group.label.clone(),
-                        color,
-                    });
-                }
+                let lines = members.iter().map(|&i| (&groups[i], &courses[i]));
+                self.panel(&below, &lines.collect::<Vec<_>>(), panels.len() > 1)?;
             }
-            labels(area, ends)
+            Ok(())
         })?;
         Ok(Some(Figure {
             id: self.id,
@@ -174,6 +162,56 @@ impl Lines<'_> {
             caption: self.caption,
             svg,
         }))
+    }
+
+    /// The lines of one board.
+    fn panel(&self, area: &Area<'_>, lines: &[(&Group, &Course)], has_title: bool) -> Drawn {
+        let label = |group: &Group| match has_title {
+            true => group.label_on_board.clone(),
+            false => group.label.clone(),
+        };
+        let points = || lines.iter().flat_map(|(_, course)| &course.points);
+        let last_task = points().map(|(task, _)| *task).fold(1.0, f64::max);
+        let ends = points().flat_map(|(_, mean)| [mean.range().0, mean.range().1]);
+        let names: Vec<String> = lines.iter().map(|(group, _)| label(group)).collect();
+        let axes = Axes {
+            x: 0.0..last_task,
+            y: self.range.clone().unwrap_or_else(|| roomy(ends)),
+            x_name: "task",
+            y_name: self.y_name,
+            x_tick: &tick,
+            y_tick: Some(self.y_tick),
+            left: None,
+            right: room_for(names.iter().map(String::as_str)),
+            x_ticks: 8,
+        };
+        let mut chart = axes.draw(area)?;
+        let mut labelled = Vec::new();
+        for (i, ((group, course), text)) in lines.iter().zip(names).enumerate() {
+            let of = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
+                let points = course.points.iter();
+                points.map(|(task, mean)| (*task, pick(mean.range()))).collect()
+            };
+            if group.members.len() > 1 {
+                band(
+                    &mut chart,
+                    &of(|range| range.0),
+                    &of(|range| range.1),
+                    series(i),
+                    0.18,
+                )?;
+            }
+            let middle = of(|(low, high)| f64::midpoint(low, high));
+            series_line(&mut chart, &middle, i)?;
+            if let Some(last) = middle.last() {
+                labelled.push(Label {
+                    at: chart.backend_coord(&(last_task, last.1)),
+                    text,
+                    series: i,
+                });
+            }
+        }
+        labels(area, labelled)
     }
 
     fn table(&self, groups: &[Group], courses: &[Course]) -> Table {

@@ -32,10 +32,9 @@ pub fn split(groups: &[Group]) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let title = "Energy of an average task";
-    let longest = shown
-        .iter()
-        .map(|group| total(group) + 2.0 * uncertainty(group))
-        .fold(0.0, f64::max);
+    // Room for the whisker, and for the words behind the bar.
+    let end = |group: &&Group| (total(group) + 2.0 * uncertainty(group)).max(1.3 * total(group));
+    let longest = shown.iter().map(end).fold(0.0, f64::max);
     let axes = Axes {
         x: 0.0..1.05 * longest.max(1e-9),
         y: 0.0..shown.len() as f64,

@@ -1,10 +1,11 @@
 //! How long tasks took, against their deadlines.
 
-use crate::report::draw::{Axes, Label, labels, limit, line, muted, percent_tick, room_for, svg, tick};
+use crate::report::draw::{
+    Axes, Label, labels, limit, muted, percent_tick, room_for, series_line, svg, tick,
+};
 use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::Group;
-use crate::report::palette::series;
 use plotters::prelude::*;
 
 /// Height of the axes.
@@ -44,12 +45,12 @@ pub fn distribution(groups: &[Group]) -> Result<Option<Figure>> {
         let mut ends = Vec::new();
         for (i, group) in groups.iter().enumerate() {
             let curve = curve(group);
-            line(&mut chart, &curve, series(i))?;
+            series_line(&mut chart, &curve, i)?;
             if let Some((_, top)) = curve.last() {
                 ends.push(Label {
                     at: chart.backend_coord(&(FARTHEST, *top)),
                     text: group.label.clone(),
-                    color: series(i),
+                    series: i,
                 });
             }
         }

@@ -32,7 +32,7 @@ pub fn time(groups: &[Group]) -> Result<Option<Figure>> {
             let q = |q| updates.time_s.quantile(q);
             let median = q(0.5)?;
             Some(Row {
-                label: row_label(groups, group, site),
+                label: row_label(group, site),
                 is_local: site == "local",
                 value: median,
                 range: (q(0.1)?, q(0.99)?),
@@ -69,7 +69,7 @@ pub fn energy(groups: &[Group]) -> Result<Option<Figure>> {
         }
         let u = 2.0 * joules * group.totals.relative_uncertainty().unwrap_or(0.0);
         rows.push(Row {
-            label: row_label(groups, group, site),
+            label: row_label(group, site),
             is_local: site == "local",
             value: joules,
             range: (joules - u, joules + u),
@@ -103,19 +103,10 @@ fn of_sites(groups: &[Group]) -> impl Iterator<Item = (&Group, &str, &Updates)> 
     })
 }
 
-/// The group, its board where boards differ, and the site.
-fn row_label(groups: &[Group], group: &Group, site: &str) -> String {
-    let board = match &group.board {
-        Some(board)
-            if groups.iter().any(|other| other.board != group.board) && !group.label.contains(board) =>
-        {
-            format!(" on {board}")
-        }
-        _ => String::new(),
-    };
-    let site = site_words(site);
-    let learner = group.label.split(", trained").next().unwrap_or_default();
-    format!("{learner}{board}, {site}")
+/// The group, less where it was trained, and the site.
+fn row_label(group: &Group, site: &str) -> String {
+    let trained = format!(", trained {}", site_words(&group.site));
+    format!("{}, {}", group.label.replacen(&trained, "", 1), site_words(site))
 }
 
 /// A figure of rows on a logarithmic axis.
