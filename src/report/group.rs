@@ -206,6 +206,11 @@ impl Group {
             .collect()
     }
 
+    /// Tasks of its longest run.
+    fn longest(&self) -> u64 {
+        self.members.iter().map(|member| member.tasks).max().unwrap_or(0)
+    }
+
     /// The moving mean of a value of its bins, over its runs.
     pub fn course(&self, value: impl Fn(&Bin) -> Sum) -> Course {
         let bins = self.bins();
@@ -217,7 +222,7 @@ impl Group {
         });
         let width = bins.first().map_or(1, Bins::width);
         Course {
-            points: over_runs(&means.collect::<Vec<_>>(), width),
+            points: over_runs(&means.collect::<Vec<_>>(), width, self.longest()),
             window: window as u64 * width,
         }
     }
@@ -235,7 +240,7 @@ impl Group {
         });
         let width = bins.first().map_or(1, Bins::width);
         Course {
-            points: over_runs(&sums.collect::<Vec<_>>(), width),
+            points: over_runs(&sums.collect::<Vec<_>>(), width, self.longest()),
             window: 1,
         }
     }
@@ -277,14 +282,16 @@ fn two_digits(number: f64) -> String {
 /// A moving mean looks back on a run's length divided by this.
 const LOOK_BACK: usize = 20;
 
-fn over_runs(runs: &[Vec<Option<f64>>], width: u64) -> Vec<(f64, Mean)> {
+/// The last bin may hold fewer than `width` tasks: no place lies beyond the last task.
+fn over_runs(runs: &[Vec<Option<f64>>], width: u64, last_task: u64) -> Vec<(f64, Mean)> {
     let longest = runs.iter().map(Vec::len).max().unwrap_or(0);
     let at = |i: usize| {
         let values: Vec<f64> = runs
             .iter()
             .filter_map(|run| run.get(i).copied().flatten())
             .collect();
-        Some((((i as u64 + 1) * width) as f64, Mean::of(&values)?))
+        let task = ((i as u64 + 1) * width).min(last_task);
+        Some((task as f64, Mean::of(&values)?))
     };
     (0..longest).filter_map(at).collect()
 }
