@@ -119,6 +119,11 @@ fn a_page_and_its_figures_come_from_real_runs_and_overwrite_nothing() {
         said.contains("2 runs, 8 figures") && said.contains("regret is left out"),
         "{said}"
     );
+    assert_eq!(
+        said.matches("Device and servers share this machine").count(),
+        1,
+        "{said}"
+    );
     let html = std::fs::read_to_string(&page).unwrap();
     for id in FIGURES {
         assert!(html.contains(&format!("<figure id=\"{id}\">")), "{id}");

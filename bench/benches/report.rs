@@ -2,7 +2,8 @@
 //!
 //! The goal: a million decisions, with a trace of five million rows, in under 10 s. `--test` takes a hundredth.
 
-use hwmeter::report::{Report, Run, page};
+use hwmeter::report::page::page;
+use hwmeter::report::{Report, Run};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;

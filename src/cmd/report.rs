@@ -152,7 +152,10 @@ impl Place {
             replace(&path, figure.standalone_svg().as_bytes())?;
         }
         let made = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
-        replace(&self.page, page(report, figures, left_out, &made).as_bytes())
+        replace(
+            &self.page,
+            page::page(report, figures, left_out, &made).as_bytes(),
+        )
     }
 }
 

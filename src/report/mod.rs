@@ -9,7 +9,7 @@
 //! kinds or sensors are different groups, and each figure with joules says whose they are.
 
 mod bins;
-mod draw;
+pub mod draw;
 mod error;
 mod figure;
 mod figures;
@@ -17,8 +17,8 @@ mod folders;
 mod group;
 mod manifest;
 mod numbers;
-mod page;
-mod palette;
+pub mod page;
+pub mod palette;
 mod rows;
 mod run;
 mod stats;
@@ -28,15 +28,14 @@ mod window;
 mod words;
 
 pub use error::{ReportError, Result};
-pub use figure::{Figure, Table};
+pub use figure::{Figure, Table, cell};
 pub use folders::runs_of;
 pub use group::{Course, Group, Grouping, Member};
 pub use manifest::Manifest;
 pub use numbers::{GroupNumbers, RunNumbers, UpdateNumbers};
-pub use page::page;
 pub use rows::{Row, Rows};
 pub use run::{Nobody, OnRow, Run};
-pub use stats::{Mean, Sum};
+pub use stats::{Mean, Sum, moving_mean};
 pub use totals::{Split, Totals, Updates};
 pub use window::Window;
 
@@ -56,7 +55,12 @@ impl Report {
         let mut notes = Vec::new();
         for run in runs {
             let run = run?;
-            notes.extend(run.notes.iter().cloned());
+            let about_energy = run.manifest.energy_note.iter();
+            for note in about_energy.chain(&run.notes) {
+                if !notes.contains(note) {
+                    notes.push(note.clone());
+                }
+            }
             grouping.add(run);
         }
         let groups = grouping.finish();

@@ -16,6 +16,20 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 pub fn page(report: &Report, figures: &[Figure], left_out: &[String], made: &str) -> String {
     let numbers = report.numbers();
     let title = title(&numbers, report.runs());
+    let body = html! {
+        (summary(&numbers))
+        (side_by_side(&numbers))
+        (notes(&report.notes))
+        @for figure in figures { (drawn(figure)) }
+        (left_out_section(left_out))
+        (words())
+        (runs(&numbers))
+    };
+    document(&title, made, &body)
+}
+
+/// A page of its own that loads nothing: `made` says when it was made, `body` is what it shows below its title.
+pub fn document(title: &str, made: &str, body: &Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,13 +44,7 @@ pub fn page(report: &Report, figures: &[Figure], left_out: &[String], made: &str
                 main {
                     h1 { (title) }
                     p.made { "hwmeter " (env!("CARGO_PKG_VERSION")) ", " (made) }
-                    (summary(&numbers))
-                    (side_by_side(&numbers))
-                    (notes(&report.notes))
-                    @for figure in figures { (drawn(figure)) }
-                    (left_out_section(left_out))
-                    (words())
-                    (runs(&numbers))
+                    (body)
                 }
             }
         }
@@ -170,7 +178,8 @@ fn side_by_side(numbers: &[GroupNumbers]) -> Markup {
     }
 }
 
-fn notes(notes: &[String]) -> Markup {
+/// What must be known before numbers are used; nothing where there is nothing to say.
+pub fn notes(notes: &[String]) -> Markup {
     html! {
         @if !notes.is_empty() {
             aside.notes aria-label="Before you use these numbers" {
@@ -181,7 +190,8 @@ fn notes(notes: &[String]) -> Markup {
     }
 }
 
-fn drawn(figure: &Figure) -> Markup {
+/// A figure with its caption and the numbers behind it.
+pub fn drawn(figure: &Figure) -> Markup {
     html! {
         figure id=(figure.id) {
             (PreEscaped(figure.inline_svg()))
@@ -195,7 +205,8 @@ fn drawn(figure: &Figure) -> Markup {
     }
 }
 
-fn table(table: &Table, name: &str) -> Markup {
+/// A table with named columns and rows; `name` is what it is called where it cannot be seen.
+pub fn table(table: &Table, name: &str) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(format!("Table: {name}")) {
             table {
@@ -233,7 +244,8 @@ fn left_out_section(left_out: &[String]) -> Markup {
     }
 }
 
-fn words() -> Markup {
+/// What the words on a page mean.
+pub fn words() -> Markup {
     html! {
         h2 { "Words" }
         dl {
