@@ -39,6 +39,8 @@ pub use stats::{Mean, Sum, moving_mean};
 pub use totals::{Split, Totals, Updates};
 pub use window::Window;
 
+use std::path::PathBuf;
+
 /// All that is known about some runs.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -52,17 +54,13 @@ impl Report {
     /// Of runs that have been read.
     pub fn of(runs: impl IntoIterator<Item = Result<Run>>) -> Result<Self> {
         let mut grouping = Grouping::default();
-        let mut notes = Vec::new();
+        let mut notes = Notes::default();
         for run in runs {
             let run = run?;
-            let about_energy = run.manifest.energy_note.iter();
-            for note in about_energy.chain(&run.notes) {
-                if !notes.contains(note) {
-                    notes.push(note.clone());
-                }
-            }
+            notes.take(&run);
             grouping.add(run);
         }
+        let mut notes = notes.finish();
         let groups = grouping.finish();
         notes.extend(versions_note(&groups));
         Ok(Self { groups, notes })
@@ -81,6 +79,36 @@ impl Report {
     /// How many runs.
     pub fn runs(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum()
+    }
+}
+
+/// What is to be said of runs; what holds for many is said once.
+#[derive(Default)]
+struct Notes {
+    of_all: Vec<String>,
+    /// Sentences, the first run that each is about, and how many more.
+    of_runs: Vec<(String, PathBuf, usize)>,
+}
+
+impl Notes {
+    fn take(&mut self, run: &Run) {
+        let about_energy = run.manifest.energy_note.clone();
+        self.of_all
+            .extend(about_energy.filter(|note| !self.of_all.contains(note)));
+        for note in &run.notes {
+            match self.of_runs.iter_mut().find(|(other, ..)| other == note) {
+                Some((.., more)) => *more += 1,
+                None => self.of_runs.push((note.clone(), run.path.clone(), 0)),
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<String> {
+        let of_runs = self.of_runs.into_iter().map(|(note, run, more)| match more {
+            0 => format!("{}: {note}", run.display()),
+            more => format!("{} and {more} more: {note}", run.display()),
+        });
+        self.of_all.into_iter().chain(of_runs).collect()
     }
 }
 

@@ -145,7 +145,7 @@ fn side_by_side(numbers: &[GroupNumbers]) -> Markup {
             table {
                 thead { tr {
                     @for name in ["runs", "number", "tasks", "reward, J", "in time", "local", "MEC", "cloud", "J per task (k=2)", "kind",
-                        "median latency", "median decision", "median update"] {
+                        "median latency", "median update"] {
                         th scope="col" { (name) }
                     }
                 } }
@@ -163,7 +163,6 @@ fn side_by_side(numbers: &[GroupNumbers]) -> Markup {
                             td { (group.energy_j.as_ref().map(|m| with_uncertainty(m.mean, group.energy_u_j, "J")).unwrap_or_default()) }
                             td { (group.kind) }
                             td { (group.latency_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) }
-                            td { (group.decide_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) }
                             td {
                                 @for update in &group.updates {
                                     (update.site) " " (update.time_s.p50.map(|s| in_unit(s, "s")).unwrap_or_default()) " "

@@ -26,7 +26,7 @@ pub struct Run {
     pub bins: Bins,
     /// A few tasks with the power drawn.
     pub window: Option<Window>,
-    /// What a reader must know before using its numbers: each a plain sentence.
+    /// What a reader must know before using its numbers: each a sentence about it.
     pub notes: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ impl Run {
     }
 
     fn note(&mut self, what: &str) {
-        self.notes.push(format!("{}: {what}.", self.path.display()));
+        self.notes.push(format!("{what}."));
     }
 
     /// Where its learner was trained: `local`, `mec`, both, or nowhere.

@@ -8,6 +8,7 @@ use crate::report::error::Result;
 use crate::report::figure::{Figure, Table, cell};
 use crate::report::group::{Course, Group};
 use crate::report::palette::series;
+use crate::report::stats::Mean;
 use plotters::prelude::Text;
 use std::ops::Range;
 
@@ -108,9 +109,20 @@ fn looked_back(courses: &[Course]) -> Option<String> {
 
 fn interval_words(groups: &[Group]) -> &'static str {
     match groups.iter().any(|group| group.members.len() > 1) {
-        true => "; where there are several runs, the band is the 95 % interval of their mean (Student's t)",
+        true => {
+            "; where there are several runs, the band is the 95 % interval of their mean (Student's t), cut at the edge"
+        }
         false => "; there is one run of each, so that no interval over seeds is known",
     }
+}
+
+/// A range for means and their intervals. Intervals over two or three runs may be so wide that nothing else could be
+/// seen: they are shown as far as the means spread, and again as far on either side.
+fn around(means: impl Iterator<Item = Mean> + Clone) -> Range<f64> {
+    let middle = roomy(means.clone().map(|mean| mean.mean));
+    let width = middle.end - middle.start;
+    let shown = |x: f64| x.clamp(middle.start - width, middle.end + width);
+    roomy(means.flat_map(|mean| [shown(mean.range().0), shown(mean.range().1)]))
 }
 
 /// The groups of each board, in the order of the first of them; one panel for all where there is one board.
@@ -172,11 +184,13 @@ impl Lines<'_> {
         };
         let points = || lines.iter().flat_map(|(_, course)| &course.points);
         let last_task = points().map(|(task, _)| *task).fold(1.0, f64::max);
-        let ends = points().flat_map(|(_, mean)| [mean.range().0, mean.range().1]);
         let names: Vec<String> = lines.iter().map(|(group, _)| label(group)).collect();
         let axes = Axes {
             x: 0.0..last_task,
-            y: self.range.clone().unwrap_or_else(|| roomy(ends)),
+            y: self
+                .range
+                .clone()
+                .unwrap_or_else(|| around(points().map(|(_, mean)| *mean))),
             x_name: "task",
             y_name: self.y_name,
             x_tick: &tick,
@@ -188,20 +202,16 @@ impl Lines<'_> {
         let mut chart = axes.draw(area)?;
         let mut labelled = Vec::new();
         for (i, ((group, course), text)) in lines.iter().zip(names).enumerate() {
-            let of = |pick: fn((f64, f64)) -> f64| -> Vec<(f64, f64)> {
+            let of = |value: fn(&Mean) -> f64| -> Vec<(f64, f64)> {
+                let inside = |mean| value(mean).clamp(axes.y.start, axes.y.end);
                 let points = course.points.iter();
-                points.map(|(task, mean)| (*task, pick(mean.range()))).collect()
+                points.map(|(task, mean)| (*task, inside(mean))).collect()
             };
             if group.members.len() > 1 {
-                band(
-                    &mut chart,
-                    &of(|range| range.0),
-                    &of(|range| range.1),
-                    series(i),
-                    0.18,
-                )?;
+                let (low, high) = (of(|mean| mean.range().0), of(|mean| mean.range().1));
+                band(&mut chart, &low, &high, series(i), 0.18)?;
             }
-            let middle = of(|(low, high)| f64::midpoint(low, high));
+            let middle = of(|mean| mean.mean);
             series_line(&mut chart, &middle, i)?;
             if let Some(last) = middle.last() {
                 labelled.push(Label {
@@ -239,5 +249,26 @@ impl Lines<'_> {
             }
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_interval_does_not_hide_the_means() {
+        let mean = |mean: f64, half: f64| Mean {
+            mean,
+            half_width: Some(half),
+            runs: 2,
+        };
+        let narrow = around([mean(-2.0, 0.1), mean(-1.0, 0.1)].into_iter());
+        assert!(narrow.start < -2.1 && narrow.start > -2.4 && narrow.end > -0.9 && narrow.end < -0.6);
+        let wide = around([mean(-2.0, 90.0), mean(-1.0, 0.1)].into_iter());
+        assert!(
+            wide.start < -3.0 && wide.end > 0.0 && wide.end - wide.start < 5.0,
+            "{wide:?}"
+        );
     }
 }

@@ -132,6 +132,12 @@ mod tests {
         ];
         let runs = runs.map(|(board, seed, site)| Ok(run(board, seed, site)));
         let report = Report::of(runs).unwrap();
+        let (note, more) = (&report.notes[0], report.notes.len());
+        assert!(
+            note.contains("and 3 more: it has no energy.csv") && more == 1,
+            "{:?}",
+            report.notes
+        );
         let (figures, left_out) = report.figures().unwrap();
         assert_eq!((figures.len(), left_out.len()), (8, 1));
         assert!(left_out[0].contains("power trace"), "{left_out:?}");
