@@ -6,6 +6,7 @@ mod learners;
 mod link;
 mod load;
 mod measure;
+mod report;
 mod run_agent;
 mod serve;
 mod tasks;
@@ -18,6 +19,7 @@ pub use learners::{EngineArgs, EngineName, EvaluateArgs, EvaluateOn, LearnersArg
 pub use link::LinkArgs;
 pub use load::LoadArgs;
 pub use measure::{FrequencyArgs, MeasureArgs};
+pub use report::ReportArgs;
 pub use run_agent::{FallbackArg, RunAgentArgs};
 pub use serve::{RoleArg, ServeArgs};
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
@@ -106,6 +108,8 @@ pub enum Command {
     /// Train a run's learner once more and compare
     #[command(subcommand)]
     Trainer(TrainerCommand),
+    /// A page with figures and tables of runs, side by side
+    Report(ReportArgs),
 }
 
 #[derive(Debug, Args)]

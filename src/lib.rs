@@ -16,6 +16,7 @@ pub mod marks;
 pub mod offload;
 mod quantile;
 pub mod record;
+pub mod report;
 pub mod run_dir;
 pub mod serve;
 pub mod task;

@@ -14,6 +14,7 @@ mod load_devices;
 pub mod mark;
 pub mod measure;
 pub mod probe;
+pub mod report;
 pub mod run_agent;
 pub mod serve;
 pub mod setup;

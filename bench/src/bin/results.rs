@@ -5,8 +5,8 @@
 //! ```
 //!
 //! With arguments only those sections are made anew, and the others are kept as they stand: `coverage`, a bench by its
-//! name (`spans`, `meter_cost`, `sampling`, `trace`, `link`, `serve`, `wasm`, `learner`, `training`), `peers`, `gemm`,
-//! `engines` or `learners`.
+//! name (`spans`, `meter_cost`, `sampling`, `trace`, `report`, `link`, `serve`, `wasm`, `learner`, `training`), `peers`,
+//! `gemm`, `engines` or `learners`.
 
 use hwmeter_hw::board::Board;
 use hwmeter_hw::synthetic::coverage::{Row, run_all};
@@ -21,7 +21,7 @@ use std::process::Command;
 const SPANS: u32 = 4000;
 
 /// Benches whose output goes in as it is, with what others claim of the same.
-const BENCHES: [(&str, &str, &str); 9] = [
+const BENCHES: [(&str, &str, &str); 10] = [
     (
         "Cost of a span",
         "spans",
@@ -43,6 +43,11 @@ const BENCHES: [(&str, &str, &str); 9] = [
         "Traces",
         "trace",
         "Alumet's CSV output allocates per row (its issue 297).",
+    ),
+    (
+        "A report",
+        "report",
+        "Asked for: a million decisions in under 10 s. The trace of five million rows beside them is read too.",
     ),
     (
         "The link emulator with nothing to emulate",
