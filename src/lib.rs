@@ -19,5 +19,6 @@ pub mod record;
 pub mod run_dir;
 pub mod serve;
 pub mod task;
+pub mod testbed;
 pub mod trace;
 pub mod train;
