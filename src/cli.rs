@@ -7,6 +7,7 @@ mod load;
 mod measure;
 mod run_agent;
 mod serve;
+mod simulate;
 mod tasks;
 mod trainer;
 mod training;
@@ -18,6 +19,7 @@ pub use load::LoadArgs;
 pub use measure::{FrequencyArgs, MeasureArgs};
 pub use run_agent::{FallbackArg, RunAgentArgs};
 pub use serve::{RoleArg, ServeArgs};
+pub use simulate::SimulateArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand, TrainingArg, TrainingArgs};
 pub use training::{CodecArg, ProtocolArg, TrainArg, TrainArgs};
@@ -104,6 +106,8 @@ pub enum Command {
     /// Train a run's learner once more and compare
     #[command(subcommand)]
     Trainer(TrainerCommand),
+    /// Simulate devices, base station, MEC and cloud with the real learners, faster than time
+    Simulate(SimulateArgs),
 }
 
 #[derive(Debug, Args)]

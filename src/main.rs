@@ -59,6 +59,7 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
         Command::Link(args) => cmd::link::run(args, root).map(|()| ExitCode::SUCCESS),
         Command::Load(args) => cmd::load::run(args).map(|()| ExitCode::SUCCESS),
         Command::Trainer(command) => cmd::trainer::run(command),
+        Command::Simulate(args) => cmd::simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

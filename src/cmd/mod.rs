@@ -17,6 +17,7 @@ pub mod probe;
 pub mod run_agent;
 pub mod serve;
 pub mod setup;
+pub mod simulate;
 mod stop_signal;
 pub mod tasks;
 pub mod trainer;

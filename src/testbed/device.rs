@@ -141,7 +141,8 @@ impl Device {
         let mut rng = seeded(own);
         rng.set_stream(2); // the learner's are 0 and 1
         let mut output = output;
-        let mut board = Board::new(Arc::clone(&kind.profile), kind.busy, own).map_err(SimulateError::Profile)?;
+        let mut board =
+            Board::new(Arc::clone(&kind.profile), kind.busy, own).map_err(SimulateError::Profile)?;
         if let Some(on_sample) = output.on_sample.take() {
             board = board.watched_by(on_sample);
         }
@@ -326,10 +327,27 @@ impl Device {
         self.core_w() + gpu_w.unwrap_or(0.0)
     }
 
-    fn send(&mut self, way: Way, turn: u64, bytes: f64, then: Step, to: Placement, world: &mut World) -> Ticket {
+    fn send(
+        &mut self,
+        way: Way,
+        turn: u64,
+        bytes: f64,
+        then: Step,
+        to: Placement,
+        world: &mut World,
+    ) -> Ticket {
         self.count_transfers(way, 1);
         let device = self.number;
-        world.send(way, Transfer { device, turn, bytes, then, to })
+        world.send(
+            way,
+            Transfer {
+                device,
+                turn,
+                bytes,
+                then,
+                to,
+            },
+        )
     }
 
     fn count_transfers(&mut self, way: Way, change: i32) {
@@ -575,7 +593,9 @@ impl Device {
     }
 
     fn next_to_learn(&self) -> Option<usize> {
-        self.ledger.iter().position(|task| task.trained == Trained::NotYet)
+        self.ledger
+            .iter()
+            .position(|task| task.trained == Trained::NotYet)
     }
 
     fn exchange_from(&mut self, task: u64, now: Nanos) -> Exchange {
@@ -593,7 +613,14 @@ impl Device {
     }
 
     fn send_experience(&mut self, turn: u64, world: &mut World) {
-        self.send(Way::Up, turn, EXPERIENCE_BYTES, Step::AtTrainer, Placement::Local, world);
+        self.send(
+            Way::Up,
+            turn,
+            EXPERIENCE_BYTES,
+            Step::AtTrainer,
+            Placement::Local,
+            world,
+        );
     }
 
     fn train_there(&mut self, turn: u64, world: &mut World) {
@@ -670,7 +697,10 @@ impl Device {
     fn learned(&mut self, exchange: &Exchange, note: impl FnOnce(&mut DecisionRecord)) {
         self.board.set(Load::Training, 0.0, -1.0);
         let end = self.board.edge();
-        let found = self.ledger.iter_mut().find(|task| task.record.task == exchange.task);
+        let found = self
+            .ledger
+            .iter_mut()
+            .find(|task| task.record.task == exchange.task);
         let Some(task) = found else { return };
         let cost = Cost {
             energy_j: task.record.energy_j.unwrap_or(0.0),
@@ -714,7 +744,9 @@ impl Device {
         };
         record.energy_j = Some(total.joules.0);
         record.energy_u_j = Some(total.uncertainty.0);
-        record.reward = self.reward.reward(record.success, record.energy_j, record.deadline_s);
+        record.reward = self
+            .reward
+            .reward(record.success, record.energy_j, record.deadline_s);
         if let Some(reward) = record.reward {
             task.transition.reward = reward;
         }

@@ -300,7 +300,10 @@ mod tests {
         let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (n - 1.0);
         // Student's 95 % quantile, times the ratio of the normal ones for 99.9 %.
         let half = student_t(n - 1.0) * 3.29 / 1.96 * (variance / n).sqrt();
-        assert!((mean - expected).abs() < half, "{mean} ± {half}, expected {expected}");
+        assert!(
+            (mean - expected).abs() < half,
+            "{mean} ± {half}, expected {expected}"
+        );
         assert!(half < 0.1 * expected, "the interval tells too little: {half}");
     }
 
@@ -309,8 +312,14 @@ mod tests {
         for load in [0.5, 0.8] {
             // Mean waits in units of the service time (Pollaczek and Khinchine).
             let random = load / (1.0 - load);
-            holds(random, (0..20).map(|seed| mean_wait(load, 20_000, seed, exponential)));
-            holds(random / 2.0, (0..20).map(|seed| mean_wait(load, 20_000, seed, |_| 1.0)));
+            holds(
+                random,
+                (0..20).map(|seed| mean_wait(load, 20_000, seed, exponential)),
+            );
+            holds(
+                random / 2.0,
+                (0..20).map(|seed| mean_wait(load, 20_000, seed, |_| 1.0)),
+            );
         }
     }
 
@@ -323,7 +332,11 @@ mod tests {
         let order: String = std::iter::from_fn(|| calendar.take()).collect();
         assert_eq!((order.as_str(), calendar.now()), ("abcd", 5));
         calendar.plan(2, 'x');
-        assert_eq!((calendar.take(), calendar.now()), (Some('x'), 5), "time does not go back");
+        assert_eq!(
+            (calendar.take(), calendar.now()),
+            (Some('x'), 5),
+            "time does not go back"
+        );
     }
 
     /// Drives a link through transfers that begin at given moments; when each ended.
@@ -371,7 +384,10 @@ mod tests {
         periods.push(bucket);
         for period in periods.into_iter().filter(|end| *end > 0) {
             let nearest = ends.iter().map(|end| end.abs_diff(period)).min().unwrap();
-            assert!(nearest < 1000, "no transfer ends at {period}, the nearest {nearest} ns away");
+            assert!(
+                nearest < 1000,
+                "no transfer ends at {period}, the nearest {nearest} ns away"
+            );
         }
         // In no interval more than its tokens: the bits of transfers that lie within it as a whole.
         for from in (0..500).step_by(37) {
@@ -387,7 +403,10 @@ mod tests {
     #[test]
     fn transfers_share_a_link_evenly_and_one_that_is_given_up_leaves_its_part() {
         // One of 8 Mbit, one of 4 Mbit that comes after 0.5 s: 4 left of each at 0.5, together until 1.5.
-        assert_eq!(ends(8e6, &[(0, 8e6), (nanos(0.5), 4e6)]), [nanos(1.5), nanos(1.5)]);
+        assert_eq!(
+            ends(8e6, &[(0, 8e6), (nanos(0.5), 4e6)]),
+            [nanos(1.5), nanos(1.5)]
+        );
         let mut link = SharedLink::default();
         let first = link.start(8e6, 'a');
         link.start(8e6, 'b');

@@ -25,6 +25,7 @@ pub mod profile;
 pub mod run;
 pub mod scenario;
 mod sensor;
+pub mod sweep;
 mod world;
 
 pub use board::Truth;

@@ -286,9 +286,8 @@ impl Profile {
             )
         };
         let power = self.power.as_ref().ok_or_else(|| missing("[power]"))?;
-        let need = |figure: &Option<Figure>, key: &str| {
-            figure.as_ref().map(Figure::get).ok_or_else(|| missing(key))
-        };
+        let need =
+            |figure: &Option<Figure>, key: &str| figure.as_ref().map(Figure::get).ok_or_else(|| missing(key));
         Ok(DevicePower {
             idle_w: need(&power.idle_w, "power.idle_w")?,
             core_w: need(&power.core_w, "power.core_w")?,
@@ -301,9 +300,10 @@ impl Profile {
 
     /// What the meter is told about the simulated sensor.
     pub fn sensor_info(&self) -> Result<SensorInfo, String> {
-        let sensor = self.sensor.as_ref().ok_or_else(|| {
-            format!("profile {} lacks [sensor], which a device needs", self.name)
-        })?;
+        let sensor = self
+            .sensor
+            .as_ref()
+            .ok_or_else(|| format!("profile {} lacks [sensor], which a device needs", self.name))?;
         let rail = Rail::new("total", Role::Total)
             .with_offset(Watts(sensor.offset_w.get()))
             .with_power_step(Watts(sensor.step_w.get()));
@@ -399,7 +399,8 @@ fn is_fixed(learner: LearnerName) -> bool {
 mod tests {
     use super::*;
 
-    const SMALL: &str = "name = \"small\"\n[cpu]\ncores = 1\ntask_hz = { value = 1e9, source = \"assumed\" }\n";
+    const SMALL: &str =
+        "name = \"small\"\n[cpu]\ncores = 1\ntask_hz = { value = 1e9, source = \"assumed\" }\n";
 
     fn fails(text: &str) -> String {
         Profile::parse("my.toml", text).unwrap_err().to_string()
@@ -426,11 +427,23 @@ mod tests {
 
     #[test]
     fn a_typo_and_a_negative_power_are_told_with_line_and_key() {
-        let error = fails(&format!("{SMALL}[power]\nidel_w = {{ value = 2.0, source = \"assumed\" }}\n"));
-        assert!(error.contains("my.toml, line 6") && error.contains("idel_w"), "{error}");
-        let error = fails(&format!("{SMALL}[power]\nidle_w = {{ value = -2.0, source = \"assumed\" }}\n"));
-        assert!(error.contains("line 6") && error.contains("idle_w") && error.contains("-2"), "{error}");
-        let error = fails(&format!("{SMALL}[power]\nidle_w = {{ value = 2.0, source = \" \" }}\n"));
+        let error = fails(&format!(
+            "{SMALL}[power]\nidel_w = {{ value = 2.0, source = \"assumed\" }}\n"
+        ));
+        assert!(
+            error.contains("my.toml, line 6") && error.contains("idel_w"),
+            "{error}"
+        );
+        let error = fails(&format!(
+            "{SMALL}[power]\nidle_w = {{ value = -2.0, source = \"assumed\" }}\n"
+        ));
+        assert!(
+            error.contains("line 6") && error.contains("idle_w") && error.contains("-2"),
+            "{error}"
+        );
+        let error = fails(&format!(
+            "{SMALL}[power]\nidle_w = {{ value = 2.0, source = \" \" }}\n"
+        ));
         assert!(error.contains("line 6") && error.contains("source"), "{error}");
         let error = fails("name = \"x\"\n[cpu]\ncores = 1\n");
         assert!(error.contains("task_hz"), "{error}");
@@ -443,7 +456,10 @@ mod tests {
         assert!(error.contains("small") && error.contains("[power]"), "{error}");
         let error = profile.cost("native", LearnerName::Dqn).unwrap_err();
         assert!(error.contains("engine.native.dqn"), "{error}");
-        assert_eq!(profile.cost("native", LearnerName::Mec), Ok(LearnerCost::default()));
+        assert_eq!(
+            profile.cost("native", LearnerName::Mec),
+            Ok(LearnerCost::default())
+        );
         assert_eq!(profile.assumed(), ["cpu.task_hz"]);
         let error = Profile::find("raspberry-pi-5", Path::new("/")).unwrap_err();
         assert!(error.to_string().contains("raspberry-pi-4"), "{error}");

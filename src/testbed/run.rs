@@ -2,6 +2,7 @@
 
 use super::board::{OnSample, Truth};
 use super::device::Device;
+use super::event::seconds;
 use super::scenario::{DeviceKind, Scenario};
 use super::world::{Event, Step, World};
 use crate::agent::ledger::Sink;
@@ -38,6 +39,14 @@ pub enum SimulateError {
         device: u32,
         /// What the disk said.
         source: anyhow::Error,
+    },
+    /// Nothing is to come, and a device is not at its end.
+    #[error("device {device} never comes to its end: nothing is planned any more after {after_s} s")]
+    Stuck {
+        /// The device's number.
+        device: u32,
+        /// When the last event was.
+        after_s: f64,
     },
     /// A device's output could not be made.
     #[error("cannot begin the output of device {device}")]
@@ -105,6 +114,12 @@ pub fn run(
         }
         running -= usize::from(device.is_finished);
     }
+    if let Some(stuck) = devices.iter().find(|device| !device.is_finished) {
+        return Err(SimulateError::Stuck {
+            device: stuck.number,
+            after_s: seconds(world.now()),
+        });
+    }
     Ok(devices.into_iter().map(Device::into_finished).collect())
 }
 
@@ -145,7 +160,9 @@ fn handle(event: Event, world: &mut World, devices: &mut [Device]) -> Result<Opt
         }
         Event::Served(job) => {
             devices[job.device as usize].served(&job, world);
-            world.leave(job.site, |next| devices[next.device as usize].is_waiting_for(next.turn));
+            world.leave(job.site, |next| {
+                devices[next.device as usize].is_waiting_for(next.turn)
+            });
             Ok(None)
         }
     }

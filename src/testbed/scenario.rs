@@ -39,6 +39,10 @@
 //! [learners.dqn]                 # settings, as in a --learner-config
 //! rate = 1e-3
 //!
+//! [seeds]                        # of a sweep, unless the command line says otherwise
+//! first = 50
+//! count = 1
+//!
 //! [[at]]                         # a change at a moment; what is not named stays
 //! t_s = 60
 //! ues = 200                      # ue_bps, capacity_up_bps, capacity_down_bps, mec_stress
@@ -88,6 +92,25 @@ pub struct Scenario {
     pub settings: Settings,
     /// How things stand from certain moments on, the first at 0.
     pub regimes: Vec<Regime>,
+    /// Its seeds.
+    pub seeds: Seeds,
+}
+
+/// The seeds of a sweep: so many, from the first on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+}
+
+impl Default for Seeds {
+    /// The paper's one.
+    fn default() -> Self {
+        Self { first: 50, count: 1 }
+    }
 }
 
 /// Where tasks come from.
@@ -222,11 +245,16 @@ impl Scenario {
             what,
         };
         if file.device.is_empty() {
-            return Err(value("there is no [[device]]; a scenario needs at least one".to_owned()));
+            return Err(value(
+                "there is no [[device]]; a scenario needs at least one".to_owned(),
+            ));
         }
         let mec = Arc::new(Profile::find(&file.mec.profile, folder)?);
         let cloud = Arc::new(Profile::find(&file.cloud.profile, folder)?);
-        let devices = file.device.iter().map(|device| device.checked(&mec, folder, name));
+        let devices = file
+            .device
+            .iter()
+            .map(|device| device.checked(&mec, folder, name));
         let devices: Vec<DeviceKind> = devices.collect::<Result<_, _>>()?;
         let regimes = file.regimes().map_err(value)?;
         let link = network(&file.cell.network, folder).map_err(value)?;
@@ -234,7 +262,9 @@ impl Scenario {
             .with_outages(&file.cell.outage)
             .map_err(|why| value(format!("cell.outage: {why}")))?;
         let settings = file.learners;
-        settings.check().map_err(|why| value(format!("learners: {why}")))?;
+        settings
+            .check()
+            .map_err(|why| value(format!("learners: {why}")))?;
         Ok(Self {
             name: name.to_owned(),
             text: text.to_owned(),
@@ -248,6 +278,7 @@ impl Scenario {
             wait: file.training.wait,
             settings,
             regimes,
+            seeds: file.seeds,
         })
     }
 
@@ -306,6 +337,8 @@ struct File {
     training: TrainingTable,
     #[serde(default)]
     learners: Settings,
+    #[serde(default)]
+    seeds: Seeds,
     #[serde(default)]
     at: Vec<AtTable>,
 }
@@ -438,7 +471,10 @@ impl File {
             }
             regimes.push(now.clone());
         }
-        match regimes.iter().find(|r| r.capacity_bps.iter().any(|bps| *bps < SLOWEST_BPS)) {
+        match regimes
+            .iter()
+            .find(|r| r.capacity_bps.iter().any(|bps| *bps < SLOWEST_BPS))
+        {
             Some(bad) => Err(format!(
                 "the cell's capacity is {:?} bit/s at {} s, expected at least {SLOWEST_BPS}; for an outage write [[cell.outage]]",
                 bad.capacity_bps, bad.t_s
@@ -539,7 +575,12 @@ mod tests {
         let regime = &second.regimes[0];
         assert_eq!((regime.ues, regime.ue_bps), (50, 10e6));
         assert_ne!(regime.mec_stress, Stress::None);
-        assert!(second.assumed().iter().any(|key| key.starts_with("raspberry-pi-4: power.radio_tx_w")));
+        assert!(
+            second
+                .assumed()
+                .iter()
+                .any(|key| key.starts_with("raspberry-pi-4: power.radio_tx_w"))
+        );
         let drift = Preset::Drift.scenario().unwrap();
         assert_eq!((drift.regimes.len(), drift.regimes[2].ues), (5, 0));
     }
@@ -547,21 +588,45 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told_with_line_and_key() {
         for (text, words) in [
-            (with("count = 500", "cuont = 500"), vec!["my.toml, line 5", "cuont"]),
+            (
+                with("count = 500", "cuont = 500"),
+                vec!["my.toml, line 5", "cuont"],
+            ),
             (with("count = 500", "count = 0"), vec!["task_set.count"]),
             (with("[task_set]", "[tasks]"), vec!["line 4", "tasks"]),
-            (with("learner = \"dqn\"", "learner = \"dqm\""), vec!["line 9", "dqm"]),
-            (with("engine = \"tensorflow\"", "engine = \"jax\""), vec!["engine.jax.dqn"]),
-            (with("\"raspberry-pi-4\"", "\"mec-i7\""), vec!["mec-i7", "[power]"]),
-            (with("\"raspberry-pi-4\"", "\"pi.toml\""), vec!["pi.toml", "jetson-j1010"]),
+            (
+                with("learner = \"dqn\"", "learner = \"dqm\""),
+                vec!["line 9", "dqm"],
+            ),
+            (
+                with("engine = \"tensorflow\"", "engine = \"jax\""),
+                vec!["engine.jax.dqn"],
+            ),
+            (
+                with("\"raspberry-pi-4\"", "\"mec-i7\""),
+                vec!["mec-i7", "[power]"],
+            ),
+            (
+                with("\"raspberry-pi-4\"", "\"pi.toml\""),
+                vec!["pi.toml", "jetson-j1010"],
+            ),
             (with("400e6", "-400e6"), vec!["capacity_up_bps", "-400000000"]),
             (with("400e6", "0.0"), vec!["capacity", "outage"]),
             (with("\"5g-sa\"", "\"6g\""), vec!["network 6g"]),
-            (with("profile = \"mec-i7\"", "profile = \"mec-i7\"\nstress = \"2\""), vec!["stress", "2"]),
-            (with("count = 500", "count = 500\nfile = \"no.csv\""), vec!["no.csv"]),
+            (
+                with("profile = \"mec-i7\"", "profile = \"mec-i7\"\nstress = \"2\""),
+                vec!["stress", "2"],
+            ),
+            (
+                with("count = 500", "count = 500\nfile = \"no.csv\""),
+                vec!["no.csv"],
+            ),
         ] {
             let error = fails(&text);
-            assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+            assert!(
+                words.iter().all(|word| error.contains(word)),
+                "{words:?}: {error}"
+            );
         }
         let end = "\n[[at]]\nt_s = 5.0\nues = 1\n[[at]]\nt_s = 5.0\nues = 2\n";
         let error = fails(&format!("{}{end}", Preset::Scenario1.text()));

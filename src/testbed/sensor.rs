@@ -80,7 +80,11 @@ impl Sensor {
             Sees::Now(power_w) => *power_w,
             Sees::LowPass { output_w, .. } => *output_w,
             Sees::Mean { joules, seconds } => {
-                let mean_w = if *seconds > 0.0 { *joules / *seconds } else { *joules };
+                let mean_w = if *seconds > 0.0 {
+                    *joules / *seconds
+                } else {
+                    *joules
+                };
                 (*joules, *seconds) = (0.0, 0.0);
                 mean_w
             }

@@ -189,7 +189,8 @@ impl World {
 
     /// Plans a step of a device, so many seconds from now.
     pub fn plan_in(&mut self, seconds: f64, device: u32, turn: u64, step: Step) {
-        self.calendar.plan_in(seconds, Event::Device { device, turn, step });
+        self.calendar
+            .plan_in(seconds, Event::Device { device, turn, step });
     }
 
     /// Whether anything passes the cell just now.
@@ -321,7 +322,12 @@ impl World {
             return 0.0;
         }
         let regime = &self.regimes[self.regime];
-        let fair = fair_bps(regime.capacity_bps[index(way)], regime.ues, regime.ue_bps, transfers);
+        let fair = fair_bps(
+            regime.capacity_bps[index(way)],
+            regime.ues,
+            regime.ue_bps,
+            transfers,
+        );
         fair.min(self.cell.at(now_s, way).rate_bps)
     }
 

@@ -202,7 +202,10 @@ impl Profile {
         let (folded, began) = self.folded(t_s);
         let next = self.changes.iter().find(|keyframe| keyframe.t_s > folded);
         let on_the_way = next.filter(|next| next.change == Course::Linear);
-        let of_outages = self.outages.iter().flat_map(|outage| [outage.t_s, outage.end_s()]);
+        let of_outages = self
+            .outages
+            .iter()
+            .flat_map(|outage| [outage.t_s, outage.end_s()]);
         let candidates = next
             .map(|next| next.t_s)
             .into_iter()
