@@ -84,8 +84,6 @@ pub struct Finished {
     pub learner_faults: Counts,
     /// What its decisions depend on.
     pub weights: Weights,
-    /// What is left of its outputs: dropped last, when all is written.
-    pub output: Output,
 }
 
 /// Runs a scenario with a seed. `output` is asked for each device, in the order of their numbers; `done` is told of each
