@@ -188,8 +188,13 @@ impl Board {
         self.draw(now);
     }
 
-    /// An edge of spans, now.
+    /// An edge of spans, now; where one span ends and the next begins it is one for both.
     pub fn edge(&mut self) -> EdgeId {
+        if let Some(last) = self.edges.back()
+            && last.at == self.now
+        {
+            return EdgeId(self.first_edge + self.edges.len() as u64 - 1);
+        }
         self.edges.push_back(Edge {
             at: self.now,
             true_j: self.total_j,

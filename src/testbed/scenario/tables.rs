@@ -306,6 +306,7 @@ impl DeviceTable {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testbed::Preset;
 
     fn fails(text: &str) -> String {
         let error = Scenario::parse("my.toml", text, Path::new("/nonexistent")).unwrap_err();
