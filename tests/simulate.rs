@@ -100,7 +100,7 @@ fn bad_input_is_told_with_file_line_and_key() {
     std::fs::write(&file, shown.replacen("learner", "leaner", 1)).unwrap();
     let error = failure(&mut simulate(&[text(&file)]), 1);
     assert!(
-        error.contains("bad.toml, line 9") && error.contains("leaner"),
+        error.contains("bad.toml, line 8") && error.contains("leaner"),
         "{error}"
     );
     let error = failure(&mut simulate(&["/no/such.toml"]), 1);

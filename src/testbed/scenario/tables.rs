@@ -345,13 +345,13 @@ mod tests {
         for (text, words) in [
             (
                 with("count = 500", "cuont = 500"),
-                vec!["my.toml, line 5", "cuont"],
+                vec!["my.toml, line 4", "cuont"],
             ),
             (with("count = 500", "count = 0"), vec!["task_set.count"]),
-            (with("[task_set]", "[tasks]"), vec!["line 4", "tasks"]),
+            (with("[task_set]", "[tasks]"), vec!["line 3", "tasks"]),
             (
                 with("learner = \"dqn\"", "learner = \"dqm\""),
-                vec!["line 9", "dqm"],
+                vec!["line 8", "dqm"],
             ),
             (
                 with("engine = \"tensorflow\"", "engine = \"jax\""),
