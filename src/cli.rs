@@ -1,6 +1,7 @@
 //! The command line: clap structs only.
 
 mod broker;
+mod calibrate;
 mod learners;
 mod link;
 mod load;
@@ -13,6 +14,7 @@ mod trainer;
 mod training;
 
 pub use broker::BrokerArgs;
+pub use calibrate::{CalibrateArgs, CalibrateCommand, CalibrateRunArgs, StepName};
 pub use learners::{EngineArgs, EngineName, EvaluateArgs, EvaluateOn, LearnersArgs, SettingsArgs, Switch};
 pub use link::LinkArgs;
 pub use load::LoadArgs;
@@ -84,8 +86,8 @@ pub enum Command {
     Mark(MarkArgs),
     /// Joules of any interval of a recorded trace
     Integrate(IntegrateArgs),
-    /// Matrix products per second and per joule of this board
-    Calibrate(CalibrateArgs),
+    /// Know this board: matrix products per second and per joule, its sensor, idle power, a model of its power
+    Calibrate(Box<CalibrateArgs>),
     /// Decide for each of a set of tasks where to run it, run it there, measure and learn
     RunAgent(Box<RunAgentArgs>),
     /// List the learners with their settings; compare how well they decide, or measure what they cost
@@ -157,22 +159,4 @@ pub struct MarkArgs {
     /// The phase's name: up to 100 bytes on one line
     #[arg(value_name = "NAME")]
     pub name: PhaseName,
-}
-
-#[derive(Debug, Args)]
-pub struct CalibrateArgs {
-    /// Smaller matrices and less time: under 30 s
-    #[arg(long)]
-    pub quick: bool,
-    #[command(flatten)]
-    pub frequencies: FrequencyArgs,
-    /// Sensor to read, as `hwmeter probe` names it [default: the best one found]
-    #[arg(long, value_name = "SENSOR")]
-    pub sensor: Option<String>,
-    /// Write the idle power to this calibration file; what else it says stays
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
 }

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         ui::print_error(&error);
         return ExitCode::FAILURE;
     }
+    if let Command::Serve(args) = &mut cli.command {
+        args.training.calibration.clone_from(&cli.global.calibration);
+    }
     hide_gpu(&cli.command);
     start_log(&cli.global);
     ui::set_color(cli.global.color);
@@ -40,14 +43,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
-    let calibration = || cmd::calibration(cli.global.calibration.as_deref(), root);
+    let named = cli.global.calibration.as_deref();
+    let calibration = || {
+        let calibration = cmd::calibration(named, root)?;
+        cmd::warn_of_other(&calibration, root);
+        anyhow::Ok(calibration)
+    };
     let _put_back_at_the_end = cmd::frequencies::set(&cli.command, root)?;
     match &cli.command {
         Command::Probe(args) => cmd::probe::run(args, root, &calibration()?),
         Command::Measure(args) => cmd::measure::run(args, root, &calibration()?),
         Command::Mark(args) => cmd::mark::run(args, began).map(|()| ExitCode::SUCCESS),
         Command::Integrate(args) => cmd::integrate::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Calibrate(args) => cmd::calibrate::run(args, root, &calibration()?),
+        Command::Calibrate(args) => cmd::calibrate::run(args, named, root, cli.global.quiet),
         Command::RunAgent(args) => cmd::run_agent::run(args, root, &calibration()?),
         Command::Learners(args) => {
             cmd::learners::run(args, root, &calibration()?).map(|()| ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use brokers::Broker;
 use bytes::Bytes;
 use certificates::Authority;
 use common::{PLENTY, payload, until};
+use hwmeter::train::broker::{self, BrokerConfig};
 use hwmeter::train::link::{BrokerUrl, Event, Link, LinkConfig, NotQueued, Outgoing, Problem};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -175,6 +176,62 @@ fn a_broker_that_restarts_without_a_memory_gets_everything_that_it_had_not_ackno
         }
         last >= Some(200)
     });
+}
+
+#[test]
+fn the_next_broker_is_used_when_one_does_not_answer_and_gets_what_the_other_has_not_acknowledged() {
+    let start = || broker::Broker::start(&BrokerConfig::new()).unwrap();
+    let (first, second) = (start(), start());
+    let url = |broker: &broker::Broker| format!("mqtt://{}", broker.address());
+    let urls = format!("{},{}", url(&first), url(&second)).parse().unwrap();
+    let (writer, events) = connected(LinkConfig::to_any_of(urls, "writer"));
+    let at_second = config(url(&second).parse().unwrap(), "reader");
+    let (reader, read) = connected(at_second);
+    subscribed(&reader, &read, "n");
+    first.stop();
+    let lost = events.recv_timeout(PLENTY).unwrap();
+    assert!(
+        matches!(lost, Event::Disconnected(Problem::Lost { .. })),
+        "{lost:?}"
+    );
+    for n in 0..200_u32 {
+        writer
+            .publish("n", n.to_be_bytes().to_vec().into(), false)
+            .unwrap();
+    }
+    for n in 0..200_u32 {
+        assert_eq!(message(&read).1.as_ref(), n.to_be_bytes());
+    }
+    // Now there is none any more; each is told of once.
+    second.stop();
+    let gone = |event: Event| match event {
+        Event::Disconnected(problem) => Some(problem.to_string()),
+        _ => None,
+    };
+    let told = std::iter::from_fn(|| events.recv_timeout(Duration::from_secs(1)).ok());
+    let told: Vec<String> = told.filter_map(gone).collect();
+    let unreachable = |text: &&String| text.starts_with("cannot reach");
+    // The first was told of before the second was tried.
+    assert_eq!(told.iter().filter(unreachable).count(), 2, "{told:?}");
+}
+
+#[test]
+fn who_moves_on_goes_to_the_next_broker_and_around() {
+    let start = || broker::Broker::start(&BrokerConfig::new()).unwrap();
+    let (first, second) = (start(), start());
+    let urls = format!("mqtt://{},mqtt://{}", first.address(), second.address());
+    let (link, events) = connected(LinkConfig::to_any_of(urls.parse().unwrap(), "me"));
+    link.subscribe("me").unwrap();
+    for (n, broker) in [(1_u8, &second), (2, &first), (3, &second)] {
+        link.move_on();
+        let url = format!("mqtt://{}", broker.address()).parse().unwrap();
+        let (other, _) = connected(config(url, "other"));
+        let is_it = |event| matches!(event, Event::Message { payload, .. } if payload.as_ref() == [n]);
+        until("it is there", || {
+            other.publish("me", vec![n].into(), false).unwrap();
+            events.recv_timeout(Duration::from_millis(100)).is_ok_and(is_it)
+        });
+    }
 }
 
 #[test]
@@ -394,6 +451,23 @@ fn nats_serves_the_same_client() {
     link.publish("client/pi/experience/dqn/v1", payload(64).into(), false)
         .unwrap();
     assert_eq!(message(&events).1, payload(64));
+}
+
+#[test]
+fn who_subscribes_again_gets_again_what_the_broker_keeps() {
+    let embedded = broker::Broker::start(&BrokerConfig::new()).unwrap();
+    let brokers = [Broker::mosquitto(""), Broker::nats()];
+    let urls = brokers.iter().flatten().map(Broker::url);
+    let embedded = format!("mqtt://{}", embedded.address()).parse().unwrap();
+    for url in urls.chain([embedded]) {
+        let (link, events) = connected(config(url.clone(), "me"));
+        link.publish("kept/1", Bytes::from_static(b"1"), true).unwrap();
+        until("it is kept", || link.unacknowledged() == 0);
+        for _ in 0..3 {
+            link.subscribe("kept/+").unwrap();
+            assert_eq!(message(&events).1, "1", "{url}");
+        }
+    }
 }
 
 /// An experience up, weights down: what a remote update costs on the way.

@@ -3,11 +3,17 @@
 
 #[path = "common/brokers.rs"]
 mod brokers;
+#[cfg(feature = "s3")]
+#[path = "trainer_mqtt/bucket.rs"]
+mod bucket;
 #[path = "common/certificates.rs"]
 mod certificates;
 mod common;
 #[path = "common/device.rs"]
 mod device;
+#[cfg(feature = "s3")]
+#[path = "common/troublemaker.rs"]
+mod troublemaker;
 
 use brokers::Broker;
 use common::PLENTY;
@@ -160,4 +166,17 @@ fn weights_come_back_without_a_wait() {
     println!("p50 {:?}, all {times:?}", times[times.len() / 2]);
     trainer.stop();
     assert!(times[times.len() / 4] < Duration::from_millis(200), "{times:?}");
+}
+
+#[cfg(not(feature = "s3"))]
+#[test]
+fn a_build_without_s3_says_how_to_get_one_with_it() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hwmeter"));
+    command.args(["serve", "--role", "trainer", "--state", "s3://learners/site-1"]);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && stderr.contains("--features s3"),
+        "{stderr}"
+    );
 }

@@ -1,19 +1,32 @@
-//! Training on the MEC: how soon an experience is in the weights, by broker and codec, and what a thousand devices take.
+//! Training on the MEC: how soon an experience is in the weights, by broker and codec, what a thousand devices take, and
+//! what a learner takes that waits in the store.
 //!
 //! Devices, broker and trainer share this machine. The goals: DQN 4x256 p50 5 ms and p99 20 ms, AC 2x64 p50 2 ms at
 //! Mosquitto, the embedded broker within 1.5 times of it; 1,000 devices at an experience a second each under 60 % of a
-//! core. Without Mosquitto its lines are missing. `--test` runs everything for a moment only.
+//! core; an idle learner takes no more memory than its checkpoint has bytes. Without Mosquitto its lines are missing.
+//! Joules are those of trainer and embedded broker, by their CPU time, above the idle machine. `--test` runs everything
+//! for a moment only.
+
+#[path = "training/idle.rs"]
+mod idle;
 
 use hwmeter::learn::{LearnerName, Settings};
 use hwmeter::train::broker::{Broker, BrokerConfig};
+use hwmeter::train::energy::{self, Price};
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
 use hwmeter::train::link::{Link, LinkConfig};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
 use hwmeter::train::trainer::Trainer;
 use hwmeter::train::wire::Codec;
+use hwmeter_hw::Root;
+use hwmeter_hw::clock::{Clock, MonotonicClock};
+use hwmeter_hw::cpu_price::CpuPrice;
+use hwmeter_hw::discover;
+use hwmeter_hw::sensors::Context;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -26,24 +39,29 @@ fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
     let (seconds, devices) = if is_test { (0.5, 20) } else { (10.0, 1000) };
     let duration = Duration::from_secs_f64(seconds);
+    // First, while the memory of this process is as good as empty.
+    idle::report(if is_test { 50 } else { 2000 });
+    let price = price();
     for broker in [Some(AnyBroker::embedded()), AnyBroker::mosquitto()]
         .into_iter()
         .flatten()
     {
-        let trainer = Training::at(&broker);
+        let trainer = Training::at(&broker, price.clone());
+        let threads = threads();
         for (learner, codec) in [
             (LearnerName::Dqn, Codec::F32),
             (LearnerName::Dqn, Codec::F16),
             (LearnerName::Dqn, Codec::F32Zstd),
             (LearnerName::Ac, Codec::F32),
         ] {
+            let cpu_before_s = cpu_s(&threads);
             let report = trainer.fleet(1, ALONE_HZ, learner, codec, duration);
-            print(
-                &format!("{:9} 1 device, {learner} {codec:?}", broker.name),
-                &report,
-            );
+            let cpu_s = cpu_s(&threads) - cpu_before_s;
+            let what = format!("{:9} 1 device, {learner} {codec:?}", broker.name);
+            print(&what, &report);
+            println!("{what}: {}", joules_each(price.as_ref(), cpu_s, report.learned));
         }
-        let (threads, before) = (threads(), Instant::now());
+        let before = Instant::now();
         let cpu_before_s = cpu_s(&threads);
         let report = trainer.fleet(devices, 1.0, LearnerName::Ac, Codec::F32, 2 * duration);
         let cores = (cpu_s(&threads) - cpu_before_s) / before.elapsed().as_secs_f64();
@@ -69,6 +87,34 @@ fn print(what: &str, report: &FleetReport) {
         report.learned,
         report.experiences
     );
+}
+
+/// What a CPU second costs here, if anything on this machine tells.
+fn price() -> Option<Price> {
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
+    let context = Context::new(Root::default(), Arc::clone(&clock));
+    let found = discover::discover(&context);
+    let board = discover::open(&context, &discover::default_sensor(&found)?.id).ok()?;
+    let info = board.info();
+    println!("joules: by {} ({})", info.id, info.kind);
+    let price = CpuPrice::new(board, info.idle?, &context.root, clock).ok()?;
+    Some(Price::of(price))
+}
+
+fn joules_each(price: Option<&Price>, cpu_s: f64, updates: u64) -> String {
+    if updates == 0 {
+        return "nothing was learned".to_owned();
+    }
+    let cpu = Duration::from_secs_f64(cpu_s.max(0.0) / updates as f64);
+    match price.and_then(|price| price.joules(cpu)) {
+        Some(joules) => format!(
+            "{:.0} µs of CPU and {:.3} mJ ({}) each",
+            1e6 * cpu.as_secs_f64(),
+            1e3 * joules,
+            energy::KIND
+        ),
+        None => format!("{:.0} µs of CPU each; no sensor here", 1e6 * cpu.as_secs_f64()),
+    }
 }
 
 /// A broker, its link for the trainer, and whose CPU time is counted with the trainer's.
@@ -143,11 +189,12 @@ struct Training {
 }
 
 impl Training {
-    fn at(broker: &AnyBroker) -> Self {
+    fn at(broker: &AnyBroker, price: Option<Price>) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let store = Store::folder(state.path()).expect("a store");
         let (link, events) = Link::start(broker.trainer.clone()).expect("a link");
-        let config = Config::new("bench".parse().expect("a name"));
+        let mut config = Config::new("bench".parse().expect("a name"));
+        config.price = price;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let trainer =
             Trainer::start(config, store, link, events, cores, Duration::from_secs(10)).expect("threads");
@@ -178,8 +225,7 @@ impl Training {
             codec,
             sync_every: 1,
         };
-        let until = Instant::now() + duration;
-        fleet::run(&config, &|| Instant::now() >= until).expect("the devices connect")
+        fleet::run(&config, &|elapsed| elapsed >= duration).expect("the devices connect")
     }
 }
 

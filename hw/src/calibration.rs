@@ -22,17 +22,88 @@
 //! energy_step_j = 0.000061        # smallest step of an energy counter
 //! ```
 //!
+//! `hwmeter calibrate` writes these too, and keeps whatever else is in the file:
+//!
+//! ```toml
+//! version = 1
+//!
+//! [made]
+//! date = 2026-11-25T14:00:00Z
+//! hwmeter = "0.1.0"
+//! board = "Raspberry Pi 4 Model B Rev 1.4"
+//! kind = "raspberry-pi-4"
+//! kernel = "6.12.20"
+//! governor = "ondemand"
+//!
+//! [power_model]                   # used by cpu-model and rpi-model on a board of this kind
+//! date = 2026-11-25T14:00:00Z
+//! sensor = "modbus:tcp://192.0.2.7"   # what it was fitted against, and the kind of that
+//! sensor_kind = "measured"
+//! sensor_gain = 0.005             # relative standard uncertainty of that sensor: gain and offset
+//! steps = 21                      # load steps
+//! fit_error = 0.013               # relative standard error of the fit, cross-validated
+//! idle_watts = 2.61
+//! knots = [0.0, 0.333, 0.667, 1.0]    # utilisation, 0 to 1
+//! constant_watts = [0.41, 0.3, 0.2]   # added over each segment, at any frequency
+//! linear_watts = [0.4, 0.4, 0.4]      # the same, times f / max_hz
+//! cubic_watts = [0.6, 0.6, 0.6]       # the same, times (f / max_hz)³
+//! max_hz = 1800000000.0
+//!
+//! [[gemm]]
+//! provider = "builtin"
+//! op = "sgemm"
+//! threads = 4
+//! n = 1024
+//! gflops = 21.3
+//! gflops_spread = 0.01
+//! watts = 6.4
+//! gflops_per_watt = 3.3
+//! kind = "measured"               # whether the watts were
+//!
+//! [bandwidth]
+//! bytes_per_s = 4100000000.0
+//! threads = 4
+//!
+//! [[learner]]
+//! name = "dqn"
+//! variant = "4x256"
+//! decide_s = 0.00021
+//! update_s = 0.00094
+//! decide_j = 0.0013
+//! update_j = 0.0058
+//! kind = "measured"
+//! ```
+//!
+//! The formula of the power model is that of [`power_model`](crate::power_model). It is used on boards of the same
+//! kind, and where the kind is a generic one only on the same model; elsewhere it is left alone, and
+//! [`Calibration::warnings`] says so.
+//!
 //! Every key is optional and overrides what the driver says. A key that is not listed here is an error that names its
-//! line, and so are a sensor no driver has and a negative number: a typo never passes for a calibration.
+//! line, and so are a sensor no driver has, a negative number and a version other than 1: a typo never passes for a
+//! calibration.
 
+mod made;
+mod sensor_section;
+mod write;
+
+pub use made::{Bandwidth, FittedModel, GemmRow, LearnerRow, Made};
+pub use toml::value::Datetime;
+pub use write::{CalibrationFile, RailFindings, SensorFindings};
+
+use crate::board::Board;
 use crate::error::{Error, Result};
+use crate::power_model::PowerModel;
 use crate::sensor::{Reading, Sensor, SensorInfo};
-use crate::sensors::DRIVERS;
 use crate::small_file;
-use crate::units::{Joules, Seconds, Watts};
+use crate::units::Watts;
+use sensor_section::{Section, SensorName};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// The version of the file that this program reads and writes.
+pub const VERSION: i64 = 1;
 
 /// Relative standard uncertainty of an idle power of which the file states none (assumed).
 pub const ASSUMED_IDLE_UNCERTAINTY: f64 = 0.05;
@@ -42,6 +113,11 @@ pub const ASSUMED_IDLE_UNCERTAINTY: f64 = 0.05;
 pub struct Calibration {
     path: Option<PathBuf>,
     sensors: BTreeMap<SensorName, Section>,
+    made: Option<Made>,
+    power_model: Option<PowerModel>,
+    gemm: Vec<GemmRow>,
+    bandwidth: Option<Bandwidth>,
+    learners: Vec<LearnerRow>,
 }
 
 impl Calibration {
@@ -56,16 +132,100 @@ impl Calibration {
 
     /// The file's content; `file` is for messages.
     pub fn parse(file: &Path, text: &str) -> Result<Self> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+        let wrong = |at: Option<usize>, why: &str| {
+            let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
             let what = format!("calibration file {}, line {line}", file.display());
-            Error::unsupported(what, error.message().to_owned())
-        })?;
+            Error::unsupported(what, why)
+        };
+        let unreadable = |error: toml::de::Error| wrong(error.span().map(|span| span.start), error.message());
+        // The version first: what another one has may be no mistake.
+        let versioned: Versioned = toml::from_str(text).map_err(unreadable)?;
+        if let Some(version) = versioned.version.filter(|version| *version.get_ref() != VERSION) {
+            let why = format!(
+                "it is of version {}; this program reads version {VERSION}. Make it anew with `hwmeter calibrate`",
+                version.get_ref()
+            );
+            return Err(wrong(Some(version.span().start), &why));
+        }
+        let document: Document = toml::from_str(text).map_err(unreadable)?;
+        if let (Some(model), None) = (&document.power_model, &document.made) {
+            let why = "[power_model] needs a section [made], which says of which board it is";
+            return Err(wrong(Some(model.span().start), why));
+        }
         Ok(Self {
             path: None,
             sensors: document.sensor,
+            made: document.made,
+            power_model: document.power_model.map(Spanned::into_inner),
+            gemm: document.gemm,
+            bandwidth: document.bandwidth,
+            learners: document.learner,
         })
+    }
+
+    /// When, where and by what it was made, if `hwmeter calibrate` made it.
+    pub fn made(&self) -> Option<&Made> {
+        self.made.as_ref()
+    }
+
+    /// The power model, of whatever board.
+    pub fn power_model(&self) -> Option<&PowerModel> {
+        self.power_model.as_ref()
+    }
+
+    /// The matrix products timed.
+    pub fn gemm(&self) -> &[GemmRow] {
+        &self.gemm
+    }
+
+    /// The memory bandwidth.
+    pub fn bandwidth(&self) -> Option<&Bandwidth> {
+        self.bandwidth.as_ref()
+    }
+
+    /// What the learners cost.
+    pub fn learners(&self) -> &[LearnerRow] {
+        &self.learners
+    }
+
+    /// The file, where it was read from one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Each sensor, or driver, of which the file gives an idle power, with that and its standard uncertainty.
+    pub fn idle_powers(&self) -> impl Iterator<Item = (&str, Watts, Watts)> {
+        self.sensors.iter().filter_map(|(SensorName(id), section)| {
+            let idle = Watts(section.idle_watts?.0);
+            Some((id.as_str(), idle, self.idle_uncertainty(id)?))
+        })
+    }
+
+    /// The power model if it is one of this board.
+    pub fn power_model_for(&self, board: &Board) -> Option<FittedModel> {
+        let made = self.made.as_ref().filter(|made| made.is_of(board))?;
+        let model = self.power_model.clone()?;
+        let source = made::source_of(&model, made, self.path.as_deref());
+        Some(FittedModel { model, source })
+    }
+
+    /// What is different from when and where the file was made, one sentence each; none if nothing is, or if nothing is
+    /// known. `governor` is that of the first CPU, where there is one.
+    pub fn warnings(&self, board: &Board, kernel: &str, governor: Option<&str>) -> Vec<String> {
+        let Some(made) = &self.made else {
+            return Vec::new();
+        };
+        let mut warnings = made.differences(board, kernel, governor);
+        if self.power_model.is_some() && !made.is_of(board) {
+            warnings.push("its power model is not used here".to_owned());
+        }
+        let file = self.path.as_deref().map(|path| format!(" {}", path.display()));
+        let file = file.unwrap_or_default();
+        for warning in &mut warnings {
+            *warning = format!("calibration file{file}: {warning}");
+        }
+        warnings
     }
 
     /// The file, if it says anything about this sensor.
@@ -134,230 +294,27 @@ impl Sensor for Calibrated {
     }
 }
 
+/// The part of the file that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<Spanned<i64>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(rename = "version")]
+    _version: Option<i64>,
+    made: Option<Made>,
+    power_model: Option<Spanned<PowerModel>>,
+    #[serde(default)]
+    gemm: Vec<GemmRow>,
+    bandwidth: Option<Bandwidth>,
+    #[serde(default)]
+    learner: Vec<LearnerRow>,
     #[serde(default)]
     sensor: BTreeMap<SensorName, Section>,
 }
 
-/// A sensor's id or a driver's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-struct SensorName(String);
-
-impl TryFrom<String> for SensorName {
-    type Error = String;
-
-    fn try_from(id: String) -> std::result::Result<Self, String> {
-        let driver = id.split(':').next().unwrap_or_default();
-        let mut known: Vec<&str> = DRIVERS.iter().map(|driver| driver.name).collect();
-        known.extend(["modbus", "replay"]);
-        if known.contains(&driver) {
-            Ok(Self(id))
-        } else {
-            Err(format!(
-                "there is no sensor `{id}`; known are {}",
-                known.join(", ")
-            ))
-        }
-    }
-}
-
-/// A finite number that is not negative.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "f64")]
-struct Size(f64);
-
-impl TryFrom<f64> for Size {
-    type Error = String;
-
-    fn try_from(number: f64) -> std::result::Result<Self, String> {
-        if number >= 0.0 && number.is_finite() {
-            Ok(Self(number))
-        } else {
-            Err(format!("{number} must be a finite number, 0 or more"))
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Section {
-    gain: Option<Size>,
-    lag_s: Option<Size>,
-    lag_uncertainty: Option<Size>,
-    window_s: Option<Size>,
-    update_period_s: Option<Size>,
-    clock_s: Option<Size>,
-    source: Option<String>,
-    idle_watts: Option<Size>,
-    idle_uncertainty_watts: Option<Size>,
-    full_watts: Option<Size>,
-    rail: BTreeMap<String, RailSection>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RailSection {
-    offset_w: Option<Size>,
-    power_step_w: Option<Size>,
-    energy_step_j: Option<Size>,
-}
-
-impl Section {
-    fn apply(&self, info: &mut SensorInfo) -> Result<()> {
-        // A rail that is not there first: an error must leave nothing half done.
-        for name in self.rail.keys() {
-            rail_of(info, name)?;
-        }
-        let accuracy = &mut info.accuracy;
-        override_with(&mut accuracy.gain, self.gain, |x| x);
-        override_with(&mut accuracy.lag, self.lag_s, |x| Some(Seconds(x)));
-        override_with(&mut accuracy.lag_uncertainty, self.lag_uncertainty, |x| x);
-        override_with(&mut accuracy.window, self.window_s, |x| Some(Seconds(x)));
-        override_with(&mut accuracy.update_period, self.update_period_s, |x| {
-            Some(Seconds(x))
-        });
-        override_with(&mut accuracy.clock, self.clock_s, Seconds);
-        override_with(&mut info.idle, self.idle_watts, |x| Some(Watts(x)));
-        override_with(&mut info.full, self.full_watts, |x| Some(Watts(x)));
-        for (name, given) in &self.rail {
-            let i = rail_of(info, name)?;
-            let rail = &mut info.rails[i];
-            override_with(&mut rail.offset, given.offset_w, Watts);
-            override_with(&mut rail.power_step, given.power_step_w, Watts);
-            override_with(&mut rail.energy_step, given.energy_step_j, Joules);
-        }
-        Ok(())
-    }
-}
-
-fn override_with<T>(place: &mut T, given: Option<Size>, make: impl Fn(f64) -> T) {
-    if let Some(Size(number)) = given {
-        *place = make(number);
-    }
-}
-
-fn rail_of(info: &SensorInfo, name: &str) -> Result<usize> {
-    let found = info.rails.iter().position(|rail| rail.name == name);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = info.rails.iter().map(|rail| rail.name.as_str()).collect();
-        let why = format!(
-            "the calibration file names it; the sensor has {}",
-            known.join(", ")
-        );
-        Error::unsupported(format!("rail {name} of {}", info.id), why)
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sensor::{Accuracy, Kind, Rail, Role};
-
-    fn info(id: &str) -> SensorInfo {
-        SensorInfo {
-            accuracy: Accuracy {
-                gain: 0.01,
-                lag_uncertainty: 0.2,
-                source: "datasheet".into(),
-                ..Accuracy::default()
-            },
-            ..SensorInfo::new(id, Kind::Measured, vec![Rail::new("VDD_IN", Role::Total)])
-        }
-    }
-
-    fn parse(text: &str) -> Calibration {
-        Calibration {
-            path: Some("c.toml".into()),
-            ..Calibration::parse(Path::new("c.toml"), text).unwrap()
-        }
-    }
-
-    /// The example at the top of this file.
-    fn example() -> String {
-        let lines = include_str!("calibration.rs").lines();
-        let from = lines.skip_while(|line| *line != "//! ```toml").skip(1);
-        from.take_while(|line| *line != "//! ```")
-            .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
-            .collect()
-    }
-
-    #[test]
-    fn the_documented_example_overrides_everything() {
-        let mut info = info("ina3221-hwmon:1-0040");
-        let calibration = parse(&example());
-        calibration.apply(&mut info).unwrap();
-        let expected = Accuracy {
-            gain: 0.004,
-            lag: Some(Seconds(0.42)),
-            lag_uncertainty: 0.1,
-            window: Some(Seconds(0.1)),
-            update_period: Some(Seconds(0.1)),
-            clock: Seconds(0.002),
-            source: "compared with an SDM630, May 2026 (calibration file c.toml)".into(),
-        };
-        assert_eq!(info.accuracy, expected);
-        assert_eq!((info.idle, info.full), (Some(Watts(2.1)), Some(Watts(9.8))));
-        let rail = &info.rails[0];
-        assert_eq!((rail.offset, rail.power_step), (Watts(0.008), Watts(0.004)));
-        assert_eq!(rail.energy_step, Joules(0.000061));
-        assert_eq!(calibration.idle_uncertainty(&info.id), Some(Watts(0.02)));
-    }
-
-    #[test]
-    fn what_is_not_given_stays_and_other_sensors_are_left_alone() {
-        let calibration = parse("[sensor.hwmon]\ngain = 0.5\nidle_watts = 2\n");
-        let mut changed = info("hwmon:hwmon3");
-        calibration.apply(&mut changed).unwrap();
-        assert_eq!(
-            (changed.accuracy.gain, changed.accuracy.lag_uncertainty),
-            (0.5, 0.2)
-        );
-        assert_eq!(
-            changed.accuracy.source,
-            "datasheet; overridden by calibration file c.toml"
-        );
-        assert_eq!(calibration.idle_uncertainty("hwmon:hwmon3"), Some(Watts(0.1)));
-        let mut other = info("powercap");
-        calibration.apply(&mut other).unwrap();
-        assert_eq!(other, info("powercap"));
-        assert_eq!(calibration.path_for("powercap"), None);
-    }
-
-    #[test]
-    fn a_mistake_names_its_line() {
-        let error = |text| {
-            Calibration::parse(Path::new("c.toml"), text)
-                .unwrap_err()
-                .to_string()
-        };
-        for (text, line, word) in [
-            ("\n[sensor.hwmon]\ngian = 0.1\n", 3, "unknown field `gian`"),
-            ("[sensors.hwmon]\n", 1, "unknown field `sensors`"),
-            ("[sensor.hwmon]\ngain = -0.1\n", 2, "0 or more"),
-            ("[sensor.hwmon]\n\ngain = nan\n", 3, "0 or more"),
-            ("[sensor.hwmon]\ngain = \"1 %\"\n", 2, "f64"),
-            ("# x\n[sensor.hwmoon]\ngain = 1\n", 2, "no sensor `hwmoon`"),
-            ("[sensor.hwmon]\ngain = 1\ngain = 2\n", 3, "duplicate"),
-            ("[sensor.hwmon.rail.a]\noffset = 1\n", 2, "unknown field `offset`"),
-            ("[sensor.hwmon\n", 1, ""),
-        ] {
-            let said = error(text);
-            assert!(
-                said.contains(&format!("c.toml, line {line}:")) && said.contains(word),
-                "{text:?}: {said}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_rail_that_is_not_there_is_an_error_and_changes_nothing() {
-        let calibration = parse("[sensor.hwmon]\ngain = 0.5\n[sensor.hwmon.rail.VDD_MOON]\noffset_w = 1\n");
-        let mut info = info("hwmon");
-        let error = calibration.apply(&mut info).unwrap_err().to_string();
-        assert!(error.contains("VDD_MOON") && error.contains("VDD_IN"), "{error}");
-        assert_eq!(info.accuracy.gain, 0.01);
-    }
-}
+mod tests;

@@ -165,6 +165,11 @@ impl Affinity {
         Ok(Self { thread, previous })
     }
 
+    /// The set that is restored on drop.
+    pub(crate) fn previous(&self) -> &CpuSet {
+        &self.previous
+    }
+
     /// The cores the calling thread may run on, ascending.
     pub fn current() -> Result<Vec<usize>> {
         let set =

@@ -15,8 +15,13 @@
 //! - [`idle`]: idle power and joules without it; [`combine`], [`repeat`]: sums of phases, means of runs
 //! - [`total`]: a sensor's total, chosen by the user and checked against its parts
 //! - [`cpu`], [`cpu_time`], [`cpu_tree`], [`clock_rate`]: load, affinity, CPU time of processes, clock rate
-//! - [`cpufreq`]: governor and frequency limits, restored; [`gpu`]: presence, load, hiding; [`net`]: byte counters
-//! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration
+//! - [`cpufreq`]: governor and frequency limits, restored; [`current_frequency`]: how fast the cores run
+//! - [`gpu`]: presence, load, hiding; [`net`]: byte counters
+//! - [`envelope`]: idle and full-load power; [`blas`]: matrix products for calibration, by engine, size and place
+//! - [`caches`], [`clusters`], [`peak`], [`triad`]: what the CPU has and could do; [`conditions`]: clock, heat,
+//!   throttling; [`cgroup`]: the CPU quota of a container
+//! - [`load`], [`load_steps`]: a controlled load, and the power the board takes under it; [`power_model`]: a model of
+//!   this very board fitted to that; [`characterise`]: what a sensor really does
 //! - [`trace`]: rows of a recorded trace, with line numbers
 //! - [`small_file`]: reads settings and descriptions, and nothing endless
 //! - [`access`]: rules that let a group measure without root
@@ -45,23 +50,34 @@ pub mod access;
 pub mod blas;
 pub mod board;
 mod board_kind;
+pub mod caches;
 pub mod calibration;
+pub mod cgroup;
+pub mod characterise;
 pub mod clock;
 pub mod clock_rate;
+pub mod clusters;
 pub mod combine;
+pub mod conditions;
 pub mod cpu;
+pub mod cpu_price;
 pub mod cpu_time;
 pub mod cpu_tree;
 pub mod cpufreq;
+pub mod current_frequency;
 pub mod discover;
 pub mod envelope;
 pub mod error;
 pub mod gpu;
 pub mod idle;
 pub mod integrator;
+pub mod load;
+pub mod load_steps;
 mod mark;
 pub mod meter;
 pub mod net;
+pub mod peak;
+pub mod power_model;
 pub mod rails;
 pub mod rate;
 mod realtime;
@@ -78,6 +94,7 @@ pub mod synthetic;
 pub mod total;
 pub mod trace;
 mod track;
+pub mod triad;
 pub mod uncertainty;
 pub mod units;
 pub mod variability;

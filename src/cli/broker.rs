@@ -1,15 +1,16 @@
 //! The options that name a broker and say who we are to it.
 
 use clap::Args;
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::BrokerUrls;
 use std::path::PathBuf;
 
 /// A broker, and as whom to connect to it.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
-    /// The MQTT broker to use: mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS
-    #[arg(long, value_name = "URL")]
-    pub broker: Option<BrokerUrl>,
+    /// The MQTT broker to use: mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS; or several, separated by commas, of
+    /// which the next is used when one does not answer
+    #[arg(long, value_name = "URL[,URL...]")]
+    pub broker: Option<BrokerUrls>,
 
     /// PEM file of the authority that signed the certificate of an mqtts broker [default: those this system trusts]
     #[arg(long, value_name = "FILE")]

@@ -71,7 +71,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "broker")]
     pub mqtt_users: Option<PathBuf>,
 
-    /// The folder in which the trainer keeps learners [default: hwmeter/trainer in the state folder of the user]
+    /// The folder in which the trainer keeps learners, or, in builds that have it, a bucket of S3: s3://BUCKET/PREFIX, with
+    /// keys and server in the usual AWS_* variables [default: hwmeter/trainer in the state folder of the user]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 
@@ -82,6 +83,16 @@ pub struct TrainingArgs {
     /// Train the devices of the share I of N alone (0/3, 1/3, 2/3): so many trainers divide them at one broker
     #[arg(long, value_name = "I/N", requires = "broker")]
     pub shard: Option<Shard>,
+
+    /// Train the devices together with the trainers of this group at the same broker: they divide them among those alive,
+    /// and share what --state names
+    #[arg(long, value_name = "NAME", requires = "broker", conflicts_with = "shard")]
+    pub group: Option<Name>,
+
+    /// Train in one process for each type of device, as the paper does: raspberry-pi-4, jetson-nano and so on, 16 at
+    /// most. Without it, all learners are in one process
+    #[arg(long, conflicts_with = "group")]
+    pub learner_processes: bool,
 
     /// Learners in memory at once; the others wait on disk [default: 1000]
     #[arg(long, value_name = "N")]
@@ -96,9 +107,42 @@ pub struct TrainingArgs {
     #[arg(long, value_enum, value_name = "native|torch", hide_possible_values = true)]
     pub engine: Option<EngineName>,
 
+    /// The sensor of this machine by which updates are given their joules, as in `hwmeter probe` [default: the best one there
+    /// is; without one, or where its idle power is not known, they are not told]
+    #[arg(long, value_name = "SENSOR", conflicts_with = "no_energy")]
+    pub sensor: Option<String>,
+
+    /// Read no sensor
+    #[arg(long)]
+    pub no_energy: bool,
+
+    /// That of the program, for other processes of ours
+    #[arg(skip)]
+    pub calibration: Option<PathBuf>,
+
     /// Start the trainer again when it ends, until stdin ends
     #[arg(long, hide = true)]
     pub keep: bool,
+
+    /// File with the password by which other processes of ours get in at the trainer's own broker
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "broker")]
+    pub inside_password_file: Option<PathBuf>,
+
+    /// Where they connect if that broker speaks TLS
+    #[arg(long, hide = true, value_name = "ADDR", conflicts_with = "broker")]
+    pub inside_listen: Option<SocketAddr>,
+
+    /// Train the devices of this type alone
+    #[arg(long, hide = true, value_name = "TYPE", conflicts_with = "say_types")]
+    pub of_type: Option<Name>,
+
+    /// Train the devices without a type, and say the types of the others on stdout
+    #[arg(long, hide = true)]
+    pub say_types: bool,
+
+    /// A type that has been said already
+    #[arg(long, hide = true, value_name = "TYPE", requires = "say_types")]
+    pub known_type: Vec<Name>,
 }
 
 /// Whether to train.

@@ -3,18 +3,15 @@
 use crate::cli::BrokerArgs;
 use anyhow::bail;
 use hwmeter::serve::TlsFiles;
-use hwmeter::train::link::{BrokerUrl, Credentials, LinkConfig};
+use hwmeter::train::link::{BrokerUrls, Credentials, LinkConfig};
 use std::ffi::OsStr;
 use std::process::Command;
 
 impl BrokerArgs {
     /// No secret is on the command line.
     pub fn check(&self) -> anyhow::Result<()> {
-        if self
-            .broker
-            .as_ref()
-            .is_some_and(|url| url.credentials().is_some())
-        {
+        let mut urls = self.broker.iter().flat_map(BrokerUrls::iter);
+        if urls.any(|url| url.credentials().is_some()) {
             bail!(
                 "every user of this machine sees a password on the command line: use --broker-user and \
                  --broker-password-file"
@@ -23,8 +20,8 @@ impl BrokerArgs {
         Ok(())
     }
 
-    /// The broker that was named, if one was, for a process that has its own otherwise.
-    pub fn url(&self) -> anyhow::Result<Option<&BrokerUrl>> {
+    /// The brokers that were named, if any were, for a process that has its own otherwise.
+    pub fn urls(&self) -> anyhow::Result<Option<&BrokerUrls>> {
         self.check()?;
         let goes_with_it = [&self.broker_ca, &self.broker_password_file, &self.broker_cert];
         if self.broker.is_none() && goes_with_it.into_iter().any(Option::is_some) {
@@ -37,8 +34,8 @@ impl BrokerArgs {
     }
 
     /// How to connect to a broker as these options say.
-    pub fn link(&self, url: &BrokerUrl, client_id: impl Into<String>) -> anyhow::Result<LinkConfig> {
-        let mut link = LinkConfig::new(url.clone(), client_id);
+    pub fn link(&self, urls: &BrokerUrls, client_id: impl Into<String>) -> anyhow::Result<LinkConfig> {
+        let mut link = LinkConfig::to_any_of(urls.clone(), client_id);
         link.ca.clone_from(&self.broker_ca);
         if let Some((user, file)) = self.broker_user.as_ref().zip(self.broker_password_file.as_ref()) {
             link.credentials = Some(Credentials::read(user, file)?);
@@ -53,9 +50,9 @@ impl BrokerArgs {
 
     /// Gives the same options to another process of ours.
     pub fn pass_on(&self, command: &mut Command) {
-        let url = self.broker.as_ref().map(BrokerUrl::to_string);
+        let urls = self.broker.as_ref().map(BrokerUrls::to_string);
         let options: [(&str, Option<&OsStr>); 6] = [
-            ("--broker", url.as_deref().map(OsStr::new)),
+            ("--broker", urls.as_deref().map(OsStr::new)),
             ("--broker-ca", self.broker_ca.as_deref().map(OsStr::new)),
             ("--broker-user", self.broker_user.as_deref().map(OsStr::new)),
             (

@@ -1,6 +1,7 @@
 //! `--governor`, `--cpu-min-khz` and `--cpu-max-khz`: how the CPU is clocked while a command of ours runs. It is put
 //! back when the command ends, by a panic too, and at the first signal that asks us to end.
 
+use super::stop_signal::is_ignored;
 use crate::cli::{Command, FrequencyArgs};
 use anyhow::Context as _;
 use hwmeter_hw::Root;
@@ -15,14 +16,17 @@ pub fn set(command: &Command, root: &Root) -> anyhow::Result<Option<Frequencies>
         Command::Measure(args) => (&args.frequencies, true),
         Command::RunAgent(args) => (&args.frequencies, true),
         Command::Evaluate(args) => (&args.run.frequencies, true),
-        Command::Calibrate(args) => (&args.frequencies, false),
+        Command::Calibrate(args) if args.command.is_none() => (&args.run.frequencies, false),
         _ => return Ok(None),
     };
     let settings = settings(args);
+    // Load steps of a calibration change them too.
+    if settings != Settings::default() || matches!(command, Command::Calibrate(_)) {
+        restore_at_signals(ends_by_itself)?;
+    }
     if settings == Settings::default() {
         return Ok(None);
     }
-    restore_at_signals(ends_by_itself)?;
     let held = Frequencies::set(root, &settings).context("cannot change how the CPU is clocked")?;
     Ok(Some(held))
 }
@@ -36,7 +40,10 @@ fn settings(args: &FrequencyArgs) -> Settings {
 }
 
 fn restore_at_signals(ends_by_itself: bool) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).context("cannot watch for signals")?;
+    // Under nohup, SIGHUP stays ignored.
+    let watched = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+    let watched = watched.into_iter().filter(|&signal| !is_ignored(signal));
+    let mut signals = Signals::new(watched).context("cannot watch for signals")?;
     let watch = move || {
         for signal in signals.forever() {
             if let Err(error) = cpufreq::restore_all() {

@@ -9,7 +9,7 @@ use hwmeter::offload::ues::{self, UeConfig, UeReport};
 
 /// Sends until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
 pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
-    match (args.devices, args.broker.url()?) {
+    match (args.devices, args.broker.urls()?) {
         (Some(devices), Some(broker)) => return load_devices::run(args, devices, broker),
         (None, Some(_)) => bail!("--broker is for devices that train: add --devices N"),
         (_, None) => {}

@@ -6,12 +6,11 @@ use crate::ui::{self, outln, table};
 use anyhow::bail;
 use hwmeter::learn::Settings;
 use hwmeter::train::fleet::{self, FleetConfig, FleetReport};
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::BrokerUrls;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Trains until the duration is over, SIGTERM or Ctrl-C, and tells what became of it.
-pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<()> {
+pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrls) -> anyhow::Result<()> {
     let mut link = args.broker.link(broker, "load")?;
     link.clean = true;
     let stop = stop_signal::flag()?;
@@ -25,8 +24,8 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<
         codec: args.codec.codec(),
         sync_every: args.sync_every,
     };
-    let until = args.duration.map(|duration| Instant::now() + duration);
-    let is_over = || stop.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until);
+    let is_over =
+        |elapsed| stop.load(Ordering::Relaxed) || args.duration.is_some_and(|duration| elapsed >= duration);
     let report = fleet::run(&config, &is_over)?;
     if args.json {
         outln!("{:#}", serde_json::to_value(&report)?);
@@ -41,7 +40,7 @@ pub fn run(args: &LoadArgs, devices: u32, broker: &BrokerUrl) -> anyhow::Result<
     Ok(())
 }
 
-fn print(args: &LoadArgs, broker: &BrokerUrl, report: &FleetReport) {
+fn print(args: &LoadArgs, broker: &BrokerUrls, report: &FleetReport) {
     outln!(
         "{} devices with {}, {} experiences per second each, toward {broker} for {}",
         report.devices,
@@ -68,5 +67,10 @@ fn print(args: &LoadArgs, broker: &BrokerUrl, report: &FleetReport) {
             report.bytes_up_each, report.bytes_down_each
         ),
     ]);
+    let joules = match (report.update_j, report.update_j_kind) {
+        (Some(joules), Some(kind)) => format!("{:.3} mJ above idle, {kind}", 1e3 * joules),
+        _ => "not known to it".to_owned(),
+    };
+    rows.add_row(["trainer, each", &joules]);
     outln!("{}", rows.trim_fmt());
 }

@@ -25,8 +25,10 @@ pub mod values;
 
 use anyhow::Context as _;
 use hwmeter_hw::Root;
+use hwmeter_hw::board::Board;
 use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::MonotonicClock;
+use hwmeter_hw::cpu::CpuInfo;
 use hwmeter_hw::discover::{self, Found, Status};
 use hwmeter_hw::error::ErrorKind;
 use hwmeter_hw::sensor::{Kind, Sensor, SensorInfo};
@@ -46,25 +48,48 @@ pub fn context(root: &Root) -> Context {
 /// The user's own file describes this machine and not a board whose files were copied to another root: there, only the
 /// root's `/etc` counts.
 pub fn calibration(named: Option<&Path>, root: &Root) -> anyhow::Result<Calibration> {
-    const FILE: &str = "hwmeter/calibration.toml";
-    let own = root
-        .is_real()
-        .then(config_dir)
-        .flatten()
-        .map(|dir| dir.join(FILE));
-    let system = root.path(Path::new("/etc").join(FILE));
-    let file = match named {
-        Some(named) => Some(named.to_owned()),
-        None => own.into_iter().chain([system]).find(|file| file.exists()),
-    };
-    match file {
+    match calibration_file(named, root) {
         Some(file) => Ok(Calibration::read(&file)?),
         None => Ok(Calibration::default()),
     }
 }
 
+/// Where a calibration is, below `/etc` and in a user's own settings.
+pub const CALIBRATION_FILE: &str = "hwmeter/calibration.toml";
+
+/// The file that [`calibration`] reads; `None` where there is none.
+pub fn calibration_file(named: Option<&Path>, root: &Root) -> Option<PathBuf> {
+    let own = root
+        .is_real()
+        .then(config_dir)
+        .flatten()
+        .map(|dir| dir.join(CALIBRATION_FILE));
+    let system = root.path(Path::new("/etc").join(CALIBRATION_FILE));
+    match named {
+        Some(named) => Some(named.to_owned()),
+        None => own.into_iter().chain([system]).find(|file| file.exists()),
+    }
+}
+
+/// Says where the calibration was made on another board, with another kernel or governor: its figures may be others now.
+pub fn warn_of_other(calibration: &Calibration, root: &Root) {
+    if calibration.made().is_none() {
+        return;
+    }
+    let governor = CpuInfo::read(root).governor;
+    let kernel = kernel(root).unwrap_or_default();
+    for warning in calibration.warnings(&Board::identify(root), &kernel, governor.as_deref()) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The kernel's release.
+pub fn kernel(root: &Root) -> Option<String> {
+    root.read_text("/proc/sys/kernel/osrelease").ok()
+}
+
 /// `$XDG_CONFIG_HOME`, else `~/.config`. The standard says that a path that is not absolute counts as unset.
-fn config_dir() -> Option<PathBuf> {
+pub fn config_dir() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).map(PathBuf::from);
     path("XDG_CONFIG_HOME")
         .filter(|dir| dir.is_absolute())
@@ -98,7 +123,8 @@ pub fn open_sensor(
     calibration: &Calibration,
     name: Option<&str>,
 ) -> anyhow::Result<Box<dyn Sensor>> {
-    Ok(calibration.applied_to(open_as_is(context, name)?)?)
+    let context = context.clone().calibrated(calibration);
+    Ok(calibration.applied_to(open_as_is(&context, name)?)?)
 }
 
 fn open_as_is(context: &Context, name: Option<&str>) -> anyhow::Result<Box<dyn Sensor>> {

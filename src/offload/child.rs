@@ -3,11 +3,14 @@
 use super::parent_death::child_ends_with_us;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Lines of its stdout that may wait to be asked for; further ones are dropped.
+const LINES: usize = 64;
 
 /// A running program, which ends when this is dropped.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub struct OurChild {
     name: String,
     child: Child,
     stop_time: Duration,
+    /// The second signal would end it at once.
+    is_asked: bool,
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
 }
@@ -23,21 +28,45 @@ impl OurChild {
     /// Starts it, from a thread that lives as long as it is needed. `name` is for the log; after `stop_time` one that
     /// does not end when asked is killed.
     pub fn start(name: &str, command: &mut Command, stop_time: Duration) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::spawn(name, command.stdin(Stdio::null()), stop_time)
+    }
+
+    /// The same; `input` is what it reads from its stdin, at most 4096 bytes.
+    pub fn start_with_input(
+        name: &str,
+        command: &mut Command,
+        stop_time: Duration,
+        input: &[u8],
+    ) -> io::Result<Self> {
+        let (reader, mut writer) = io::pipe()?;
+        // Any pipe takes so much before somebody reads it.
+        writer.write_all(input)?;
+        drop(writer);
+        Self::spawn(name, command.stdin(reader), stop_time)
+    }
+
+    fn spawn(name: &str, command: &mut Command, stop_time: Duration) -> io::Result<Self> {
+        command.stdout(Stdio::piped());
         let mut child = child_ends_with_us(command).spawn()?;
         let (lines, reader) = read(child.stdout.take());
         Ok(Self {
             name: name.to_owned(),
             child,
             stop_time,
+            is_asked: false,
             lines,
             reader: Some(reader),
         })
     }
 
-    /// The first line that it says on stdout. An error if it takes longer, or has ended without one.
-    pub fn first_line(&self, limit: Duration) -> Result<String, RecvTimeoutError> {
+    /// The next line that it says on stdout. An error if it takes longer, or has ended without one.
+    pub fn line_within(&self, limit: Duration) -> Result<String, RecvTimeoutError> {
         self.lines.recv_timeout(limit)
+    }
+
+    /// The next line that it has said, if there is one already.
+    pub fn next_line(&self) -> Option<String> {
+        self.lines.try_recv().ok()
     }
 
     /// Its stderr, if that was piped.
@@ -55,9 +84,11 @@ impl OurChild {
         self.child.try_wait()
     }
 
-    /// Tells it to end, without waiting for it.
+    /// Tells it to end, once, without waiting for it.
     pub fn ask_to_end(&mut self) {
-        self.signal(Signal::SIGTERM);
+        if !std::mem::replace(&mut self.is_asked, true) {
+            self.signal(Signal::SIGTERM);
+        }
     }
 
     /// Asks it to end, makes it end if it does not, and reaps it.
@@ -98,17 +129,14 @@ impl Drop for OurChild {
 
 /// Reads stdout to its end, so that the child can never block on it, and passes on its lines.
 fn read(stdout: Option<ChildStdout>) -> (Receiver<String>, JoinHandle<()>) {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(LINES);
     let reader = std::thread::spawn(move || {
         let lines = stdout
             .into_iter()
             .flat_map(|stdout| BufReader::new(stdout).lines());
-        let mut sender = Some(sender);
         for line in lines.map_while(Result::ok) {
-            // Only the first is waited for; the others are not kept.
-            if let Some(sender) = sender.take() {
-                let _ = sender.send(line);
-            }
+            // What nobody asks for is not kept.
+            let _ = sender.try_send(line);
         }
     });
     (receiver, reader)

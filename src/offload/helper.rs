@@ -64,7 +64,7 @@ impl Helper {
 
     /// The last word of the line by which a child says that it is ready is its address.
     fn wait_until_ready(&mut self) -> Result<String, LocalError> {
-        let why = match self.child.first_line(START_TIMEOUT) {
+        let why = match self.child.line_within(START_TIMEOUT) {
             Ok(line) => match line.rsplit_once(" listening on ") {
                 Some((_, address)) => return Ok(address.trim_start_matches("http://").to_owned()),
                 None => format!("it said {line:?} instead of where it listens"),

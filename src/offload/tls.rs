@@ -24,7 +24,16 @@ pub(super) fn http(ca: Option<&Path>) -> Result<Arc<ClientConfig>, AccessError> 
 pub(crate) fn builder(
     ca: Option<&Path>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, AccessError> {
-    let roots = ca.map_or_else(roots_of_the_system, roots_in)?;
+    with_roots(ca.map_or_else(roots_of_the_system, roots_in)?)
+}
+
+/// For a client that is to connect without TLS only, and must have a configuration all the same.
+#[cfg(feature = "s3")]
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, AccessError> {
+    Ok(with_roots(RootCertStore::empty())?.with_no_client_auth())
+}
+
+fn with_roots(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, AccessError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| AccessError::NoRoots(format!(" that this build can use: {e}")))?;

@@ -222,7 +222,7 @@ fn schemas() -> Value {
         "Training": object(json!({
             "broker": {
                 "type": "string",
-                "description": "The MQTT 3.1.1 broker by which to reach the trainer",
+                "description": "The MQTT 3.1.1 broker by which to reach the trainer, or several with commas between",
                 "pattern": "^mqtts?://",
                 "example": "mqtt://127.0.0.1:1883",
             },

@@ -25,6 +25,10 @@ pub struct Listed {
     pub updates: u64,
     /// Lately.
     pub updates_per_s: f64,
+    /// Joules of one above the idle machine, where they are known.
+    pub update_j: Option<f64>,
+    /// Whether these are `measured` or `modelled`.
+    pub update_j_kind: Option<String>,
     /// Received from the device.
     pub bytes_up: u64,
     /// Sent to it.
@@ -37,6 +41,8 @@ pub struct Listed {
     pub active: bool,
     /// Whether the device is there.
     pub online: bool,
+    /// Why the trainer does not serve the device; `None`: it does.
+    pub refused: Option<String>,
     /// Of the weights sent last; `None`: none were.
     pub weights_sha256: Option<String>,
 }
@@ -74,7 +80,7 @@ fn understood(payload: Bytes, pupil: &Pupil, trainer: &Name) -> Option<Listed> {
     let Body::Status(status) = message.body else {
         return None;
     };
-    let sha256 = &status.weights_sha256;
+    let sha256 = status.weights_sha256;
     Some(Listed {
         trainer: trainer.to_string(),
         device: pupil.device.to_string(),
@@ -84,13 +90,16 @@ fn understood(payload: Bytes, pupil: &Pupil, trainer: &Name) -> Option<Listed> {
         lag: status.lag,
         updates: status.updates,
         updates_per_s: status.updates_per_s,
+        update_j_kind: status.update_j.map(|_| status.update_j_kind),
+        update_j: status.update_j,
         bytes_up: status.bytes_up,
         bytes_down: status.bytes_down,
         dropped: status.dropped,
         duplicates: status.duplicates,
         active: status.active,
         online: status.online,
-        weights_sha256: (!sha256.is_empty()).then(|| super::weights::hex(sha256)),
+        refused: Some(status.refused).filter(|why| !why.is_empty()),
+        weights_sha256: (!sha256.is_empty()).then(|| super::weights::hex(&sha256)),
     })
 }
 

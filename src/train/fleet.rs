@@ -2,6 +2,7 @@
 //! and a trainer take.
 
 use super::device::{Counts, DeviceConfig};
+use super::energy::UpdateEnergy;
 use super::link::{LinkConfig, LinkError};
 use super::queue::{Limits, Queue, QueueError, now_ms};
 use super::remote::Remote;
@@ -11,6 +12,7 @@ use crate::file_limit::raise_file_limit;
 use crate::learn::environment::transitions;
 use crate::learn::{Cost, LearnerName, Settings, Transition};
 use crate::quantile::quantile;
+use hwmeter_hw::sensor::Kind;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io;
@@ -67,6 +69,10 @@ pub struct FleetReport {
     pub bytes_up_each: f64,
     /// To them.
     pub bytes_down_each: f64,
+    /// Joules of the trainer's machine above idle for an update, as it says; `None`: it does not.
+    pub update_j: Option<f64>,
+    /// Whether these are measured or modelled.
+    pub update_j_kind: Option<Kind>,
     /// Experiences that found no place in a queue.
     pub lost: u64,
     /// Experiences that reached the trainer more than once.
@@ -100,8 +106,8 @@ struct Member {
     learned: u64,
 }
 
-/// Runs until `stop` says yes.
-pub fn run(config: &FleetConfig, stop: &dyn Fn() -> bool) -> Result<FleetReport, FleetError> {
+/// Runs until `stop` says yes, which is told how long the devices have been at it since all were set up.
+pub fn run(config: &FleetConfig, stop: &dyn Fn(Duration) -> bool) -> Result<FleetReport, FleetError> {
     // Each device has a connection and a queue.
     raise_file_limit();
     let queues = tempfile::tempdir()?;
@@ -122,7 +128,7 @@ pub fn run(config: &FleetConfig, stop: &dyn Fn() -> bool) -> Result<FleetReport,
     }
     let mut tally = Tally::default();
     let first = Instant::now();
-    while !stop() {
+    while !stop(first.elapsed()) {
         let next_look = Instant::now() + LOOK;
         for member in &mut members {
             member.send(&experiences, period, &mut tally);
@@ -197,6 +203,11 @@ impl Member {
             return;
         };
         tally.versions += 1;
+        let updates = weights.sequence.saturating_sub(self.learned);
+        if let Some((joules, kind)) = weights.server_j {
+            tally.energy += UpdateEnergy::of(updates, Some(joules * updates as f64));
+            tally.energy_kind = Some(kind);
+        }
         self.learned = self.learned.max(weights.sequence);
         while let Some((_, begin)) = self.on_their_way.pop_front_if(|(n, _)| *n <= weights.sequence) {
             let taken = (weights.arrived - begin).as_secs_f64() + weights.prepare_s;
@@ -210,6 +221,8 @@ struct Tally {
     experiences: u64,
     versions: u64,
     updates_s: Vec<f64>,
+    energy: UpdateEnergy,
+    energy_kind: Option<Kind>,
 }
 
 impl Tally {
@@ -236,6 +249,8 @@ impl Tally {
             update_p99_s: quantile(&mut self.updates_s, 0.99),
             bytes_up_each: each(sum(|c| c.bytes_up)),
             bytes_down_each: each(sum(|c| c.bytes_down)),
+            update_j: self.energy.mean(),
+            update_j_kind: self.energy_kind,
             lost: sum(|c| c.lost),
             duplicates: sum(|c| c.duplicates),
         }

@@ -5,16 +5,21 @@
 //! Receiver<Event> <- bounded channel <-'   reconnects, subscribes anew, sends again
 //! ```
 //!
+//! Where there are several brokers, the next is tried when one does not answer. What was published and not acknowledged
+//! by one is published at the other; what one had and did not deliver, it keeps.
+//!
 //! Everything goes with QoS 1: it arrives at least once, as long as broker and this process live. What must survive
 //! them is the business of the protocol above.
 
 mod backoff;
+mod brokers;
 mod outbox;
 mod problem;
 mod session;
 mod subscriptions;
 mod url;
 
+pub use brokers::BrokerUrls;
 pub use problem::Problem;
 pub use url::{BrokerUrl, BrokerUrlError, Credentials};
 
@@ -34,7 +39,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use subscriptions::Subscriptions;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Room in a packet for the topic and MQTT's own fields.
 const ROOM: usize = 1024;
@@ -50,11 +55,11 @@ const PACKET_NUMBERS: u16 = 2048;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LinkConfig {
-    /// The broker.
-    pub url: BrokerUrl,
+    /// The broker, or several, of which the next is tried when one does not answer.
+    pub urls: BrokerUrls,
     /// Under which name the broker keeps the session; one client at a time has it.
     pub client_id: String,
-    /// User and password; those of the URL where there are none.
+    /// User and password; those of the broker's URL where there are none.
     pub credentials: Option<Credentials>,
     /// For `mqtts`: the authority that signed the broker's certificate, as a PEM file; the system's where there is none.
     pub ca: Option<PathBuf>,
@@ -88,8 +93,13 @@ pub struct Outgoing {
 impl LinkConfig {
     /// A persistent session, messages of up to 1 MiB of which 1,000 and 32 MiB may wait, a sign of life every 15 s.
     pub fn new(url: BrokerUrl, client_id: impl Into<String>) -> Self {
+        Self::to_any_of(url.into(), client_id)
+    }
+
+    /// The same, to one of several brokers.
+    pub fn to_any_of(urls: BrokerUrls, client_id: impl Into<String>) -> Self {
         Self {
-            url,
+            urls,
             client_id: client_id.into(),
             credentials: None,
             ca: None,
@@ -105,15 +115,16 @@ impl LinkConfig {
 
     /// Reads certificates and keys.
     pub fn prepare(self) -> Result<Prepared, LinkError> {
-        let options = self.options()?;
+        let options = self.urls.iter().map(|url| self.options(url));
+        let options = options.collect::<Result<_, _>>()?;
         Ok(Prepared {
             config: self,
             options,
         })
     }
 
-    fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref().or(self.url.credentials())
+    fn credentials<'a>(&'a self, url: &'a BrokerUrl) -> Option<&'a Credentials> {
+        self.credentials.as_ref().or(url.credentials())
     }
 
     /// Above this size a packet ends the connection; up to it, one that is too large is only dropped.
@@ -121,18 +132,18 @@ impl LinkConfig {
         self.max_message.saturating_mul(4).max(16 << 20) + ROOM
     }
 
-    fn options(&self) -> Result<MqttOptions, LinkError> {
+    fn options(&self, url: &BrokerUrl) -> Result<MqttOptions, LinkError> {
         let id = &self.client_id;
         if id.is_empty() || id.chars().any(char::is_control) {
             return Err(LinkError::ClientId(id.clone()));
         }
-        let mut options = MqttOptions::new(id, self.url.host(), self.url.port());
+        let mut options = MqttOptions::new(id, url.host(), url.port());
         options
             .set_keep_alive(self.keep_alive.max(Duration::from_secs(1)))
             .set_clean_session(self.clean)
             .set_inflight(PACKET_NUMBERS)
             .set_max_packet_size(self.largest_packet(), self.max_message.saturating_add(ROOM));
-        if let Some(credentials) = self.credentials() {
+        if let Some(credentials) = self.credentials(url) {
             options.set_credentials(&credentials.user, credentials.password());
         }
         if let Some(Outgoing {
@@ -143,7 +154,7 @@ impl LinkConfig {
         {
             options.set_last_will(LastWill::new(topic, payload.to_vec(), QoS::AtLeastOnce, *retain));
         }
-        if self.url.is_tls() {
+        if url.is_tls() {
             options.set_transport(Transport::tls_with_config(self.tls()?));
         }
         Ok(options)
@@ -167,7 +178,7 @@ impl LinkConfig {
 /// its privileges.
 pub struct Prepared {
     config: LinkConfig,
-    options: MqttOptions,
+    options: Vec<MqttOptions>,
 }
 
 impl Prepared {
@@ -186,6 +197,7 @@ impl Prepared {
             max_queued: config.max_queued,
             max_queued_bytes: config.max_queued_bytes,
             stop_within,
+            move_on: Arc::default(),
             thread: Mutex::new(None),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -198,6 +210,7 @@ impl Prepared {
             stop,
             subscriptions,
             Arc::clone(&link.held),
+            Arc::clone(&link.move_on),
         );
         let thread = std::thread::Builder::new()
             .name("mqtt".to_owned())
@@ -206,9 +219,9 @@ impl Prepared {
         Ok((link, receiver))
     }
 
-    /// The broker.
-    pub fn url(&self) -> &BrokerUrl {
-        &self.config.url
+    /// The brokers.
+    pub fn urls(&self) -> &BrokerUrls {
+        &self.config.urls
     }
 }
 
@@ -280,6 +293,7 @@ pub struct Link {
     max_queued: usize,
     max_queued_bytes: usize,
     stop_within: watch::Sender<Option<Duration>>,
+    move_on: Arc<Notify>,
     thread: Mutex<Option<JoinHandle<usize>>>,
 }
 
@@ -309,15 +323,14 @@ impl Link {
         })
     }
 
-    /// Reads what comes under these topics, now and after every reconnect.
+    /// Reads what comes under these topics, now and after every reconnect. Who asks for the same again, gets again what
+    /// the broker keeps.
     pub fn subscribe(&self, filter: &str) -> Result<(), NotQueued> {
         if filter.len() > MAX_TOPIC || !rumqttc::valid_filter(filter) {
             return Err(NotQueued::Topic);
         }
-        match self.subscriptions.add(filter) {
-            true => self.command(Command::Subscribe(filter.to_owned())),
-            false => Ok(()),
-        }
+        self.subscriptions.add(filter);
+        self.command(Command::Subscribe(filter.to_owned()))
     }
 
     /// No longer.
@@ -331,6 +344,12 @@ impl Link {
     /// Messages that the broker has not acknowledged yet.
     pub fn unacknowledged(&self) -> usize {
         self.held.messages()
+    }
+
+    /// Leaves the broker without a goodbye for the next one of the list, if there are several: it does not have what is
+    /// looked for.
+    pub fn move_on(&self) {
+        self.move_on.notify_waiters();
     }
 
     /// Sends what is queued, says goodbye and ends the thread; all that within `limit`. The number of messages that the

@@ -12,7 +12,9 @@
 //! device    the device's side of the protocol
 //! remote    the same with a link and a thread: a device's connection to its trainer
 //! manager   the trainer's side: which learners there are, whose turn it is, what is stored
+//! types     one trainer for each type of device
 //! store     checkpoints in a folder or an object store
+//! energy    joules of updates, by their CPU time
 //! trainer   a manager, its threads and a link
 //! directory what trainers say of their learners
 //! fleet     many devices at once, to see what a broker and a trainer take
@@ -22,6 +24,7 @@ pub mod broker;
 pub mod codec;
 pub mod device;
 pub mod directory;
+pub mod energy;
 pub mod fleet;
 pub mod link;
 pub mod manager;
@@ -31,6 +34,7 @@ pub mod store;
 pub mod topic;
 pub mod trainer;
 pub mod transfer;
+pub mod types;
 pub mod weights;
 pub mod wire;
 

@@ -6,9 +6,10 @@ use super::device::{ArrivedWeights, Counts, Device, DeviceConfig, WholeLearner};
 use super::link::{Event, Link, LinkConfig, LinkError, Outgoing};
 use super::lock;
 use super::queue::{Entry, Queue};
-use super::wire::{Codec, Experience};
+use super::wire::{self, Codec, Experience};
 use crate::learn::Weights;
 use bytes::Bytes;
+use hwmeter_hw::sensor::Kind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// How often the queue is brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A trainer that is silent for so long at one broker may be at another.
+const MOVE_ON: Duration = Duration::from_secs(6);
 /// How long the last word may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -36,8 +39,8 @@ pub struct Prepared {
     pub queue_s: f64,
     /// By the trainer: seconds of the update.
     pub train_s: f64,
-    /// By the trainer: joules of the update, and their kind.
-    pub server_j: Option<(f64, String)>,
+    /// By the trainer: joules of an update, and their kind.
+    pub server_j: Option<(f64, Kind)>,
 }
 
 /// An experience that is on its way.
@@ -61,6 +64,7 @@ pub struct Remote {
 struct Shared {
     origin: Instant,
     largest: usize,
+    has_brokers: bool,
     device: Mutex<Device>,
     ready: Mutex<Ready>,
     changed: Condvar,
@@ -88,6 +92,7 @@ impl Remote {
         let device = Device::new(device, queue, base);
         link.will = Some(device.last_will());
         let answers = device.topic();
+        let has_brokers = link.urls.iter().len() > 1;
         let (link, events) = Link::start(link)?;
         let link = Arc::new(link);
         // Before the connection there is room for it.
@@ -97,6 +102,7 @@ impl Remote {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             largest,
+            has_brokers,
             device: Mutex::new(device),
             ready: Mutex::default(),
             changed: Condvar::new(),
@@ -236,6 +242,7 @@ impl Shared {
     /// Until the link ends.
     fn listen(&self, link: &Link, events: &Receiver<Event>) {
         let mut synced = Instant::now();
+        let mut moved = Instant::now();
         loop {
             let event = match events.recv_timeout(TICK) {
                 Ok(event) => Some(event),
@@ -249,6 +256,10 @@ impl Shared {
                     take(&mut device, event, now);
                 }
                 device.pump(now, &mut |outgoing| publish(link, outgoing));
+                if self.has_brokers && device.silence(now) >= MOVE_ON && moved.elapsed() >= MOVE_ON {
+                    moved = Instant::now();
+                    link.move_on();
+                }
                 (
                     device.queue().epoch(),
                     device.take_weights(),
@@ -290,7 +301,7 @@ impl Shared {
                     prepare_s: begin.elapsed().as_secs_f64(),
                     queue_s: weights.queue_s,
                     train_s: weights.train_s,
-                    server_j: weights.server_j.map(|joules| (joules, weights.server_j_kind)),
+                    server_j: server_joules(&weights),
                 });
             }
             Err(why) => {
@@ -321,6 +332,18 @@ impl Shared {
             tracing::warn!("cannot bring the queue of experiences to the disk: {error}");
         }
     }
+}
+
+/// A number that is no energy, or of no known kind, is not told.
+fn server_joules(weights: &wire::Weights) -> Option<(f64, Kind)> {
+    let joules = weights
+        .server_j
+        .filter(|joules| joules.is_finite() && *joules >= 0.0)?;
+    let kinds = [Kind::Measured, Kind::Modelled];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| kind.to_string() == weights.server_j_kind)?;
+    Some((joules, kind))
 }
 
 fn take(device: &mut Device, event: Event, now: Duration) {

@@ -132,6 +132,23 @@ pub fn parse_learner_status(topic: &str) -> Option<(Name, Pupil)> {
 /// The same of all trainers and devices.
 pub const ALL_LEARNER_STATUS: &str = "trainer/+/learner/+/+/v1";
 
+/// `group/G/member/T/v1`: how a trainer of a group says that it is alive.
+pub fn member(group: &Name, trainer: &Name) -> String {
+    format!("group/{group}/member/{trainer}/v1")
+}
+
+/// Which trainer of which group that is; `None`: none of ours.
+pub fn parse_member(topic: &str) -> Option<(Name, Name)> {
+    let (group, rest) = topic.strip_prefix("group/")?.split_once('/')?;
+    let trainer = rest.strip_prefix("member/")?.strip_suffix("/v1")?;
+    Some((group.parse().ok()?, trainer.parse().ok()?))
+}
+
+/// The same of all trainers of a group.
+pub fn all_members(group: &Name) -> String {
+    format!("group/{group}/member/+/v1")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

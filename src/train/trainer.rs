@@ -50,6 +50,9 @@ impl Trainer {
         learners: usize,
         grace: Duration,
     ) -> std::io::Result<Self> {
+        if let Some(price) = &config.price {
+            price.watch()?;
+        }
         let everything = Arc::new(Shared {
             manager: Mutex::new(Manager::new(config)),
             wakes: Default::default(),
@@ -58,11 +61,12 @@ impl Trainer {
             is_over: AtomicBool::new(false),
         });
         let mut threads = Vec::new();
+        let parallel = everything.store.parallel();
         for lane in Lane::ALL {
             let (name, n) = match lane {
                 Lane::Learn => ("learn", learners.max(1)),
-                Lane::Open => ("open", 1),
-                Lane::Write => ("write", 1),
+                Lane::Open => ("open", parallel),
+                Lane::Write => ("write", parallel),
             };
             for i in 0..n {
                 let shared = Arc::clone(&everything);
@@ -74,10 +78,12 @@ impl Trainer {
         let shared = Arc::clone(&everything);
         let thread = spawn("hwmeter-trainer".to_owned(), move || {
             shared.listen(&events, &is_asked);
-            shared.end(&events, grace);
-            for thread in threads {
-                // One that panicked has said so.
-                let _ = thread.join();
+            // A store that does not answer is not waited for.
+            if shared.end(&events, grace) {
+                for thread in threads {
+                    // One that panicked has said so.
+                    let _ = thread.join();
+                }
             }
             shared.lock().totals()
         })?;
@@ -165,8 +171,8 @@ impl Shared {
         true
     }
 
-    /// Stores what is not stored, as long as there is time, and says goodbye.
-    fn end(&self, events: &Receiver<Event>, grace: Duration) {
+    /// Stores what is not stored, as long as there is time, and says goodbye; whether all is stored.
+    fn end(&self, events: &Receiver<Event>, grace: Duration) -> bool {
         let began = Instant::now();
         self.lock().stop(began);
         let mut ticked = began;
@@ -177,7 +183,8 @@ impl Shared {
             }
         }
         let mut manager = self.lock();
-        if !manager.is_stored() {
+        let is_stored = manager.is_stored();
+        if !is_stored {
             tracing::error!("not every learner is stored: their devices will send again what is missing");
         }
         manager.farewell(Instant::now());
@@ -189,6 +196,7 @@ impl Shared {
         if unsent > 0 {
             tracing::warn!("{unsent} messages could not be sent any more");
         }
+        is_stored
     }
 
     /// Hands to the link what it has room for. Under the lock, so that everything stays in order; nothing is copied.
@@ -207,11 +215,11 @@ impl Shared {
         }
     }
 
-    /// Wakes one thread of each lane that has something to do, but for the caller's own, who looks itself.
+    /// Wakes one thread of each lane that has something to do.
     fn wake(&self, manager: &Manager, own: Option<Lane>) {
         for lane in Lane::ALL {
-            // Another learner may be able to go on beside this one.
-            if (own != Some(lane) || lane == Lane::Learn) && manager.has_task(lane) {
+            // Another learner may be able to go on beside this one; one more to be opened may have to wait for room.
+            if (own != Some(lane) || lane != Lane::Open) && manager.has_task(lane) {
                 self.wakes[lane as usize].notify_one();
             }
         }
@@ -229,7 +237,10 @@ fn take(manager: &mut Manager, event: Event, now: Instant) {
             payload,
             retained,
         } => manager.receive(&topic, payload, retained, now),
-        Event::Connected => tracing::info!("connected to the broker"),
+        Event::Connected => {
+            tracing::info!("connected to the broker");
+            manager.connected();
+        }
         Event::Disconnected(why) => tracing::warn!("{why}"),
         Event::Trouble(why) => tracing::warn!("{why}"),
     }

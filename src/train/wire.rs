@@ -12,8 +12,8 @@ pub mod proto {
 
 pub use proto::envelope::Body;
 pub use proto::{
-    Ack, Chunk, Codec, Content, Envelope, Experience, Fetch, LearnerStatus, Manifest, Presence, Tensor,
-    Tensors, Type, Weights,
+    Ack, Chunk, Codec, Content, Envelope, Experience, Fetch, LearnerStatus, Manifest, Member, Presence,
+    Tensor, Tensors, Type, Weights,
 };
 
 use crate::learn::{Cost, Placement, State, Transition};

@@ -240,7 +240,7 @@ impl NatsCluster {
 }
 
 /// Nobody listens on it just now.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -1,6 +1,7 @@
 //! The trainer as a process, alone and beside an edge server.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 #[path = "../common/brokers.rs"]
 mod brokers;
 #[path = "../common/certificates.rs"]
@@ -8,9 +9,12 @@ mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod elsewhere;
+mod group;
+mod lists;
 #[path = "../broker/peer.rs"]
 #[allow(dead_code)]
 mod peer;
+mod processes;
 mod status;
 
 use common::child::{Started, started};
@@ -36,8 +40,10 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.arg("serve").args(args);
+        Self::of(Command::new(PROGRAM).arg("serve").args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let mut child = started(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
@@ -149,7 +155,13 @@ fn devices_of_a_load_say_who_they_are_and_train() {
     let password = secret(dir.path(), "password", password);
     let state = dir.path().join("state");
     let args = ["--role", "trainer", "--mqtt-listen", "127.0.0.1:0", "--state"];
-    let more = [state.to_str().unwrap(), "--mqtt-users", &users];
+    let more = [
+        state.to_str().unwrap(),
+        "--mqtt-users",
+        &users,
+        "--sensor",
+        "cpu-model",
+    ];
     let mut trainer = Running::start(&[&args[..], &more].concat());
     let url = trainer.said("hwmeter serve: trainer on ");
     let args = [
@@ -174,6 +186,8 @@ fn devices_of_a_load_say_who_they_are_and_train() {
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["learned"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(report["update_j"].as_f64() > Some(0.0), "{report:#}");
+    assert_eq!(report["update_j_kind"], "modelled");
 }
 
 #[test]
@@ -248,6 +262,7 @@ fn what_cannot_be_is_said_and_what_to_do() {
         ),
         ("trainer", &["--state", state, "--engine", "torch"], "torch"),
         ("cloud", &["--state", state], "--state"),
+        ("cloud", &["--learner-processes"], "options of training"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["serve", "--role", role])

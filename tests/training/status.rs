@@ -18,7 +18,7 @@ fn status(args: &[&str]) -> (bool, String) {
     )
 }
 
-fn learners(args: &[&str]) -> Vec<Value> {
+pub fn learners(args: &[&str]) -> Vec<Value> {
     let (is_well, said) = status(&[args, &["--json"]].concat());
     assert!(is_well, "{said}");
     let document: Value = serde_json::from_str(&said).unwrap();
@@ -60,7 +60,12 @@ fn the_status_tells_what_every_trainer_has() {
     // Two trainers share the devices.
     let trainers = ["0/2", "1/2"].map(|shard| {
         let state = dir.path().join(shard.replace('/', "-"));
-        let mut trainer = Running::start(&[
+        // The first knows what its updates cost.
+        let energy: &[&str] = match shard {
+            "0/2" => &["--sensor", "cpu-model"],
+            _ => &["--no-energy"],
+        };
+        let args = [
             "--role",
             "trainer",
             "--broker",
@@ -75,7 +80,8 @@ fn the_status_tells_what_every_trainer_has() {
             "1",
             "--state",
             state.to_str().unwrap(),
-        ]);
+        ];
+        let mut trainer = Running::start(&[&args, energy].concat());
         trainer.said("hwmeter serve: trainer on ");
         trainer
     });
@@ -106,8 +112,20 @@ fn the_status_tells_what_every_trainer_has() {
             (&Value::from(0), &Value::from(5))
         );
         assert_eq!(of["weights_sha256"].as_str().unwrap().len(), 64);
+        let run = std::fs::read(dir.path().join(of["device"].as_str().unwrap()).join("run.json"));
+        let run: Value = serde_json::from_slice(&run.unwrap()).unwrap();
+        let site = &run["training"][0];
+        match of["trainer"].as_str() {
+            Some("t0") => {
+                assert!(of["update_j"].as_f64() > Some(0.0) && site["server_j"].as_f64() > Some(0.0));
+                let kinds = (&of["update_j_kind"], &site["server_j_kind"]);
+                assert_eq!(kinds, (&Value::from("modelled"), &Value::from("modelled")));
+            }
+            _ => assert_eq!((&of["update_j"], &site["server_j"]), (&Value::Null, &Value::Null)),
+        }
     }
     let of_trainer = |name: &str| learners.iter().filter(|of| of["trainer"] == name).count();
+    assert!(of_trainer("t0") > 0 && of_trainer("t1") > 0);
     assert_eq!(of_trainer("t0") + of_trainer("t1"), 3);
     let (_, table) = status(&["--broker", &url]);
     assert!(table.contains("pi-2") && table.contains("gone"), "{table}");

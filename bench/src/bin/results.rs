@@ -5,8 +5,8 @@
 //! ```
 //!
 //! With arguments only those sections are made anew, and the others are kept as they stand: `coverage`, a bench by its
-//! name (`spans`, `meter_cost`, `sampling`, `trace`, `link`, `serve`, `wasm`, `learner`, `training`,
-//! `testbed`), `peers`, `engines` or `learners`.
+//! name (`spans`, `meter_cost`, `sampling`, `trace`, `link`, `serve`, `wasm`, `learner`, `training`, `testbed`), `peers`,
+//! `gemm`, `engines` or `learners`.
 
 use hwmeter_hw::board::Board;
 use hwmeter_hw::synthetic::coverage::{Row, run_all};
@@ -132,15 +132,25 @@ fn main() -> io::Result<()> {
             Ok(format!("{claim}\n\n```text\n{}```\n", output_of(bench)?))
         })?;
     }
-    page.section("peers", "Updates beside PyTorch, tch and TensorFlow", peers)?;
+    page.section("peers", "Updates beside PyTorch, tch and TensorFlow", || {
+        peers("peers/compare", "one thread each")
+    })?;
+    page.section("gemm", "Matrix products beside NumPy", || {
+        peers(
+            "peers/gemm",
+            "n = 2048, turn by turn. Asked for: our `openblas` within 3 % of NumPy's with the same library and threads, \
+             `builtin` within 10 % of OpenBLAS",
+        )
+    })?;
     page.section("learners", "Learners", hwmeter_bench::learners::section)?;
     page.section("engines", "CPU or GPU", || Ok(hwmeter_bench::engines::section()))?;
     std::fs::write(file, page.text.trim_end().to_owned() + "\n")
 }
 
-/// The same updates in other frameworks, where these can be installed.
-fn peers() -> io::Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/compare");
+/// The same in other frameworks, where these can be installed: the table that a script of `bench` prints.
+fn peers(script: &str, how: &str) -> io::Result<String> {
+    let name = script;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     let output = Command::new(script).output()?;
     let table = if output.status.success() {
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -148,7 +158,7 @@ fn peers() -> io::Result<String> {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         "Not measured: the comparison failed.\n".to_owned()
     };
-    Ok(format!("`bench/peers/compare`, one thread each.\n\n{table}"))
+    Ok(format!("`bench/{name}`, {how}.\n\n{table}"))
 }
 
 /// What a bench prints, without cargo's and Criterion's own words.

@@ -1,10 +1,9 @@
 //! Times products of large matrices: GFLOPS of an engine, in the shape of the usual calibration table.
 
-use super::{Gemm, all_threads};
+use super::{Gemm, Repeat, all_threads};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// How wide the numbers are.
@@ -15,6 +14,16 @@ pub enum Precision {
     Sgemm,
     /// 64 bits: DGEMM.
     Dgemm,
+}
+
+impl Precision {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Sgemm => 4,
+            Self::Dgemm => 8,
+        }
+    }
 }
 
 impl fmt::Display for Precision {
@@ -37,13 +46,15 @@ pub struct GemmTiming {
     pub n: usize,
     /// Threads asked for.
     pub threads: usize,
-    /// Timed products; the warm-up is not among them.
+    /// Timed runs; the warm-up is not among them. A run is one product, or as many small ones as fill 100 µs.
     pub runs: usize,
-    /// 10^9 floating-point operations per second of the fastest product, which counts as 2 n^3 operations.
+    /// Products in all runs together.
+    pub products: u64,
+    /// 10^9 floating-point operations per second of the fastest run; a product counts as 2 n^3 operations.
     pub best_gflops: f64,
-    /// The same of the median product.
+    /// The same of the median run.
     pub median_gflops: f64,
-    /// The interquartile range of the products' times over their median: 0 is perfectly steady.
+    /// The interquartile range of the runs' times over their median: 0 is perfectly steady.
     pub spread: f64,
 }
 
@@ -62,7 +73,7 @@ pub fn time_all(gemm: &dyn Gemm, n: usize, budget: Duration) -> Result<Vec<GemmT
 }
 
 /// Times products of `n` by `n` matrices on `threads` threads: a warm-up, then products until `budget` is spent,
-/// at least three.
+/// at least three runs.
 pub fn time(
     gemm: &dyn Gemm,
     precision: Precision,
@@ -70,62 +81,119 @@ pub fn time(
     threads: usize,
     budget: Duration,
 ) -> Result<GemmTiming> {
+    time_watched(gemm, precision, n, threads, budget, &mut ())
+}
+
+/// Is told what a timing is doing, between products.
+pub trait Watcher {
+    /// The warm-up is over: what follows counts.
+    fn begin(&mut self) {}
+    /// A run is over.
+    fn run_done(&mut self) {}
+    /// The last run is over.
+    fn end(&mut self) {}
+}
+
+/// Watches nothing.
+impl Watcher for () {}
+
+/// [`time`], with somebody watching.
+pub fn time_watched(
+    gemm: &dyn Gemm,
+    precision: Precision,
+    n: usize,
+    threads: usize,
+    budget: Duration,
+    watcher: &mut dyn Watcher,
+) -> Result<GemmTiming> {
     if n == 0 || threads == 0 {
         return Err(Error::unsupported(
             format!("timing {precision} with n = {n} on {threads} threads"),
             "both must be at least 1",
         ));
     }
-    let seconds = match precision {
-        Precision::Sgemm => time_products::<f32>(n, budget, |a, b, c| gemm.sgemm(n, a, b, c, threads))?,
-        Precision::Dgemm => time_products::<f64>(n, budget, |a, b, c| gemm.dgemm(n, a, b, c, threads))?,
+    let runs = match precision {
+        Precision::Sgemm => {
+            let (a, b) = operands::<f32>(n);
+            time_runs(gemm.repeat_sgemm(n, &a, &b, threads)?, budget, watcher)?
+        }
+        Precision::Dgemm => {
+            let (a, b) = operands::<f64>(n);
+            time_runs(gemm.repeat_dgemm(n, &a, &b, threads)?, budget, watcher)?
+        }
     };
-    let gflops = |seconds: f64| 2.0 * (n as f64).powi(3) / seconds / 1e9;
-    let median = quantile(&seconds, 0.5);
+    let gflops = |seconds: f64| operations(n) / seconds / 1e9;
+    let median = quantile(&runs.seconds, 0.5);
     Ok(GemmTiming {
         engine: gemm.name(),
         precision,
         n,
         threads,
-        runs: seconds.len(),
-        best_gflops: gflops(quantile(&seconds, 0.0)),
+        runs: runs.seconds.len(),
+        products: runs.seconds.len() as u64 * u64::from(runs.products_each),
+        best_gflops: gflops(quantile(&runs.seconds, 0.0)),
         median_gflops: gflops(median),
-        spread: (quantile(&seconds, 0.75) - quantile(&seconds, 0.25)) / median,
+        spread: (quantile(&runs.seconds, 0.75) - quantile(&runs.seconds, 0.25)) / median,
     })
+}
+
+/// Floating-point operations of a product: `n^3` multiplications and as many additions.
+pub fn operations(n: usize) -> f64 {
+    2.0 * (n as f64).powi(3)
 }
 
 /// Fewer would have no spread.
 const MIN_RUNS: usize = 3;
+/// A run is at least so long, so that reading the clock (about 50 ns) does not count.
+const SHORTEST_RUN: Duration = Duration::from_micros(100);
+/// Of the budget, before anything counts: clocks rise, pages and threads come to be.
+const WARM_UP_SHARE: u32 = 8;
 
-/// The seconds of each product, in rising order.
-fn time_products<T: Copy + From<f32>>(
-    n: usize,
-    budget: Duration,
-    mut product: impl FnMut(&[T], &[T], &mut [T]) -> Result<()>,
-) -> Result<Vec<f64>> {
-    // Not zeros: pages of zeros may be one shared page, and denormals or zeros may be faster or slower.
+/// Not zeros: pages of zeros may be one shared page, and denormals or zeros may be faster or slower.
+fn operands<T: From<f32>>(n: usize) -> (Vec<T>, Vec<T>) {
     let matrix = |shift: usize| {
         (0..n * n)
             .map(|at| T::from(((at + shift) % 13) as f32 / 8.0 - 0.75))
             .collect()
     };
-    let (a, b): (Vec<T>, Vec<T>) = (matrix(0), matrix(5));
-    let mut c = vec![T::from(0.0); n * n];
-    product(&a, &b, &mut c)?;
+    (matrix(0), matrix(5))
+}
 
+struct Runs {
+    /// Of a product in each run, in rising order.
+    seconds: Vec<f64>,
+    products_each: u32,
+}
+
+fn time_runs(mut repeat: Repeat, budget: Duration, watcher: &mut dyn Watcher) -> Result<Runs> {
+    repeat(1)?;
+    let mut product = repeat(1)?;
+    let warm_up = Instant::now();
+    while warm_up.elapsed() < budget / WARM_UP_SHARE {
+        product = product.min(repeat(1)?);
+    }
+    let products_each = SHORTEST_RUN
+        .as_nanos()
+        .div_ceil(product.as_nanos().max(10))
+        .max(1) as u32;
+
+    watcher.begin();
     let (began, mut seconds) = (Instant::now(), Vec::new());
     while seconds.len() < MIN_RUNS || began.elapsed() < budget {
-        let run = Instant::now();
-        product(black_box(&a), black_box(&b), &mut c)?;
-        black_box(&mut c);
-        seconds.push(run.elapsed().as_secs_f64().max(1e-9));
+        let run = repeat(products_each)?.as_secs_f64() / f64::from(products_each);
+        seconds.push(run.max(1e-9));
+        watcher.run_done();
     }
+    watcher.end();
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds)
+    Ok(Runs {
+        seconds,
+        products_each,
+    })
 }
 
 /// Of numbers in rising order, at least one; linear between neighbours.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     below + (above - below) * at.fract()
@@ -159,6 +227,39 @@ mod tests {
             );
             assert!(row.best_gflops < 1e5, "{row:?}");
         }
+    }
+
+    /// A product of 1 µs, and one more every time.
+    #[test]
+    fn short_products_are_timed_in_runs_and_the_watcher_sees_each() {
+        #[derive(Default)]
+        struct Log(Vec<&'static str>);
+        impl Watcher for Log {
+            fn begin(&mut self) {
+                self.0.push("begin");
+            }
+            fn run_done(&mut self) {
+                self.0.push("run");
+            }
+            fn end(&mut self) {
+                self.0.push("end");
+            }
+        }
+        let mut asked = Vec::new();
+        let mut log = Log::default();
+        let runs = time_runs(
+            Box::new(|times| {
+                asked.push(times);
+                Ok(Duration::from_micros(u64::from(times)))
+            }),
+            Duration::ZERO,
+            &mut log,
+        )
+        .unwrap();
+        assert_eq!(runs.products_each, 100);
+        assert_eq!(asked, [1, 1, 100, 100, 100]);
+        assert!(runs.seconds.iter().all(|s| (s - 1e-6).abs() < 1e-12));
+        assert_eq!(log.0, ["begin", "run", "run", "run", "end"]);
     }
 
     #[test]

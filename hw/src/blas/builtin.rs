@@ -1,6 +1,6 @@
 //! The engine that is always there: the crate `gemm`, in Rust, with kernels for NEON, AVX2 and AVX-512.
 
-use super::{Gemm, check_lengths};
+use super::{Gemm, Provider, check_lengths};
 use crate::error::{Error, Result};
 use gemm::Parallelism;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -41,6 +41,10 @@ fn new_pool(threads: usize) -> Result<ThreadPool> {
 }
 
 impl Gemm for Builtin {
+    fn provider(&self) -> Provider {
+        Provider::Builtin
+    }
+
     fn name(&self) -> String {
         "builtin (crate gemm)".to_owned()
     }

@@ -1,226 +1,66 @@
 //! OpenBLAS, looked up at run time, so that one binary serves boards with and without it.
 
-use super::{Gemm, check_lengths, verify};
-use crate::error::{Error, Result};
+use super::Provider;
+use super::cblas::{Cblas, Dialect, candidates};
+use super::library::{GetText, Wanted, text};
+use crate::error::Result;
 use libloading::Library;
-use std::error::Error as _;
-use std::ffi::{CStr, c_char, c_int};
-use std::sync::{Mutex, PoisonError};
+use std::ffi::c_int;
 
-/// Where OpenBLAS may be: the loader's own search path first, then Debian's and Fedora's places and names.
-const NAMES: [&str; 8] = [
-    "libopenblas.so.0",
-    "libopenblas.so",
-    "/usr/lib/aarch64-linux-gnu/openblas-pthread/libopenblas.so.0",
-    "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0",
-    "/usr/lib/arm-linux-gnueabihf/openblas-pthread/libopenblas.so.0",
-    "/usr/lib/aarch64-linux-gnu/openblas-openmp/libopenblas.so.0",
-    "/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0",
-    "libopenblasp.so.0",
-];
+/// The Debian package.
+pub const REMEDY: &str = "apt install libopenblas0";
 
-const REMEDY: &str = "apt install libopenblas0";
+/// Debian's name and the one of development packages, then Fedora's of the build with threads.
+const NAMES: [&str; 3] = ["libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0"];
+const DIRECTORIES: [&str; 2] = ["openblas-pthread", "openblas-openmp"];
 
-/// `CblasRowMajor` and `CblasNoTrans` of the CBLAS interface.
-const ROW_MAJOR: c_int = 101;
-const NOT_TRANSPOSED: c_int = 111;
+/// Loads the library and checks its products, in a child process first.
+///
+/// [`Error::Unsupported`](crate::Error::Unsupported) if there is none, if it is broken or for another architecture, lacks
+/// a function, crashes, or multiplies wrongly.
+pub fn load() -> Result<Cblas> {
+    load_from(&candidates(&NAMES, &DIRECTORIES))
+}
 
-/// `cblas_sgemm` or `cblas_dgemm`: order, transposition of A and B, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc.
-type CblasGemm<T> = unsafe extern "C" fn(
-    c_int,
-    c_int,
-    c_int,
-    c_int,
-    c_int,
-    c_int,
-    T,
-    *const T,
-    c_int,
-    *const T,
-    c_int,
-    T,
-    *mut T,
-    c_int,
-);
+/// The first of `candidates` that can be loaded decides.
+pub(super) fn load_from(candidates: &[String]) -> Result<Cblas> {
+    let wanted = Wanted {
+        name: "OpenBLAS",
+        candidates,
+        remedy: REMEDY,
+    };
+    Cblas::load(&wanted, dialect)
+}
+
 type SetThreads = unsafe extern "C" fn(c_int);
 type GetInt = unsafe extern "C" fn() -> c_int;
-type GetText = unsafe extern "C" fn() -> *const c_char;
 
-/// A loaded OpenBLAS whose products have been checked.
-#[derive(Debug)]
-pub struct OpenBlas {
-    sgemm: CblasGemm<f32>,
-    dgemm: CblasGemm<f64>,
-    set_threads: SetThreads,
-    name: String,
-    path: &'static str,
-    /// Built without threads: more than one can be asked for, and is ignored.
-    serial: bool,
-    /// The number of threads is one setting of the whole library, so products take turns.
-    turn: Mutex<()>,
-    /// Keeps the functions above in memory.
-    _library: Library,
-}
-
-impl OpenBlas {
-    /// Loads the library and checks its products.
-    ///
-    /// [`Error::Unsupported`] if there is none, if it lacks a function, or if it multiplies wrongly.
-    pub fn load() -> Result<Self> {
-        Self::load_from(&NAMES)
-    }
-
-    /// The first of `names` that can be loaded decides.
-    fn load_from(names: &[&'static str]) -> Result<Self> {
-        let mut first_problem = None;
-        for &name in names {
-            // SAFETY: the initialisers of OpenBLAS only inspect the CPU and the environment and start threads.
-            match unsafe { Library::new(name) } {
-                Ok(library) => return Self::check(library, name),
-                Err(problem) => first_problem.get_or_insert(problem),
-            };
-        }
-        let problem = first_problem.as_ref().map(reason).unwrap_or_default();
-        Err(Error::unsupported("OpenBLAS", format!("{problem}; {REMEDY}")))
-    }
-
-    fn check(library: Library, path: &'static str) -> Result<Self> {
-        let engine = Self::resolve(library, path).map_err(|missing| {
-            Error::unsupported(
-                format!("OpenBLAS ({path})"),
-                format!("{}; {REMEDY}", reason(&missing)),
-            )
-        })?;
-        verify(&engine)?;
-        Ok(engine)
-    }
-
-    fn resolve(library: Library, path: &'static str) -> std::result::Result<Self, libloading::Error> {
-        // SAFETY: each type is that of the function in cblas.h of OpenBLAS with 32-bit integers; the functions
-        // live as long as `_library`, which moves into the result with them.
-        let (sgemm, dgemm, set_threads, config, core, parallel) = unsafe {
-            (
-                *library.get::<CblasGemm<f32>>("cblas_sgemm")?,
-                *library.get::<CblasGemm<f64>>("cblas_dgemm")?,
-                *library.get::<SetThreads>("openblas_set_num_threads")?,
-                *library.get::<GetText>("openblas_get_config")?,
-                *library.get::<GetText>("openblas_get_corename")?,
-                library
-                    .get::<GetInt>("openblas_get_parallel")
-                    .ok()
-                    .map(|parallel| *parallel),
-            )
-        };
-        // SAFETY: these functions take nothing and may be called at any time.
-        let (config, core, serial) =
-            unsafe { (text(config), text(core), parallel.is_some_and(|get| get() == 0)) };
-        let name = format!("{} ({core})", version(&config));
-        Ok(Self {
-            sgemm,
-            dgemm,
-            set_threads,
-            name,
-            path,
-            serial,
-            turn: Mutex::new(()),
-            _library: library,
-        })
-    }
-
-    /// The name or path under which the library was found.
-    pub fn path(&self) -> &str {
-        self.path
-    }
-
-    fn multiply<T>(
-        &self,
-        gemm: CblasGemm<T>,
-        factors: [T; 2],
-        n: usize,
-        matrices: Matrices<T>,
-        threads: usize,
-    ) -> Result<()> {
-        let (a, b, c) = matrices;
-        check_lengths(n, [a.len(), b.len(), c.len()])?;
-        let (side, threads) = (self.int(n, "rows")?, self.int(threads.max(1), "threads")?);
-        if self.serial && threads > 1 {
-            let why = "this build of OpenBLAS has no threads; apt install libopenblas0-pthread";
-            return Err(Error::unsupported(format!("{threads} threads"), why));
-        }
-        if n == 0 {
-            return Ok(());
-        }
-        let [alpha, beta] = factors;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the slices have side * side elements, which leading dimensions of `side` stay within; `c` is
-        // borrowed exclusively; OpenBLAS keeps no pointer after it returns.
-        unsafe {
-            (self.set_threads)(threads);
-            gemm(
-                ROW_MAJOR,
-                NOT_TRANSPOSED,
-                NOT_TRANSPOSED,
-                side,
-                side,
-                side,
-                alpha,
-                a.as_ptr(),
-                side,
-                b.as_ptr(),
-                side,
-                beta,
-                c.as_mut_ptr(),
-                side,
-            );
-        }
-        Ok(())
-    }
-
-    fn int(&self, value: usize, of_what: &str) -> Result<c_int> {
-        c_int::try_from(value)
-            .map_err(|_| Error::unsupported(format!("{value} {of_what}"), "OpenBLAS counts in 32 bits"))
-    }
-}
-
-/// A, B and C of a product.
-type Matrices<'a, T> = (&'a [T], &'a [T], &'a mut [T]);
-
-impl Gemm for OpenBlas {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn sgemm(&self, n: usize, a: &[f32], b: &[f32], c: &mut [f32], threads: usize) -> Result<()> {
-        self.multiply(self.sgemm, [1.0, 0.0], n, (a, b, c), threads)
-    }
-
-    fn dgemm(&self, n: usize, a: &[f64], b: &[f64], c: &mut [f64], threads: usize) -> Result<()> {
-        self.multiply(self.dgemm, [1.0, 0.0], n, (a, b, c), threads)
-    }
-}
-
-/// What the loader said; the error's own text only names the call.
-fn reason(error: &libloading::Error) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// The text a function of the library returns.
-///
-/// # Safety
-/// `get` must return null or a string that ends in NUL and stays unchanged while it is read.
-unsafe fn text(get: GetText) -> String {
-    // SAFETY: promised by the caller.
-    let text = unsafe { get() };
-    if text.is_null() {
-        return "unknown".to_owned();
-    }
-    // SAFETY: promised by the caller.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .trim()
-        .to_owned()
+fn dialect(library: &Library) -> std::result::Result<Dialect, libloading::Error> {
+    // SAFETY: each type is that of the function in cblas.h of OpenBLAS; the functions that are kept live as long as
+    // the library, which the caller keeps with them.
+    let (set_threads, config, core, parallel) = unsafe {
+        (
+            *library.get::<SetThreads>(b"openblas_set_num_threads\0")?,
+            *library.get::<GetText>(b"openblas_get_config\0")?,
+            *library.get::<GetText>(b"openblas_get_corename\0")?,
+            library.get::<GetInt>(b"openblas_get_parallel\0").ok(),
+        )
+    };
+    // SAFETY: these functions take nothing, may be called at any time, and return constants.
+    let (config, core, is_serial) = unsafe {
+        (
+            text(config()),
+            text(core()),
+            parallel.is_some_and(|get| get() == 0),
+        )
+    };
+    Ok(Dialect {
+        provider: Provider::OpenBlas,
+        name: format!("{} ({core})", version(&config)),
+        // SAFETY: may be called between products; the caller keeps other threads from multiplying meanwhile.
+        set_threads: Box::new(move |threads| unsafe { set_threads(threads) }),
+        is_serial,
+    })
 }
 
 /// `OpenBLAS 0.3.21` of a configuration such as `OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH Zen MAX_THREADS=64`.
@@ -238,24 +78,16 @@ fn version(config: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::blas::Gemm;
+    use crate::blas::stub::{Stub, installed};
     use crate::error::ErrorKind;
-
-    /// The installed library, or none with a note why the test ends here.
-    fn installed() -> Option<OpenBlas> {
-        match OpenBlas::load() {
-            Ok(engine) => Some(engine),
-            Err(e) if std::env::var("HWMETER_TEST_REQUIRE").is_ok_and(|what| what == "all") => panic!("{e}"),
-            Err(_) => {
-                eprintln!("skipped: needs libopenblas0 (apt install libopenblas0)");
-                None
-            }
-        }
-    }
 
     #[test]
     fn the_installed_library_multiplies_and_has_a_name() {
         // Loading has checked the products already.
-        let Some(engine) = installed() else { return };
+        let Some(engine) = installed(load(), "libopenblas0") else {
+            return;
+        };
         assert!(engine.name().starts_with("OpenBLAS 0."), "{}", engine.name());
         let error = engine
             .sgemm(2, &[0.0; 4], &[0.0; 4], &mut [0.0; 3], 1)
@@ -265,25 +97,66 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_library_says_what_to_install() {
-        let error = OpenBlas::load_from(&["libnosuchblas.so.0", "libopenblas-none.so"]).unwrap_err();
+    fn a_library_without_the_functions_is_refused_by_name() {
+        let error = load_from(&["libc.so.6".to_owned()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let message = error.to_string();
         assert!(
-            message.contains("libnosuchblas.so.0") && message.contains("apt install libopenblas0"),
+            message.contains("libc.so.6") && message.contains("openblas_set_num_threads"),
             "{message}"
         );
     }
 
     #[test]
-    fn a_library_without_the_functions_is_refused_by_name() {
-        let error = OpenBlas::load_from(&["libc.so.6"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        let message = error.to_string();
-        assert!(
-            message.contains("libc.so.6") && message.contains("cblas_sgemm"),
-            "{message}"
+    fn a_stub_is_called_with_the_right_shapes() {
+        let Some(stub) = Stub::build("openblas", "") else {
+            return;
+        };
+        let engine = load_from(&stub.candidates()).unwrap();
+        assert_eq!(engine.name(), "OpenBLAS 9.9.9 (Stub)");
+        assert_eq!(
+            (engine.provider(), engine.max_threads()),
+            (Provider::OpenBlas, usize::MAX)
         );
+        let mut c = [0.0; 4];
+        engine
+            .sgemm(2, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0], &mut c, 3)
+            .unwrap();
+        assert_eq!(c, [19.0, 22.0, 43.0, 50.0]);
+        assert_eq!(stub.last_call(), "sgemm 101 111 111 2 2 2 2 2 2 threads 3");
+    }
+
+    #[test]
+    fn libraries_that_crash_answer_wrongly_or_exit_are_told_not_timed() {
+        for (how, told) in [
+            ("CRASH_AT_LOAD", "crashed"),
+            ("CRASH", "crashed"),
+            ("WRONG", "is wrong"),
+            ("EXIT", "exit code 3"),
+        ] {
+            let Some(stub) = Stub::build("openblas", how) else {
+                return;
+            };
+            let message = load_from(&stub.candidates()).unwrap_err().to_string();
+            assert!(
+                message.contains("OpenBLAS") && message.contains(told),
+                "{how}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_build_without_threads_is_used_on_one() {
+        let Some(stub) = Stub::build("openblas", "SERIAL") else {
+            return;
+        };
+        let engine = load_from(&stub.candidates()).unwrap();
+        assert_eq!(engine.max_threads(), 1);
+        let error = engine
+            .sgemm(1, &[1.0], &[1.0], &mut [0.0], 2)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no threads"), "{error}");
     }
 
     #[test]

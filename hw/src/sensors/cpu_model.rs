@@ -1,16 +1,16 @@
 //! `cpu-model`: the fallback where no power sensor exists. Modelled, and stated so everywhere.
 //!
 //! P = idle + u x (full - idle), u the share of time in which `/proc/stat` was not idle, over all cores. The two
-//! constants are guesses per class of machine; a calibration of the board replaces them.
+//! constants are guesses per class of machine; the power model of the board in a calibration file replaces them, with
+//! the error of its own fit (see [`power_model`](crate::power_model)).
 
-use super::load::{LoadCounter, UPDATE_PERIOD};
+use super::load::{Curve, LoadCounter, UPDATE_PERIOD};
 use super::{Context, Driver};
 use crate::board::BoardKind;
 use crate::cpu::core_count;
 use crate::error::Result;
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo};
 use crate::units::Watts;
-use std::sync::Arc;
 
 /// How it is found.
 pub const DRIVER: Driver = Driver {
@@ -39,13 +39,13 @@ impl CpuModel {
     /// The model for this board's class and number of cores.
     pub fn open(context: &Context) -> Result<Self> {
         let (idle, full) = guess(context.board.kind, core_count(&context.root));
-        let counter = LoadCounter::open(
-            &context.root,
-            Arc::clone(&context.clock),
-            |earlier, now| now.utilisation_since(earlier),
+        let guessed = || Curve::Line {
+            utilisation: |earlier, now| now.utilisation_since(earlier),
             idle,
             full,
-        )?;
+        };
+        let curve = Curve::fitted(context).unwrap_or_else(guessed);
+        let counter = LoadCounter::open(context, curve)?;
         Ok(Self { counter, idle, full })
     }
 }
@@ -56,7 +56,7 @@ impl Sensor for CpuModel {
     }
 
     fn info(&self) -> SensorInfo {
-        SensorInfo {
+        self.counter.describe(SensorInfo {
             accuracy: Accuracy {
                 gain: MODEL_ERROR,
                 update_period: Some(UPDATE_PERIOD),
@@ -67,12 +67,12 @@ impl Sensor for CpuModel {
             full: Some(self.full),
             note: Some("modelled from CPU load with assumed constants; no power sensor was read".to_owned()),
             ..SensorInfo::new("cpu-model", Kind::Modelled, vec![Rail::new("total", Role::Total)])
-        }
+        })
     }
 }
 
 /// Idle and full-load power of a machine of this class: assumed round figures.
-fn guess(kind: BoardKind, cores: usize) -> (Watts, Watts) {
+pub(crate) fn guess(kind: BoardKind, cores: usize) -> (Watts, Watts) {
     let cores = cores as f64;
     let (idle, per_core) = match kind {
         BoardKind::GenericX86 => (3.0 + cores, 7.0),

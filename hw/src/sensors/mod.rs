@@ -30,6 +30,7 @@ pub mod tegrastats;
 pub mod tegrastats_parse;
 
 use crate::board::Board;
+use crate::calibration::{Calibration, FittedModel};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::{Node, Root};
@@ -46,13 +47,26 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The board.
     pub board: Board,
+    /// The power model of this board, where a calibration file has one: `cpu-model` and `rpi-model` use it.
+    pub power_model: Option<Arc<FittedModel>>,
 }
 
 impl Context {
     /// The context of `root` with its board identified.
     pub fn new(root: Root, clock: Arc<dyn Clock>) -> Self {
         let board = Board::identify(&root);
-        Self { root, clock, board }
+        Self {
+            root,
+            clock,
+            board,
+            power_model: None,
+        }
+    }
+
+    /// The same with the power model that a calibration file has for this board.
+    pub fn calibrated(mut self, calibration: &Calibration) -> Self {
+        self.power_model = calibration.power_model_for(&self.board).map(Arc::new);
+        self
     }
 }
 

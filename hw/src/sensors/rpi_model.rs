@@ -2,16 +2,16 @@
 //!
 //! P(u) = slope u + idle, whole board, with u = busy / (busy + idle) and busy = user + nice + system of
 //! `/proc/stat`. The coefficients are the linear models published by the PowerJoular project, one per board
-//! revision and word size. Linear, because the published high-degree polynomials are not monotone.
+//! revision and word size. Linear, because the published high-degree polynomials are not monotone. The power model of
+//! the board in a calibration file takes their place.
 
-use super::load::{LoadCounter, UPDATE_PERIOD};
+use super::load::{Curve, LoadCounter, UPDATE_PERIOD};
 use super::{Context, Driver};
 use crate::board::{Board, BoardKind};
 use crate::cpu::CpuTimes;
 use crate::error::Result;
 use crate::sensor::{Accuracy, Kind, Rail, Reading, Role, Sensor, SensorInfo};
 use crate::units::Watts;
-use std::sync::Arc;
 
 /// How it is found.
 pub const DRIVER: Driver = Driver {
@@ -183,13 +183,13 @@ impl RpiModel {
         let Some((model, is_exact)) = model_for(&context.board) else {
             return Ok(None);
         };
-        let counter = LoadCounter::open(
-            &context.root,
-            Arc::clone(&context.clock),
+        let published = || Curve::Line {
             utilisation,
-            Watts(model.idle),
-            Watts(model.idle + model.slope),
-        )?;
+            idle: Watts(model.idle),
+            full: Watts(model.idle + model.slope),
+        };
+        let curve = Curve::fitted(context).unwrap_or_else(published);
+        let counter = LoadCounter::open(context, curve)?;
         Ok(Some(Self {
             counter,
             model,
@@ -209,7 +209,7 @@ impl Sensor for RpiModel {
         } else {
             "of the nearest revision that has one"
         };
-        SensorInfo {
+        self.counter.describe(SensorInfo {
             accuracy: Accuracy {
                 gain: if self.is_exact {
                     MODEL_ERROR
@@ -227,7 +227,7 @@ impl Sensor for RpiModel {
                     .to_owned(),
             ),
             ..SensorInfo::new("rpi-model", Kind::Modelled, vec![Rail::new("total", Role::Total)])
-        }
+        })
     }
 }
 

@@ -121,6 +121,17 @@ impl Waveform {
         wave
     }
 
+    /// A waveform that stays at each level for some seconds, and at the last one for ever.
+    pub fn of_levels(levels: &[(Seconds, Watts)]) -> Self {
+        let mut wave = Self { pieces: Vec::new() };
+        let mut begin = 0.0;
+        for (length, level) in levels {
+            wave.add(begin, level.0, 0.0, 0.0, 1.0);
+            begin += length.0;
+        }
+        wave
+    }
+
     fn alternate(
         &mut self,
         length: f64,

@@ -9,6 +9,7 @@ mod counting;
 
 use common::{Tree, boards};
 use counting::allocations;
+use hwmeter_hw::calibration::Calibration;
 use hwmeter_hw::clock::{Clock, ManualClock, Moment};
 use hwmeter_hw::discover;
 use hwmeter_hw::integrator::Integrator;
@@ -67,24 +68,51 @@ fn the_counter_counts() {
 fn reading_and_integrating_allocate_nothing() {
     for (name, tree) in SENSORS {
         let tree = tree();
-        let clock = Arc::new(ManualClock::new());
-        let context = Context {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            ..tree.context()
-        };
-        let mut sensor = discover::open(&context, name).unwrap();
-        let mut integrator = Integrator::new(&sensor.info(), Seconds(0.001));
-        let mut sample = |t: u64| {
-            // More than an update period of the models, so that each read looks at the file.
-            clock.advance(Duration::from_millis(100));
-            let reading = sensor.read().unwrap();
-            assert!(!reading.is_unchanged(), "{name}");
-            integrator.push(Moment(t * 1_000_000), &reading);
-        };
-        (0..WARM_UP).for_each(&mut sample);
-        let n = allocations(|| (WARM_UP..WARM_UP + SAMPLES).for_each(&mut sample));
-        assert_eq!(n, 0, "{name}: allocations in {SAMPLES} samples");
+        sample_without_allocating(name, &tree, &Calibration::default());
     }
+}
+
+#[test]
+fn nor_does_a_model_fitted_on_the_board_that_reads_the_frequency_too() {
+    let tree = boards::pi4().with_all(
+        "/sys/devices/system/cpu/cpufreq/policy0",
+        &[
+            ("related_cpus", "0 1 2 3\n"),
+            ("scaling_governor", "ondemand\n"),
+            ("scaling_min_freq", "600000\n"),
+            ("scaling_max_freq", "1800000\n"),
+            ("cpuinfo_min_freq", "600000\n"),
+            ("cpuinfo_max_freq", "1800000\n"),
+            ("scaling_cur_freq", "900000\n"),
+        ],
+    );
+    let text = "[made]\nboard = \"\"\nkind = \"raspberry-pi-4\"\n[power_model]\nsensor = \"hwmon\"\n\
+        sensor_kind = \"measured\"\nsensor_gain = 0.01\nsteps = 21\nfit_error = 0.01\nidle_watts = 3.0\n\
+        knots = [0.0, 0.5, 1.0]\nconstant_watts = [1.0, 1.0]\nlinear_watts = [1.0, 1.0]\ncubic_watts = [1.0, 1.0]\n\
+        max_hz = 1.8e9\n";
+    let calibration = Calibration::parse("c.toml".as_ref(), text).unwrap();
+    assert!(tree.context().calibrated(&calibration).power_model.is_some());
+    sample_without_allocating("rpi-model", &tree, &calibration);
+}
+
+fn sample_without_allocating(name: &str, tree: &Tree, calibration: &Calibration) {
+    let clock = Arc::new(ManualClock::new());
+    let context = Context {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..tree.context().calibrated(calibration)
+    };
+    let mut sensor = discover::open(&context, name).unwrap();
+    let mut integrator = Integrator::new(&sensor.info(), Seconds(0.001));
+    let mut sample = |t: u64| {
+        // More than an update period of the models, so that each read looks at the file.
+        clock.advance(Duration::from_millis(100));
+        let reading = sensor.read().unwrap();
+        assert!(!reading.is_unchanged(), "{name}");
+        integrator.push(Moment(t * 1_000_000), &reading);
+    };
+    (0..WARM_UP).for_each(&mut sample);
+    let n = allocations(|| (WARM_UP..WARM_UP + SAMPLES).for_each(&mut sample));
+    assert_eq!(n, 0, "{name}: allocations in {SAMPLES} samples");
 }
 
 #[test]

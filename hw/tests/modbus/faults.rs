@@ -5,11 +5,16 @@
 //! port that is missing, denied, or pulled out is in `main.rs`.
 
 use super::tools::{free_port, open_below, open_tcp, wait_until, watts};
-use hwmeter_hw::ErrorKind;
+use hwmeter_hw::load_steps::{self, Effort, Plan};
+use hwmeter_hw::meter::{Meter, MeterOptions};
+use hwmeter_hw::power_model::PowerModel;
 use hwmeter_hw::sensor::Sensor;
+use hwmeter_hw::{ErrorKind, Root};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A server that answers each request of `meter=sdm120` with `reply(request)`, for as many connections as come.
@@ -119,12 +124,10 @@ fn wrong_answers_are_errors_of_the_right_kind() {
 #[test]
 fn a_good_answer_after_a_bad_one_counts_again() {
     let answers = std::sync::atomic::AtomicUsize::new(0);
-    let port = serve(
-        move |request| match answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-            0 => Some(frame(request, &[4, 2, 0, 1])),
-            _ => Some(frame(request, &GOOD)),
-        },
-    );
+    let port = serve(move |request| match answers.fetch_add(1, Ordering::Relaxed) {
+        0 => Some(frame(request, &[4, 2, 0, 1])),
+        _ => Some(frame(request, &GOOD)),
+    });
     let mut sensor = sdm120(port);
     assert!(sensor.read().is_err());
     wait_until("a good answer", || {
@@ -175,4 +178,30 @@ proptest! {
         let mut sensor = open_below("/nowhere".as_ref(), &format!("tcp://127.0.0.1:{port}?meter=sdm120&timeout=0.05"));
         prop_assert!(sensor.read().is_err());
     }
+}
+
+#[test]
+fn a_reference_meter_that_stops_in_the_middle_leaves_the_load_steps_until_then() {
+    let is_dead = Arc::new(AtomicBool::new(false));
+    let dead = Arc::clone(&is_dead);
+    let port = serve(move |request| (!dead.load(Ordering::Relaxed)).then(|| frame(request, &GOOD)));
+    let meter = Meter::start(sdm120(port), MeterOptions::at(50.0)).unwrap();
+    let mut plan = Plan::new(&Root::default(), meter.info(), Effort::Quick).unwrap();
+    (plan.settle, plan.length) = (Duration::from_millis(50), Duration::from_millis(200));
+    let taken = load_steps::run(&plan, &meter, &Root::default(), |n, _| {
+        is_dead.store(n >= 2, Ordering::Relaxed);
+    });
+    let taken = taken.unwrap();
+    assert_eq!(taken.steps.len(), 2, "{taken:?}");
+    assert!(taken.steps.iter().all(|step| (step.watts.0 - 1.0).abs() < 1e-6));
+    let why = taken.partial.as_deref().unwrap();
+    assert!(
+        why.starts_with("ended at step 3 of") && why.contains("modbus:tcp"),
+        "{why}"
+    );
+    let error = PowerModel::fit(&taken).unwrap_err().to_string();
+    assert!(
+        error.contains("2 steps are too few") && error.contains("ended at step 3"),
+        "{error}"
+    );
 }

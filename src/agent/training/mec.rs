@@ -429,7 +429,8 @@ fn numbered(mut checkpoint: Checkpoint, sequence: u64) -> Result<WholeLearner, L
     })
 }
 
-/// What is known of the parts belongs to the version's own experience, not to those before it that it covers too.
+/// What is known of the parts belongs to the version's own experience, not to those before it that it covers too; joules
+/// are the mean of all of them.
 fn times(pushed: &Pushed, prepared: &Prepared, apply_s: f64) -> Times {
     let until_here = prepared
         .arrived
@@ -443,5 +444,6 @@ fn times(pushed: &Pushed, prepared: &Prepared, apply_s: f64) -> Times {
         server_s: own.then_some(server_s),
         receive_s: own.then_some(until_here - pushed.send_s - server_s),
         apply_s: own.then_some(apply_s),
+        server_j: prepared.server_j,
     }
 }

@@ -19,6 +19,7 @@ use crate::learn::guard::Guard;
 use crate::learn::{Cost, Transition};
 use auto::Chooser;
 use hwmeter_hw::meter::Meter;
+use hwmeter_hw::sensor::Kind;
 use hwmeter_hw::span::PendingSpan;
 use mec::MecSite;
 use serde::Serialize;
@@ -72,6 +73,8 @@ pub struct Times {
     pub receive_s: Option<f64>,
     /// Unpacking, checking and swapping in.
     pub apply_s: Option<f64>,
+    /// What the trainer says: joules of its machine above idle, and their kind.
+    pub server_j: Option<(f64, Kind)>,
 }
 
 /// What became of an experience.

@@ -3,6 +3,8 @@
 use super::{Times, TrainingSite};
 use crate::quantile::quantile;
 use crate::train::device::Counts;
+use crate::train::energy::UpdateEnergy;
+use hwmeter_hw::sensor::Kind;
 use serde::Serialize;
 
 /// Adds up the updates of one site.
@@ -19,6 +21,8 @@ pub struct SiteStats {
     above_idle_j: f64,
     span_j: f64,
     kind: Option<&'static str>,
+    server: UpdateEnergy,
+    server_kind: Option<Kind>,
 }
 
 /// The figures of a site; absent ones are unknown.
@@ -40,6 +44,10 @@ pub struct SiteReport {
     pub update_with_idle_j: Option<f64>,
     /// Updates whose energy is known.
     pub updates_with_energy: u64,
+    /// Mean energy of the server for one, above that of its idle machine, as the trainer says.
+    pub server_j: Option<f64>,
+    /// Whether it was measured or modelled; of several kinds, the last.
+    pub server_j_kind: Option<Kind>,
     /// Median time until an experience was on its way.
     pub send_p50_s: Option<f64>,
     /// Median time on the server.
@@ -77,6 +85,8 @@ impl SiteStats {
             above_idle_j: 0.0,
             span_j: 0.0,
             kind: None,
+            server: UpdateEnergy::default(),
+            server_kind: None,
         }
     }
 
@@ -93,6 +103,10 @@ impl SiteStats {
         self.server_s.extend(times.server_s);
         self.receive_s.extend(times.receive_s);
         self.apply_s.extend(times.apply_s);
+        if let Some((joules, kind)) = times.server_j {
+            self.server += UpdateEnergy::of(1, Some(joules));
+            self.server_kind = Some(kind);
+        }
     }
 
     /// The energy of one is known.
@@ -117,6 +131,8 @@ impl SiteStats {
             update_j_kind: self.kind,
             update_with_idle_j,
             updates_with_energy: self.measured,
+            server_j: self.server.mean(),
+            server_j_kind: self.server_kind,
             send_p50_s: quantile(&mut self.send_s, 0.50),
             server_p50_s: quantile(&mut self.server_s, 0.50),
             receive_p50_s: quantile(&mut self.receive_s, 0.50),

@@ -23,7 +23,7 @@ pub fn run(args: &ProbeArgs, root: &Root, calibration: &Calibration) -> anyhow::
     if let Some(file) = &args.bundle {
         return pack(file, root);
     }
-    let context = context(root);
+    let context = context(root).calibrated(calibration);
     let mut found = discover::discover(&context);
     let used = apply(calibration, &mut found)?;
     let cpu = CpuInfo::read(root);

@@ -194,6 +194,9 @@ fn training_line(site: &stats::SiteReport) -> String {
         site.updates,
         median_and_tail(site.update_p50_s, site.update_p99_s)
     );
+    if let (Some(joules), Some(kind)) = (site.server_j, site.server_j_kind) {
+        line += &format!(", {:.3} mJ ({kind}) on the server", 1e3 * joules);
+    }
     if site.messages.is_some() && site.updates > 0 {
         let [up, down] = [site.bytes_up, site.bytes_down].map(|bytes| bytes / site.updates);
         line += &format!(", {up} B up and {down} B down each");

@@ -12,7 +12,7 @@ use hwmeter::agent::training::{Training, TrainingSite};
 use hwmeter::offload::{Access, Client};
 use hwmeter::run_dir::RunDir;
 use hwmeter::train::device::{DeviceConfig, WholeLearner};
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::BrokerUrls;
 use hwmeter::train::queue::{Limits, Queue, now_ms};
 use hwmeter::train::remote::Remote;
 use hwmeter::train::topic::Pupil;
@@ -45,11 +45,11 @@ pub fn training(
     if options.train == TrainArg::Local || !plan.learner.learns() {
         return Ok(Training::local(plan.count));
     }
-    let url = broker(args, servers, access)?;
+    let urls = brokers(args, servers, access)?;
     let mut device = device(plan, args, root, board)?;
     let (queue, base, site) = experiences(plan, dir)?;
     device.rests = options.train == TrainArg::Auto && site == TrainingSite::Local;
-    let mut link = options.broker.link(&url, device.pupil.to_string())?;
+    let mut link = options.broker.link(&urls, device.pupil.to_string())?;
     link.max_message = options.max_message as usize;
     let is_paper = options.protocol == ProtocolArg::Paper;
     let mec_options = MecOptions {
@@ -72,8 +72,8 @@ pub fn training(
     })
 }
 
-/// The broker that was named, or the one that the MEC names.
-fn broker(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Result<BrokerUrl> {
+/// The brokers that were named, or those that the MEC names.
+fn brokers(args: &RunAgentArgs, servers: &Servers, access: &Access) -> anyhow::Result<BrokerUrls> {
     args.training.broker.check()?;
     if let Some(url) = &args.training.broker.broker {
         return Ok(url.clone());

@@ -4,15 +4,21 @@
 //! serve --role mec
 //!   -> serve --role trainer --keep    (training: before the sandbox) starts the trainer again when it ends (keeper)
 //!        -> serve --role trainer      broker and learners, locked in as well (trainer)
+//!        -> serve --role trainer --of-type T    with --learner-processes: learners of one type of device
 //! ```
 //!
 //! The one in the middle is needed because a server that is locked in can start no program. Nothing from the network
-//! reaches it. It ends when its stdin does, and that does when the server ends, even by kill -9.
+//! reaches it but the names of types, which the trainer says (types). It ends when its stdin does, and that does when
+//! the server ends, even by kill -9.
 
+mod energy;
 mod keeper;
+mod kept;
 mod options;
+mod state;
 mod trainer;
 mod training;
+mod types;
 
 use self::training::Training;
 use super::stop_signal;
@@ -33,7 +39,7 @@ pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
     match args.role {
         RoleArg::Mec => serve(args, Role::Mec, root),
         RoleArg::Cloud => serve(args, Role::Cloud, root),
-        RoleArg::Trainer if args.training.keep => keeper::run(args),
+        RoleArg::Trainer if args.training.keep || args.training.learner_processes => keeper::run(args),
         RoleArg::Trainer => trainer::run(args, root),
     }
 }

@@ -1,22 +1,22 @@
 //! `hwmeter serve --role trainer`: the process in which learners are trained, with its own MQTT broker or at another.
 
-use super::{announce, lock_in, tls_files};
+use super::state::State;
+use super::types::Watch;
+use super::{announce, energy, lock_in, tls_files};
 use crate::cli::ServeArgs;
 use crate::cmd::host_name::name_of_host;
 use crate::cmd::stop_signal;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hwmeter::serve::sandbox::Rights;
-use hwmeter::train::broker::{self, Bound, BrokerConfig, BrokerError, Limits};
-use hwmeter::train::link::{Event, Link, Prepared};
+use hwmeter::train::broker::{self, Account, Bound, BrokerConfig, Limits};
+use hwmeter::train::link::{BrokerUrl, Event, Link, Prepared};
 use hwmeter::train::manager::Config;
 use hwmeter::train::store::Store;
 use hwmeter::train::topic::Name;
 use hwmeter::train::trainer::Trainer;
+use hwmeter::train::types::{Types, process_name};
 use hwmeter_hw::Root;
-use std::fs::{DirBuilder, File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use tokio::sync::oneshot;
 
 /// How the line begins by which the trainer says that devices can connect.
 pub const READY: &str = "hwmeter serve: trainer on ";
+/// The same for where processes of ours connect, told to the keeper alone.
+pub const INSIDE: &str = "hwmeter serve: trainers of this machine on ";
 /// How long storing may take at the end. With the goodbyes after it, less than a keeper waits before it kills.
 const LAST_STORING: Duration = Duration::from_secs(5);
 /// How often it says how it goes, at -v.
@@ -34,29 +36,65 @@ const DEFAULT_PORT: u16 = 1883;
 
 /// Trains until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs, root: &Root) -> anyhow::Result<()> {
-    let name = name(args, root)?;
-    let id = format!("hwmeter-trainer-{name}");
-    let config = args.training.config(name)?;
-    let state = StateFolder::open(args.training.state.as_deref())?;
+    let Identity { name, client_id } = Identity::of(args, root)?;
+    let types = args
+        .training
+        .say_types
+        .then(|| Types::new(name.clone(), args.training.known_type.clone()));
+    let mut config = args.training.config(name)?;
+    config.price = energy::price(&args.training, root)?;
+    let state = State::open(&args.training)?;
     let broker = &args.training.broker;
-    match broker.url()? {
-        Some(url) => {
-            let mut link = broker.link(url, id)?;
+    match broker.urls()? {
+        Some(urls) => {
+            let mut link = broker.link(urls, client_id)?;
             link.max_message = Limits::default().message_bytes as usize;
-            at_a_broker(args, root, config, &state, link.prepare()?)
+            let watch = types
+                .map(|types| Watch::prepare(link.clone(), types))
+                .transpose()?;
+            link.will = config.membership.last_will();
+            at_a_broker(args, root, config, &state, link.prepare()?, watch)
         }
-        None => with_a_broker(args, root, config, &state),
+        None => with_a_broker(args, root, config, &state, types),
+    }
+}
+
+/// Who this trainer is.
+struct Identity {
+    /// In topics.
+    name: Name,
+    /// For the broker. The slash keeps a process of a type, which any device can name, apart from every other trainer.
+    client_id: String,
+}
+
+impl Identity {
+    fn of(args: &ServeArgs, root: &Root) -> anyhow::Result<Self> {
+        let name = name(args, root)?;
+        let client_id = format!("hwmeter-trainer-{name}");
+        Ok(match &args.training.of_type {
+            None => Self { name, client_id },
+            Some(of_type) => Self {
+                name: process_name(&name, of_type).context("the names of trainer and type are too long")?,
+                client_id: format!("{client_id}/{of_type}"),
+            },
+        })
     }
 }
 
 /// With the broker of this process.
-fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &StateFolder) -> anyhow::Result<()> {
+fn with_a_broker(
+    args: &ServeArgs,
+    root: &Root,
+    config: Config,
+    state: &State,
+    types: Option<Types>,
+) -> anyhow::Result<()> {
     let bound = bind(args)?;
-    let rights = Rights {
-        writable: vec![state.path.clone()],
+    let mut rights = Rights {
         connect: bound.ports().to_vec(),
-        names: false,
+        ..Rights::default()
     };
+    state.allow(&mut rights);
     lock_in(args, root, &rights);
     let store = state.store()?;
     let runtime = runtime()?;
@@ -66,11 +104,21 @@ fn with_a_broker(args: &ServeArgs, root: &Root, config: Config, state: &StateFol
     let trainer = start(config, store, link, events)?;
     let scheme = if args.tls_cert.is_some() { "mqtts" } else { "mqtt" };
     announce(&format!("{READY}{scheme}://{}", broker.address()));
+    let watch = types
+        .map(|types| {
+            announce(&format!("{INSIDE}mqtt://{}", broker.own_address()));
+            Watch::prepare(broker.own_link(), types)?.start()
+        })
+        .transpose()?;
     runtime.block_on(until(stop, || {
         tracing::info!("trainer: {}", trainer.totals());
+        watch.iter().for_each(Watch::report);
         tracing::info!("broker: {}", broker.counts());
     }));
-    tracing::info!("trainer: {}", trainer.stop());
+    watch.into_iter().for_each(Watch::stop);
+    // Not in the macro, which evaluates nothing that is not shown.
+    let totals = trainer.stop();
+    tracing::info!("trainer: {totals}");
     tracing::info!("broker: {}", broker.counts());
     broker.stop();
     Ok(())
@@ -81,15 +129,17 @@ fn at_a_broker(
     args: &ServeArgs,
     root: &Root,
     config: Config,
-    state: &StateFolder,
+    state: &State,
     link: Prepared,
+    watch: Option<Watch<Prepared>>,
 ) -> anyhow::Result<()> {
-    let url = link.url().clone();
-    let rights = Rights {
-        writable: vec![state.path.clone()],
-        connect: vec![url.port()],
-        names: url.host().parse::<IpAddr>().is_err(),
+    let urls = link.urls().clone();
+    let mut rights = Rights {
+        connect: urls.iter().map(BrokerUrl::port).collect(),
+        names: urls.iter().any(|url| url.host().parse::<IpAddr>().is_err()),
+        ..Rights::default()
     };
+    state.allow(&mut rights);
     lock_in(args, root, &rights);
     let store = state.store()?;
     let runtime = runtime()?;
@@ -111,9 +161,16 @@ fn at_a_broker(
         link,
         events.context("the connection to the broker has ended")?,
     )?;
-    announce(&format!("{READY}{url}"));
-    runtime.block_on(until(stop, || tracing::info!("trainer: {}", trainer.totals())));
-    tracing::info!("trainer: {}", trainer.stop());
+    announce(&format!("{READY}{urls}"));
+    let watch = watch.map(Watch::start).transpose()?;
+    runtime.block_on(until(stop, || {
+        tracing::info!("trainer: {}", trainer.totals());
+        watch.iter().for_each(Watch::report);
+    }));
+    watch.into_iter().for_each(Watch::stop);
+    // Not in the macro, which evaluates nothing that is not shown.
+    let totals = trainer.stop();
+    tracing::info!("trainer: {totals}");
     Ok(())
 }
 
@@ -173,15 +230,19 @@ fn name(args: &ServeArgs, root: &Root) -> anyhow::Result<Name> {
 }
 
 /// Takes the port that was asked for, or the default one, or any if that is taken.
-fn bind(args: &ServeArgs) -> Result<Bound, BrokerError> {
+fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     let asked = args.training.mqtt_listen;
+    let password = args.training.inside_password_file.as_deref();
+    let account = password.map(Account::read).transpose()?;
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let at = |listen| BrokerConfig {
         listen,
         tls: tls_files(args),
         users: args.training.mqtt_users.clone(),
+        account: account.clone(),
+        own_listen: args.training.inside_listen.unwrap_or(local(0)),
         limits: Limits::default(),
     };
-    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match broker::bind(&at(asked.unwrap_or(local(DEFAULT_PORT)))) {
         Err(e) if asked.is_none() && e.is_port_taken() => {
             let bound = broker::bind(&at(local(0)))?;
@@ -191,56 +252,6 @@ fn bind(args: &ServeArgs) -> Result<Bound, BrokerError> {
             );
             Ok(bound)
         }
-        bound => bound,
+        bound => Ok(bound?),
     }
-}
-
-/// The trainer's folder, which it has for itself as long as this lives.
-struct StateFolder {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl StateFolder {
-    fn open(asked: Option<&Path>) -> anyhow::Result<Self> {
-        let path = asked.map(Path::to_owned).or_else(default_folder).context(
-            "cannot tell where to keep learners: neither HOME nor XDG_STATE_HOME is set; add --state DIR",
-        )?;
-        let shown = path.display().to_string();
-        let make = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-            let lock = File::create(path.join("lock"))?;
-            Ok((path.canonicalize()?, lock))
-        };
-        let (path, lock) = make().map_err(|e: std::io::Error| {
-            anyhow::anyhow!("cannot keep learners in {shown}: {e}; add --state DIR")
-        })?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                bail!(
-                    "another trainer keeps its learners in {shown}; stop it, or add --state DIR with another folder"
-                )
-            }
-            Err(TryLockError::Error(e)) => bail!("cannot lock {shown}: {e}"),
-        }
-    }
-
-    fn store(&self) -> anyhow::Result<Store> {
-        Store::folder(&self.path.join("learners")).context("cannot keep learners")
-    }
-}
-
-/// As systemd gives it to a service, or where the XDG base directory specification has it for a user.
-fn default_folder() -> Option<PathBuf> {
-    let of = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(folder) = of("STATE_DIRECTORY") {
-        return Some(folder.join("trainer"));
-    }
-    let state = of("XDG_STATE_HOME").or_else(|| Some(of("HOME")?.join(".local/state")))?;
-    Some(state.join("hwmeter/trainer"))
 }

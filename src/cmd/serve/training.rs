@@ -1,10 +1,11 @@
 //! The trainer that an edge server starts beside it.
 
+use super::options::Place;
 use super::trainer::READY;
 use crate::cli::{RoleArg, ServeArgs, TrainingArg};
 use anyhow::{Context, bail};
 use hwmeter::serve::Trainer;
-use hwmeter::train::link::BrokerUrl;
+use hwmeter::train::link::{BrokerUrl, BrokerUrls};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -22,7 +23,7 @@ impl Training {
     /// thread that lives as long as the server.
     pub fn start(args: &ServeArgs, is_local: bool) -> anyhow::Result<Option<Self>> {
         let training = &args.training;
-        let broker = training.broker.url()?;
+        let broker = training.broker.urls()?;
         let is_asked_for = training.is_asked_for();
         if args.role != RoleArg::Mec || training.training == TrainingArg::Off {
             if is_asked_for {
@@ -33,7 +34,8 @@ impl Training {
             }
             return Ok(None);
         }
-        if broker.is_some_and(BrokerUrl::is_loopback) && !is_local {
+        let is_here = |urls: &BrokerUrls| urls.iter().any(BrokerUrl::is_loopback);
+        if broker.is_some_and(is_here) && !is_local {
             bail!(
                 "devices elsewhere could not reach the broker by the address in --broker: name it as they know it"
             );
@@ -59,8 +61,11 @@ impl Training {
     }
 
     fn try_start(args: &ServeArgs) -> anyhow::Result<Self> {
-        let mut command = command(args, None)?;
+        let mut command = command(args, Place::AsAsked)?;
         command.arg("--keep").stdin(Stdio::piped()).stdout(Stdio::piped());
+        if args.training.learner_processes {
+            command.arg("--learner-processes");
+        }
         // A group of its own: Ctrl-C in the terminal reaches only us, and we decide when it ends.
         command.process_group(0);
         let mut keeper = command.spawn().context("cannot start the trainer")?;
@@ -106,13 +111,14 @@ fn reached_by(args: &ServeArgs, url: &str) -> anyhow::Result<Trainer> {
     })
 }
 
-/// A trainer with the same options, or on this address.
-pub fn command(args: &ServeArgs, listen: Option<&str>) -> anyhow::Result<Command> {
+/// A trainer with the same options, and its broker in this place.
+pub fn command(args: &ServeArgs, place: Place) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell where this program is")?);
     command.args(["serve", "--role", "trainer"]);
-    args.training.pass_on(&mut command, listen);
+    args.training.pass_on(&mut command, place);
+    let has_broker = !matches!(place, Place::Beside { .. });
     for (name, file) in [("--tls-cert", &args.tls_cert), ("--tls-key", &args.tls_key)] {
-        if let Some(file) = file {
+        if let Some(file) = file.as_ref().filter(|_| has_broker) {
             command.arg(name).arg(file);
         }
     }

@@ -5,7 +5,7 @@ use crate::ui;
 use anyhow::bail;
 use hwmeter::offload::{Access, Client};
 use hwmeter::train::directory::{Directory, Listed};
-use hwmeter::train::link::{BrokerUrl, Event, Link};
+use hwmeter::train::link::{BrokerUrls, Event, Link};
 use hwmeter::train::topic::ALL_LEARNER_STATUS;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -21,12 +21,13 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Prints what there is, or goes on printing.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let id = format!("hwmeter-status-{}", std::process::id());
-    let mut config = args.broker.link(&broker(args)?, id)?;
+    let mut config = args.broker.link(&brokers(args)?, id)?;
+    let tries = config.urls.iter().len();
     config.clean = true;
     let (link, events) = Link::start(config)?;
     link.subscribe(ALL_LEARNER_STATUS)?;
     let mut directory = Directory::default();
-    connected(&events)?;
+    connected(&events, tries)?;
     let mut is_first = true;
     loop {
         let is_new = gather(&events, &mut directory)?;
@@ -40,8 +41,8 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The broker that was named, or that the MEC names, or that of this machine.
-fn broker(args: &StatusArgs) -> anyhow::Result<BrokerUrl> {
+/// The brokers that were named, or that the MEC names, or the one of this machine.
+fn brokers(args: &StatusArgs) -> anyhow::Result<BrokerUrls> {
     args.broker.check()?;
     let mec = match (&args.broker.broker, &args.mec) {
         (Some(url), _) => return Ok(url.clone()),
@@ -55,13 +56,20 @@ fn broker(args: &StatusArgs) -> anyhow::Result<BrokerUrl> {
     }
 }
 
-/// Waits for the broker. Who asks once wants to know at once that it cannot be reached.
-fn connected(events: &Receiver<Event>) -> anyhow::Result<()> {
+/// Waits for a broker. Who asks once wants to know at once that none can be reached.
+fn connected(events: &Receiver<Event>, tries: usize) -> anyhow::Result<()> {
+    let mut failed = 0;
     let deadline = Instant::now() + CONNECT;
     loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Connected) => return Ok(()),
-            Ok(Event::Disconnected(why)) => bail!("{why}"),
+            Ok(Event::Disconnected(why)) => {
+                failed += 1;
+                if failed == tries {
+                    bail!("{why}");
+                }
+                tracing::warn!("{why}");
+            }
             Ok(_) => {}
             Err(_) => bail!("the broker does not answer within {} s", CONNECT.as_secs()),
         }
@@ -103,6 +111,7 @@ fn print(directory: &Directory, args: &StatusArgs) -> anyhow::Result<()> {
         "version",
         "lag",
         "updates/s",
+        "energy/update",
         "up",
         "down",
         "again",
@@ -125,13 +134,26 @@ fn row(of: &Listed) -> Vec<String> {
         of.version.to_string(),
         of.lag.to_string(),
         format!("{:.1}", of.updates_per_s),
+        joules(of),
         kilobytes(of.bytes_up),
         kilobytes(of.bytes_down),
         of.duplicates.to_string(),
         of.dropped.to_string(),
         if of.online { "there" } else { "gone" }.to_owned(),
-        if of.active { "in memory" } else { "stored" }.to_owned(),
+        match &of.refused {
+            Some(why) => format!("refused: {why}"),
+            None if of.active => "in memory".to_owned(),
+            None => "stored".to_owned(),
+        },
     ]
+}
+
+/// With its kind, as every energy.
+fn joules(of: &Listed) -> String {
+    let (Some(joules), Some(kind)) = (of.update_j, &of.update_j_kind) else {
+        return String::new();
+    };
+    format!("{:.3} mJ, {kind}", 1e3 * joules)
 }
 
 fn kilobytes(bytes: u64) -> String {

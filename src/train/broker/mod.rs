@@ -59,7 +59,7 @@ use rmqtt::context::ServerContext;
 use rmqtt::net::{Builder, Listener};
 use rmqtt::server::MqttServer;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use users::Access;
 
+/// Any free port of this machine.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long a client may take until it has shown its password.
 const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// How long a session is kept without its client, and a message for it.
@@ -129,6 +131,10 @@ pub struct BrokerConfig {
     pub tls: Option<TlsFiles>,
     /// Who may use the broker ([`Users`]). Without it, only this machine can be served, and everybody on it is.
     pub users: Option<PathBuf>,
+    /// How trainers on this machine get in beside the users; one that nobody else knows where there is none.
+    pub account: Option<Account>,
+    /// With TLS: where they connect without it.
+    pub own_listen: SocketAddr,
     /// How much it takes on.
     pub limits: Limits,
 }
@@ -137,9 +143,11 @@ impl BrokerConfig {
     /// Plain TCP for everybody on this machine, on any free port.
     pub fn new() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: ANY_PORT,
             tls: None,
             users: None,
+            account: None,
+            own_listen: ANY_PORT,
             limits: Limits::default(),
         }
     }
@@ -186,14 +194,11 @@ pub fn bind(config: &BrokerConfig) -> Result<Bound, BrokerError> {
         .map(|files| tls::acceptor(files, &[b"mqtt"]))
         .transpose()?;
     let users = config.users.as_deref().map(Users::read).transpose()?;
-    let account = Account::random();
+    let account = config.account.clone().unwrap_or_else(Account::random);
     let access = Access::new(users, account.clone());
     let outer = listen(config.listen)?;
     let address = outer.local_addr()?;
-    let own = tls
-        .is_some()
-        .then(|| listen(SocketAddr::from(([127, 0, 0, 1], 0))))
-        .transpose()?;
+    let own = tls.is_some().then(|| listen(config.own_listen)).transpose()?;
     let own_address = own
         .as_ref()
         .map_or(Ok(address), std::net::TcpListener::local_addr)?;
@@ -298,12 +303,12 @@ impl Broker {
         self.address
     }
 
-    /// Where the trainer in this process connects, without TLS; nobody else is let in there if others use TLS.
+    /// Where the trainers of [`Self::account`] connect, without TLS; nobody else is let in there if others use TLS.
     pub fn own_address(&self) -> SocketAddr {
         self.own_address
     }
 
-    /// Name and password of the trainer in this process. They are made anew by every broker and stand in no file.
+    /// Name and password of the trainer in this process, and of others on this machine. They stand in no file.
     pub fn account(&self) -> &Account {
         &self.account
     }

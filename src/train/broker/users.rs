@@ -120,7 +120,7 @@ fn parse(line: &str) -> Option<(Name, User)> {
     Some((name.parse().ok()?, User { role, password })).filter(|_| is_good)
 }
 
-/// Name and password of the trainer in the broker's own process.
+/// Name and password of the trainer in the broker's own process, and of those that it shares them with.
 #[derive(Clone)]
 pub struct Account {
     /// The user name.
@@ -131,12 +131,20 @@ pub struct Account {
 
 impl Account {
     /// One that nobody can guess.
-    pub(super) fn random() -> Self {
+    pub fn random() -> Self {
         let secret: [u8; 32] = rand::rng().random();
-        Self {
-            name: OWN_NAME.to_owned(),
-            password: hex(&secret),
-        }
+        Self::with_password(hex(&secret))
+    }
+
+    /// With the password in a file, which must not be readable by everybody.
+    pub fn read(password_file: &Path) -> Result<Self, SecretFileError> {
+        let text = secret_file::read(password_file)?;
+        Ok(Self::with_password(text.trim_end().to_owned()))
+    }
+
+    fn with_password(password: String) -> Self {
+        let name = OWN_NAME.to_owned();
+        Self { name, password }
     }
 }
 

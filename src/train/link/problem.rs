@@ -1,6 +1,6 @@
 //! What can be wrong between a client and its broker, and what to do about it.
 
-use super::LinkConfig;
+use super::{BrokerUrl, LinkConfig};
 use crate::offload::tls;
 use rumqttc::{ConnectReturnCode, ConnectionError, Error as PacketError, StateError, TlsError};
 use std::io;
@@ -90,10 +90,15 @@ impl Problem {
 }
 
 /// In our words; `was_connected` tells a connection lost from one that never was.
-pub(super) fn of(error: &ConnectionError, was_connected: bool, config: &LinkConfig) -> Problem {
-    let broker = config.url.to_string();
+pub(super) fn of(
+    error: &ConnectionError,
+    was_connected: bool,
+    config: &LinkConfig,
+    url: &BrokerUrl,
+) -> Problem {
+    let broker = url.to_string();
     if let ConnectionError::ConnectionRefused(code) = error {
-        return refused(*code, config);
+        return refused(*code, config, url);
     }
     if let ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_))) =
         error
@@ -147,11 +152,11 @@ fn io_error(error: &ConnectionError) -> Option<&io::Error> {
     }
 }
 
-fn refused(code: ConnectReturnCode, config: &LinkConfig) -> Problem {
-    let broker = config.url.to_string();
+fn refused(code: ConnectReturnCode, config: &LinkConfig, url: &BrokerUrl) -> Problem {
+    let broker = url.to_string();
     let why = match code {
         ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
-            let who = match config.credentials() {
+            let who = match config.credentials(url) {
                 Some(credentials) => format!("{:?}", credentials.user),
                 None => "a client without user and password".to_owned(),
             };

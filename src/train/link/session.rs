@@ -1,6 +1,7 @@
 //! The thread of a link: rumqttc's event loop, kept going.
 
 use super::backoff::Backoff;
+use super::brokers::Brokers;
 use super::outbox::{self, Command, Held};
 use super::problem::{self, Problem};
 use super::subscriptions::Subscriptions;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time;
 
 /// For a connection to come about, with TLS and the broker's welcome.
@@ -29,41 +30,44 @@ pub(super) struct Session {
     config: LinkConfig,
     client: AsyncClient,
     event_loop: EventLoop,
+    brokers: Brokers,
     /// Messages not acknowledged on the connection before. The library would forget them if the broker has forgotten
     /// the session.
     unacknowledged: VecDeque<Request>,
     events: SyncSender<Event>,
-    /// The problem that the other side knows of.
-    told: Option<Problem>,
     stop_within: watch::Receiver<Option<Duration>>,
     subscriptions: Arc<Subscriptions>,
     held: Arc<Held>,
     backoff: Backoff,
+    move_on: Arc<Notify>,
 }
 
 impl Session {
     pub fn new(
         config: LinkConfig,
-        options: MqttOptions,
+        options: Vec<MqttOptions>,
         events: SyncSender<Event>,
         stop_within: watch::Receiver<Option<Duration>>,
         subscriptions: Arc<Subscriptions>,
         held: Arc<Held>,
+        move_on: Arc<Notify>,
     ) -> Self {
+        let brokers = Brokers::new(&config.urls, options);
         // No queue of the library's own: see `outbox::feed`.
-        let (client, mut event_loop) = AsyncClient::new(options, 0);
+        let (client, mut event_loop) = AsyncClient::new(brokers.options(), 0);
         event_loop.network_options.set_tcp_nodelay(true);
         Self {
             config,
             client,
             event_loop,
+            brokers,
             unacknowledged: VecDeque::new(),
             events,
-            told: None,
             stop_within,
             subscriptions,
             held,
             backoff: Backoff::new(),
+            move_on,
         }
     }
 
@@ -88,7 +92,14 @@ impl Session {
             if !was_connected {
                 self.before_connecting().await;
             }
-            match self.event_loop.poll().await {
+            let happened = tokio::select! {
+                happened = self.event_loop.poll() => happened,
+                () = self.move_on.notified(), if was_connected => {
+                    self.leave_for_the_next();
+                    continue;
+                }
+            };
+            match happened {
                 Ok(rumqttc::Event::Outgoing(Outgoing::Disconnect)) => return self.see_it_off().await,
                 Ok(event) => self.happened(event).await,
                 Err(error) => self.failed(&error, was_connected).await,
@@ -97,6 +108,19 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// As if the connection were lost: what the broker has not acknowledged, the next one gets.
+    fn leave_for_the_next(&mut self) {
+        self.event_loop.clean();
+        self.try_next();
+    }
+
+    /// Whether another broker is worth trying at once.
+    fn try_next(&mut self) -> bool {
+        let at_once = self.brokers.next();
+        self.event_loop.mqtt_options = self.brokers.options();
+        at_once
     }
 
     /// Of the connection before: what came and was acknowledged, and what the broker has not acknowledged.
@@ -124,7 +148,7 @@ impl Session {
             rumqttc::Event::Incoming(Packet::Publish(publish)) => self.came(publish).await,
             rumqttc::Event::Incoming(Packet::SubAck(answer)) => {
                 for filter in self.subscriptions.refused(&answer) {
-                    let broker = self.config.url.to_string();
+                    let broker = self.brokers.url().to_string();
                     self.deliver(Event::Trouble(Problem::Subscription { broker, filter }))
                         .await;
                 }
@@ -142,7 +166,7 @@ impl Session {
         self.event_loop.pending.extend(self.subscriptions.all_again());
         self.event_loop.pending.append(&mut self.unacknowledged);
         self.backoff.connected();
-        self.told = None;
+        self.brokers.connected();
         self.deliver(Event::Connected).await;
     }
 
@@ -169,16 +193,20 @@ impl Session {
     }
 
     async fn failed(&mut self, error: &ConnectionError, was_connected: bool) {
-        let problem = problem::of(error, was_connected, &self.config);
+        let problem = problem::of(error, was_connected, &self.config, self.brokers.url());
         // The broker would send the same message again and again.
         if matches!(problem, Problem::FarTooLarge { .. }) {
             self.event_loop.mqtt_options.set_clean_session(true);
         }
-        let wait = self.backoff.failed(problem.needs_somebody());
-        if self.told.as_ref() != Some(&problem) {
-            self.told = Some(problem.clone());
+        let needs_somebody = problem.needs_somebody();
+        if self.brokers.is_news(&problem) {
             self.deliver(Event::Disconnected(problem)).await;
         }
+        // One that was there may be there again at once, and knows what it had not delivered yet.
+        if !was_connected && self.try_next() {
+            return;
+        }
+        let wait = self.backoff.failed(needs_somebody);
         if self.is_to_end() {
             return time::sleep(wait).await;
         }

@@ -26,9 +26,9 @@ struct State {
 }
 
 impl Subscriptions {
-    /// From now on, after every reconnect too; false if so before.
-    pub fn add(&self, filter: &str) -> bool {
-        self.state().wanted.insert(filter.to_owned())
+    /// From now on, after every reconnect too.
+    pub fn add(&self, filter: &str) {
+        self.state().wanted.insert(filter.to_owned());
     }
 
     /// No longer; false if not so before.

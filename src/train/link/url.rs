@@ -147,6 +147,9 @@ fn parse(text: &str) -> Result<BrokerUrl, &'static str> {
     if host.is_empty() {
         return Err("the host is missing");
     }
+    if host.contains(',') {
+        return Err("write mqtt:// or mqtts:// before every broker of a list");
+    }
     if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a host name has no spaces");
     }

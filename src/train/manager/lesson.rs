@@ -3,6 +3,7 @@
 use super::delivery::Address;
 use crate::learn::{Checkpoint, guard::Guard};
 use crate::train::codec;
+use crate::train::energy::{self, Charge, Price, UpdateEnergy};
 use crate::train::topic::Pupil;
 use crate::train::wire::{Codec, Content, Experience, Weights};
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(super) struct Sync {
     pub every: u64,
     /// Updates since the last.
     pub since: u64,
+    /// What these cost, as far as it is known.
+    pub energy: UpdateEnergy,
     /// Whether more experiences wait than this lesson has.
     pub more_waits: bool,
     /// Whether the device needs them in any case.
@@ -52,6 +55,7 @@ impl Sync {
 /// A learner and what it is to learn from.
 pub(super) struct Lesson {
     pub pupil: Pupil,
+    pub term: u64,
     pub epoch: u64,
     pub guard: Box<Guard>,
     pub applied: u64,
@@ -66,17 +70,23 @@ pub(super) struct Lesson {
     pub snapshot: bool,
     /// Whether the device wants the whole learner, and after which experience.
     pub whole_after: Option<u64>,
+    /// Of a CPU second, where it is known.
+    pub price: Option<Price>,
 }
 
 /// What came of a lesson.
 pub(super) struct Taught {
     pub pupil: Pupil,
-    pub epoch: u64,
+    pub term: u64,
     pub guard: Box<Guard>,
     /// The last experience learned from.
     pub applied: u64,
     /// Updates since weights were made, these included.
     pub since_sync: u64,
+    /// What these cost, as far as it is known.
+    pub energy_since_sync: UpdateEnergy,
+    /// What the updates of this lesson cost, as far as it is known.
+    pub energy: UpdateEnergy,
     /// Experiences that no learner can use.
     pub unusable: u64,
     /// What there was no time for.
@@ -103,6 +113,7 @@ impl Lesson {
     pub fn run(mut self) -> Taught {
         let began = Instant::now();
         let waited = self.entries.front().map(|entry| began - entry.arrived.min(began));
+        let (before, mut charge) = (self.applied, Charge::begin(self.price.take()));
         let (mut unusable, mut refused) = (0, None);
         while let Some(entry) = self.entries.pop_front() {
             if let Err(why) = use_weights(&mut self.guard, entry.weights.as_ref()) {
@@ -118,21 +129,31 @@ impl Lesson {
             }
         }
         let train_s = began.elapsed().as_secs_f64();
+        let mut energy = charge.take(self.applied - before);
+        self.sync.energy += energy;
         let is_last = self.entries.is_empty() && !self.sync.more_waits;
         let weights = self
             .sync
             .is_due(is_last)
             .then(|| self.weights(waited.unwrap_or_default().as_secs_f64(), train_s));
+        // What it takes to write them can be told with the next ones only.
+        let written = charge.take(0);
+        energy += written;
         let is_whole = self.whole_after.is_some_and(|after| self.applied >= after);
         let saved = (self.snapshot || is_whole).then(|| self.guard.save());
         let whole = saved.as_ref().filter(|_| is_whole).map(|saved| self.whole(saved));
         Taught {
             since_sync: if weights.is_some() { 0 } else { self.sync.since },
+            energy_since_sync: match weights {
+                Some(_) => written,
+                None => self.sync.energy,
+            },
+            energy,
             whole,
             whole_after: self.whole_after,
             snapshot: saved.filter(|_| self.snapshot),
             pupil: self.pupil,
-            epoch: self.epoch,
+            term: self.term,
             guard: self.guard,
             applied: self.applied,
             unusable,
@@ -145,14 +166,15 @@ impl Lesson {
     fn weights(&self, queue_s: f64, train_s: f64) -> Fresh {
         let encoded = codec::to_wire(&self.guard.weights(), self.sync.codec);
         let sha256 = Bytes::copy_from_slice(&encoded.sha256);
+        let server_j = self.sync.energy.mean();
         let weights = Weights {
             codec: self.sync.codec.into(),
             sha256: sha256.clone(),
             tensors: encoded.bytes,
             queue_s,
             train_s,
-            server_j: None,
-            server_j_kind: String::new(),
+            server_j,
+            server_j_kind: server_j.map_or_else(String::new, |_| energy::KIND.to_string()),
             durable: self.durable,
         };
         Fresh {

@@ -1,20 +1,23 @@
 //! Which devices are this trainer's.
 
+use super::group::Group;
+use crate::train::link::Outgoing;
 use crate::train::topic::Name;
 use std::str::FromStr;
 use twox_hash::XxHash3_64;
 
 /// How several trainers divide the devices among them.
 ///
-/// A trainer asks it anew at every Presence, so that another way of dividing, such as one that follows who is alive,
-/// is another variant here and nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A trainer asks it anew at every Presence.
+#[derive(Clone, Debug, Default)]
 pub enum Membership {
     /// There is one trainer.
     #[default]
     Alone,
     /// There are a fixed number of them, and each has its share by the hash of the device's name.
     Shard(Shard),
+    /// Those that are alive divide the devices among them.
+    Group(Box<Group>),
 }
 
 /// One of a fixed number of shares.
@@ -30,11 +33,28 @@ pub struct Shard {
 pub struct InvalidShard(String);
 
 impl Membership {
-    /// Whether this trainer serves the device.
+    /// Whether this trainer serves the device from now on.
     pub fn is_mine(&self, device: &Name) -> bool {
         match self {
             Self::Alone => true,
+            Self::Group(group) => group.takes(device),
             Self::Shard(shard) => XxHash3_64::oneshot(device.as_str().as_bytes()) % shard.of == shard.index,
+        }
+    }
+
+    /// What the broker is to say when this trainer disappears.
+    pub fn last_will(&self) -> Option<Outgoing> {
+        match self {
+            Self::Group(group) => Some(group.goodbye()),
+            Self::Alone | Self::Shard(_) => None,
+        }
+    }
+
+    /// The group, if it is one.
+    pub(super) fn group(&mut self) -> Option<&mut Group> {
+        match self {
+            Self::Group(group) => Some(group),
+            Self::Alone | Self::Shard(_) => None,
         }
     }
 }

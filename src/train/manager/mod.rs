@@ -9,9 +9,12 @@
 //! lesson      some updates of one learner, and its weights
 //! results     what came of it
 //! timers      what is due after a while: checkpoints, acknowledgements, what is missing
+//! handover    devices that go to another trainer, and come from one
 //! report      what anybody may know
 //! delivery output    messages on their way out
 //! membership  which devices are this trainer's
+//! group       the same where those that are alive divide the devices
+//! moved       devices that are another's from now on
 //! ```
 //!
 //! A [`Manager`] has no socket, no thread and no clock: messages and the time are passed in, [`Task`]s are taken out,
@@ -24,8 +27,11 @@
 
 mod admission;
 mod delivery;
+mod group;
+mod handover;
 mod lesson;
 mod membership;
+mod moved;
 mod output;
 mod receive;
 mod report;
@@ -38,13 +44,16 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use group::Group;
 pub use membership::{InvalidShard, Membership, Shard};
 pub use output::Output;
 pub use task::{Done, Lane, Task};
 pub use timers::TICK;
 
 use crate::learn::Engine;
+use crate::train::energy::Price;
 use crate::train::topic::{Channel, Name, Pupil};
+use crate::train::types::OfType;
 use output::Outbox;
 use seat::Seat;
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +69,8 @@ pub struct Config {
     pub engine: Engine,
     /// Which devices are its.
     pub membership: Membership,
+    /// Of these, which types.
+    pub of_type: OfType,
     /// Learners in memory at once; the others are in the store.
     pub max_learners: usize,
     /// Learners known at once.
@@ -74,6 +85,8 @@ pub struct Config {
     pub store_updates: u64,
     /// or so long after the first that is not stored.
     pub store_after: Duration,
+    /// What a CPU second costs here, where that is known.
+    pub price: Option<Price>,
 }
 
 impl Config {
@@ -83,6 +96,7 @@ impl Config {
             trainer,
             engine: Engine::Native,
             membership: Membership::Alone,
+            of_type: OfType::Any,
             max_learners: 1000,
             max_known: 1_000_000,
             max_learner_bytes: 64 << 20,
@@ -90,6 +104,7 @@ impl Config {
             inbox: 1024,
             store_updates: 1000,
             store_after: Duration::from_secs(30),
+            price: None,
         }
     }
 }
@@ -107,6 +122,8 @@ pub struct Totals {
     pub dropped: u64,
     /// Times that a learner could not be read or written.
     pub store_failures: u64,
+    /// Times that another trainer had claimed a learner of ours.
+    pub fenced: u64,
     /// Learners given up because their arithmetic panicked.
     pub panics: u64,
 }
@@ -127,6 +144,7 @@ impl std::fmt::Display for Totals {
         let rest = [
             (self.dropped, "messages of unknown learners dropped"),
             (self.store_failures, "times that the store failed"),
+            (self.fenced, "times that another trainer had claimed a learner"),
             (self.panics, "learners that panicked"),
         ];
         rest.into_iter()
@@ -155,9 +173,13 @@ pub struct Manager {
 
 impl Manager {
     /// A trainer that knows nobody yet; it reads from its store what it needs when it needs it.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
         let mut outbox = Outbox::default();
-        outbox.push(Output::Subscribe(Channel::Status.of_all()));
+        outbox.push(Output::Subscribe(match config.membership.group() {
+            // Of devices it hears when it is known who else is there.
+            Some(group) => group.filter(),
+            None => Channel::Status.of_all(),
+        }));
         Self {
             config,
             seats: HashMap::new(),

@@ -30,6 +30,10 @@ impl Outbox {
         self.waiting.push_back(output);
     }
 
+    pub fn extend(&mut self, outputs: impl IntoIterator<Item = Output>) {
+        outputs.into_iter().for_each(|output| self.push(output));
+    }
+
     pub fn pop(&mut self) -> Option<Output> {
         let output = self.waiting.pop_front()?;
         self.bytes -= size(&output);

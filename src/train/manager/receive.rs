@@ -21,10 +21,18 @@ const MAX_UPLOADS: usize = 4;
 impl Manager {
     /// Takes a message. `retained`: the broker had kept it, so it may be old.
     pub fn receive(&mut self, topic: &str, payload: Bytes, retained: bool, now: Instant) {
+        if self.hear_group(topic, &payload, retained, now) {
+            return;
+        }
         let Some((channel, pupil)) = topic::parse(topic) else {
             return self.drop_unowned(format_args!("nothing of ours comes on {topic:?}"));
         };
-        if !self.config.membership.is_mine(&pupil.device) {
+        let seat = self.seats.get(&pupil);
+        let is_mine = match seat {
+            Some(seat) => !seat.released,
+            None => self.config.membership.is_mine(&pupil.device),
+        };
+        if !is_mine {
             return self.not_mine(channel, &pupil);
         }
         let bytes = payload.len() as u64;
@@ -125,6 +133,10 @@ impl Manager {
         retained: bool,
         now: Instant,
     ) {
+        let config = &self.config;
+        if !config.of_type.is_mine(&config.trainer, &presence.device_type) {
+            return self.let_go(&pupil);
+        }
         let Some(seat) = self.seats.get_mut(&pupil) else {
             if presence.online {
                 self.arrived(pupil, Life { epoch, presence }, head);
@@ -165,6 +177,7 @@ impl Manager {
         for channel in [Channel::Experience, Channel::Model] {
             self.outbox.push(Output::Subscribe(channel.topic(&pupil)));
         }
+        self.speak_for_the_gone(&pupil);
         let early = self
             .early
             .remove(&pupil)
@@ -195,6 +208,7 @@ impl Manager {
         if matches!(seat.place, Place::Unknown) {
             // The store is being asked, or will be.
             seat.life = life;
+            seat.wanted.open |= !seat.busy;
             return self.call(pupil);
         }
         self.totals.in_memory -= usize::from(matches!(seat.place, Place::Memory(_)));

@@ -1,7 +1,9 @@
 //! What a trainer says of its learners to anybody who asks: retained, and not more often than worth it.
 
+use super::Manager;
 use super::output::Output;
 use super::seat::{Counters, Place, Seat};
+use crate::train::energy::{self, UpdateEnergy};
 use crate::train::link::Outgoing;
 use crate::train::topic::{self, Name, Pupil};
 use crate::train::wire::{Body, LearnerStatus, Message};
@@ -19,6 +21,17 @@ pub(super) struct Facts {
     active: bool,
     online: bool,
     weights_sha256: Bytes,
+    refused: String,
+    energy: UpdateEnergy,
+}
+
+impl Manager {
+    /// There is a connection anew, perhaps to a broker that knows nothing of what was said: all is told again.
+    pub fn connected(&mut self) {
+        for seat in self.seats.values_mut() {
+            seat.told = None;
+        }
+    }
 }
 
 impl Seat {
@@ -57,6 +70,8 @@ impl Seat {
             active,
             online: self.online,
             weights_sha256: self.weights_sha256.clone(),
+            refused: self.refused().to_owned(),
+            energy: self.energy,
         }
     }
 
@@ -80,6 +95,7 @@ impl Seat {
             bytes_down,
             ..
         } = facts.counters;
+        let update_j = facts.energy.mean();
         let status = LearnerStatus {
             trainer: trainer.to_string(),
             updates: facts.applied.saturating_sub(self.life.presence.base_sequence),
@@ -92,6 +108,9 @@ impl Seat {
             active: facts.active,
             online: facts.online,
             weights_sha256: facts.weights_sha256.clone(),
+            refused: facts.refused.clone(),
+            update_j,
+            update_j_kind: update_j.map_or_else(String::new, |_| energy::KIND.to_string()),
         };
         Message {
             pupil: pupil.clone(),

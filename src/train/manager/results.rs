@@ -9,7 +9,7 @@ use super::timers::RETRY;
 use crate::learn::Checkpoint;
 use crate::learn::guard::Guard;
 use crate::train::link::Outgoing;
-use crate::train::store::StoreError;
+use crate::train::store::{Claim, StoreError};
 use crate::train::topic::Pupil;
 use crate::train::wire::proto::Record;
 use bytes::Bytes;
@@ -21,13 +21,13 @@ impl Manager {
         let pupil = match done.0 {
             Outcome::Taught(taught) => self.taught(*taught, now),
             Outcome::Opened(opened) => self.opened(*opened, now),
-            Outcome::Panicked { pupil, epoch, what } => self.panicked(pupil, epoch, &what, now),
+            Outcome::Panicked { pupil, term, what } => self.panicked(pupil, term, &what, now),
             Outcome::Written {
                 pupil,
-                epoch,
+                term,
                 applied,
                 result,
-            } => self.written(pupil, epoch, applied, result, now),
+            } => self.written(pupil, term, applied, result, now),
         };
         self.call(&pupil);
     }
@@ -38,8 +38,8 @@ impl Manager {
             return pupil;
         };
         seat.busy = false;
-        if taught.epoch != seat.life.epoch {
-            // A newer life has begun meanwhile.
+        if taught.term != seat.term {
+            // A newer life has begun meanwhile, or another trainer has the learner.
             self.totals.in_memory -= 1;
             return pupil;
         }
@@ -56,6 +56,8 @@ impl Manager {
             seat.writing = Some(seat.applied);
             self.writings.push_back(Writing {
                 pupil: pupil.clone(),
+                term: seat.term,
+                claim: seat.claim,
                 record,
                 checkpoint,
             });
@@ -67,14 +69,14 @@ impl Manager {
     }
 
     fn opened(&mut self, opened: Opened, now: Instant) -> Pupil {
-        let Opened { pupil, epoch, result } = opened;
+        let Opened { pupil, term, result } = opened;
         let Some(seat) = self.seats.get_mut(&pupil) else {
             return pupil;
         };
         seat.busy = false;
         // What is made is put back below; what is not, has no place in memory.
         self.totals.in_memory -= 1;
-        if epoch != seat.life.epoch && !seat.is_looked_for() {
+        if term != seat.term {
             return pupil;
         }
         match result {
@@ -88,29 +90,34 @@ impl Manager {
                 seat.place = Place::Refused(why);
                 seat.say_where(&pupil, &mut self.outbox, now);
             }
-            Found::Stored(record, recipe, guard) if record.epoch >= seat.life.epoch => {
+            Found::Stored(record, claim, recipe, guard) if record.epoch >= seat.life.epoch => {
+                seat.claim = claim;
                 seat.recipe = Some(*recipe);
                 seat.adopt(*record);
                 self.seated(&pupil, guard, now);
             }
-            Found::Stored(record, ..) => {
+            Found::Stored(record, claim, ..) => {
+                seat.claim = claim;
                 seat.adopt_counts(&record);
                 self.begin_unknown(&pupil, now);
             }
-            Found::Nothing => self.begin_unknown(&pupil, now),
+            Found::Nothing => {
+                seat.claim = Claim::default();
+                self.begin_unknown(&pupil, now);
+            }
             Found::Later(error) => self.look_later(&pupil, &error, now),
         }
         pupil
     }
 
     /// The learner is gone, and its like would panic again: this life of it is not served any more.
-    fn panicked(&mut self, pupil: Pupil, epoch: u64, what: &str, now: Instant) -> Pupil {
+    fn panicked(&mut self, pupil: Pupil, term: u64, what: &str, now: Instant) -> Pupil {
         self.totals.in_memory -= 1;
         self.totals.panics += 1;
         tracing::error!("the learner {pupil} panicked and is given up: {what}");
         if let Some(seat) = self.seats.get_mut(&pupil) {
             seat.busy = false;
-            if epoch == seat.life.epoch {
+            if term == seat.term {
                 self.leaving.take_if(|leaving| *leaving == pupil);
                 seat.inbox.clear();
                 seat.place = Place::Refused(format!("the trainer cannot go on with this learner ({what})"));
@@ -158,27 +165,42 @@ impl Manager {
     fn written(
         &mut self,
         pupil: Pupil,
-        epoch: u64,
+        term: u64,
         applied: u64,
-        result: Result<(), StoreError>,
+        result: Result<Claim, StoreError>,
         now: Instant,
     ) -> Pupil {
-        if let Err(error) = &result {
+        let is_fenced = matches!(result, Err(StoreError::Fenced(_)));
+        if let Err(error) = &result
+            && !is_fenced
+        {
             self.totals.store_failures += 1;
             tracing::error!("{error}; nothing is lost, it is tried again");
         }
         let Some(seat) = self.seats.get_mut(&pupil) else {
             return pupil;
         };
-        if epoch != seat.life.epoch {
+        if let (Ok(claim), true) = (&result, seat.claim == Claim::default()) {
+            seat.claim = *claim;
+        }
+        if seat.term != term {
+            return pupil;
+        }
+        if let Err(error @ StoreError::Fenced(_)) = &result {
+            self.fenced(&pupil, error, now);
             return pupil;
         }
         seat.writing = None;
         match result {
-            Ok(()) => {
+            Ok(claim) => {
+                (seat.claim, seat.fenced) = (claim, 0);
                 seat.stored = Some(applied);
                 seat.times.unstored = seat.is_unstored().then_some(now);
-                seat.say_where(&pupil, &mut self.outbox, now);
+                match seat.released {
+                    // What is missing is for its new trainer to ask for.
+                    true => seat.acknowledge(&pupil, 0, &mut self.outbox, now),
+                    false => seat.say_where(&pupil, &mut self.outbox, now),
+                }
             }
             Err(_) => {
                 seat.times.not_before = Some(now + RETRY);
@@ -212,6 +234,8 @@ impl Seat {
         let has_learned = taught.applied > self.applied;
         self.applied = taught.applied;
         self.since_sync = taught.since_sync;
+        self.energy_since_sync = taught.energy_since_sync;
+        self.energy += taught.energy;
         self.counters.unusable += taught.unusable;
         for entry in taught.rest.into_iter().rev() {
             self.inbox.push_front(entry);
@@ -285,13 +309,10 @@ impl Seat {
             dropped: self.counters.dropped,
             bytes_up: self.counters.bytes_up,
             bytes_down: self.counters.bytes_down,
+            // The store says.
+            fence: 0,
             checkpoint: Bytes::new(),
         }
-    }
-
-    /// Whether the store is asked which life it has, so that any answer counts.
-    fn is_looked_for(&self) -> bool {
-        matches!(self.place, Place::Unknown)
     }
 
     /// Tells the device how far its learner is, and what is missing.

@@ -3,6 +3,8 @@
 use super::admission::Recipe;
 use super::lesson::Entry;
 use crate::learn::guard::Guard;
+use crate::train::energy::UpdateEnergy;
+use crate::train::store::Claim;
 use crate::train::topic::{Channel, Pupil};
 use crate::train::transfer::Assembly;
 use crate::train::wire::{Ack, Body, Message, Presence, Weights};
@@ -91,6 +93,8 @@ pub(super) struct Seat {
     pub place: Place,
     /// A thread works on it; perhaps on a life that is over.
     pub busy: bool,
+    /// Another trainer of the group has the device: it is only stored any more.
+    pub released: bool,
     /// It waits for its turn.
     pub queued: bool,
     /// It has been in memory in this life.
@@ -98,6 +102,12 @@ pub(super) struct Seat {
     /// Times in a row that missing experiences were asked for in vain.
     pub asked: u32,
     pub online: bool,
+    /// Grows when what threads have of it is not to be used any more: with each life, and when another trainer has it.
+    pub term: u64,
+    /// Under which it is stored.
+    pub claim: Claim,
+    /// Times in a row that another trainer had claimed it.
+    pub fenced: u32,
     /// The last experience learned from.
     pub applied: u64,
     /// The last one that is here.
@@ -110,6 +120,9 @@ pub(super) struct Seat {
     pub writing: Option<u64>,
     /// Updates since weights were sent.
     pub since_sync: u64,
+    pub energy_since_sync: UpdateEnergy,
+    /// What the updates of this life have cost here, as far as it is known.
+    pub energy: UpdateEnergy,
     pub inbox: VecDeque<Entry>,
     /// Weights that the device uploaded, by their version.
     pub uploads: BTreeMap<u64, Weights>,
@@ -139,6 +152,10 @@ impl Seat {
             queued: self.queued,
             online: self.online,
             head: self.head,
+            term: self.term + 1,
+            claim: self.claim,
+            fenced: self.fenced,
+            released: self.released,
             counters: self.counters,
             times: Times {
                 told: self.times.told,
@@ -183,12 +200,16 @@ impl Seat {
         }
     }
 
+    /// Why it is not served; empty if it is.
+    pub fn refused(&self) -> &str {
+        match &self.place {
+            Place::Refused(why) => why,
+            _ => "",
+        }
+    }
+
     /// Where the trainer is with this learner; `resend_from`: from where on something is missing, or 0.
     pub fn ack(&self, pupil: &Pupil, resend_from: u64) -> Message {
-        let refused = match &self.place {
-            Place::Refused(why) => why.clone(),
-            _ => String::new(),
-        };
         Message {
             pupil: pupil.clone(),
             epoch: self.life.epoch,
@@ -197,7 +218,7 @@ impl Seat {
                 durable: self.durable(),
                 resend_from,
                 need_model: matches!(self.place, Place::OnDevice),
-                refused,
+                refused: self.refused().to_owned(),
                 duplicates: self.counters.duplicates,
             }),
         }

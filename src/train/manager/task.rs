@@ -4,7 +4,7 @@ use super::admission::Recipe;
 use super::lesson::{self, Lesson, Taught};
 use crate::learn::guard::Guard;
 use crate::learn::{Checkpoint, Engine};
-use crate::train::store::{Store, StoreError};
+use crate::train::store::{Claim, Store, StoreError};
 use crate::train::topic::Pupil;
 use crate::train::wire::proto::Record;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +40,9 @@ pub(super) enum Kind {
 /// A learner that shall come into memory.
 pub(super) struct Opening {
     pub pupil: Pupil,
-    pub epoch: u64,
+    pub term: u64,
+    /// As it is held.
+    pub claim: Claim,
     pub from: Source,
     pub engine: Engine,
     pub max_bytes: usize,
@@ -56,6 +58,8 @@ pub(super) enum Source {
 /// A learner that shall be stored.
 pub(super) struct Writing {
     pub pupil: Pupil,
+    pub term: u64,
+    pub claim: Claim,
     pub record: Record,
     pub checkpoint: Checkpoint,
 }
@@ -66,21 +70,21 @@ pub(super) enum Outcome {
     /// Learning or opening panicked: the learner is gone from memory.
     Panicked {
         pupil: Pupil,
-        epoch: u64,
+        term: u64,
         what: String,
     },
     Written {
         pupil: Pupil,
-        epoch: u64,
+        term: u64,
         applied: u64,
-        result: Result<(), StoreError>,
+        result: Result<Claim, StoreError>,
     },
 }
 
 /// What was found.
 pub(super) struct Opened {
     pub pupil: Pupil,
-    pub epoch: u64,
+    pub term: u64,
     pub result: Found,
 }
 
@@ -90,7 +94,7 @@ pub(super) enum Found {
     /// It cannot be made, and why.
     Impossible(String),
     /// In the store.
-    Stored(Box<Record>, Box<Recipe>, Box<Guard>),
+    Stored(Box<Record>, Claim, Box<Recipe>, Box<Guard>),
     /// Not in the store, or moved aside there.
     Nothing,
     /// The store does not answer.
@@ -121,24 +125,20 @@ impl Task {
     /// What comes of it then, with what the panic says.
     pub(super) fn if_it_panics(&self) -> impl FnOnce(String) -> Outcome + use<> {
         let lane = self.lane();
-        let (pupil, epoch, applied) = match &self.0 {
-            Kind::Learn(lesson) => (lesson.pupil.clone(), lesson.epoch, 0),
-            Kind::Open(opening) => (opening.pupil.clone(), opening.epoch, 0),
-            Kind::Write(writing) => (
-                writing.pupil.clone(),
-                writing.record.epoch,
-                writing.record.applied,
-            ),
+        let (pupil, term, applied) = match &self.0 {
+            Kind::Learn(lesson) => (lesson.pupil.clone(), lesson.term, 0),
+            Kind::Open(opening) => (opening.pupil.clone(), opening.term, 0),
+            Kind::Write(writing) => (writing.pupil.clone(), writing.term, writing.record.applied),
         };
         move |what| match lane {
-            Lane::Learn | Lane::Open => Outcome::Panicked { pupil, epoch, what },
+            Lane::Learn | Lane::Open => Outcome::Panicked { pupil, term, what },
             Lane::Write => Outcome::Written {
                 result: Err(StoreError::Damaged {
                     pupil: pupil.clone(),
                     what,
                 }),
                 pupil,
-                epoch,
+                term,
                 applied,
             },
         }
@@ -167,22 +167,22 @@ impl Opening {
         };
         Opened {
             pupil: self.pupil,
-            epoch: self.epoch,
+            term: self.term,
             result,
         }
     }
 
     fn recall(&self, store: &Store) -> Found {
         let pupil = &self.pupil;
-        let record = match store.get(pupil) {
-            Ok(Some(record)) => record,
+        let (record, claim) = match store.claim(pupil, self.claim) {
+            Ok(Some(claimed)) => claimed,
             Ok(None) => return Found::Nothing,
-            Err(StoreError::Damaged { what, .. }) => return self.set_aside(store, &what),
+            Err(StoreError::Damaged { what, .. }) => return self.set_aside(store, Claim::default(), &what),
             Err(error) => return Found::Later(error),
         };
         match self.understood(&record) {
-            Ok((recipe, guard)) => Found::Stored(Box::new(record), Box::new(recipe), Box::new(guard)),
-            Err(why) => self.set_aside(store, &why),
+            Ok((recipe, guard)) => Found::Stored(Box::new(record), claim, Box::new(recipe), Box::new(guard)),
+            Err(why) => self.set_aside(store, claim, &why),
         }
     }
 
@@ -196,8 +196,8 @@ impl Opening {
         Ok((recipe, guard))
     }
 
-    fn set_aside(&self, store: &Store, why: &str) -> Found {
-        match store.set_aside(&self.pupil) {
+    fn set_aside(&self, store: &Store, claim: Claim, why: &str) -> Found {
+        match store.set_aside(&self.pupil, claim) {
             Ok(aside) => {
                 tracing::error!(
                     "the stored learner {} cannot be used ({why}); it is kept as {aside}, and the device is asked for \
@@ -215,13 +215,15 @@ impl Writing {
     fn run(self, store: &Store) -> Outcome {
         let Self {
             pupil,
+            term,
+            claim,
             mut record,
             checkpoint,
         } = self;
         let result = match lesson::bytes_of(&checkpoint) {
             Ok(bytes) => {
                 record.checkpoint = bytes;
-                store.put(&pupil, &record)
+                store.put(&pupil, &record, claim)
             }
             Err(what) => Err(StoreError::Damaged {
                 pupil: pupil.clone(),
@@ -230,7 +232,7 @@ impl Writing {
         };
         Outcome::Written {
             pupil,
-            epoch: record.epoch,
+            term,
             applied: record.applied,
             result,
         }

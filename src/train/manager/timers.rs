@@ -22,20 +22,34 @@ pub(super) const MAX_WRITINGS: usize = 16;
 impl Manager {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
-        let mut called = Vec::new();
+        self.tick_group(now);
+        let is_shared = self.config.membership.group().is_some();
+        let (mut called, mut read_again) = (Vec::new(), Vec::new());
         // At the end all are to be stored; that few wait for the store at once, their turns see to.
         let mut room = match self.stopping {
             true => usize::MAX,
             false => MAX_WRITINGS.saturating_sub(self.writings.len()),
         };
         for (pupil, seat) in &mut self.seats {
-            let is_due = self.stopping || seat.is_due(self.config.store_after, now);
+            let in_vain = is_shared && seat.asks_in_vain();
+            let is_due =
+                self.stopping || seat.released || in_vain || seat.is_due(self.config.store_after, now);
             if room > 0 && is_due && seat.may_store(now) {
                 room -= 1;
                 seat.wanted.snapshot = true;
             }
+            if seat.released {
+                if seat.wanted.snapshot {
+                    called.push(pupil.clone());
+                }
+                continue;
+            }
             seat.give_up_on_weights(now);
             if seat.misses_something(now) && seat.may_ask_again(now) {
+                if in_vain && seat.can_be_read_again() {
+                    read_again.push(pupil.clone());
+                    continue;
+                }
                 seat.ask_again(pupil, &mut self.outbox, now);
             } else if seat.wanted.ack && is_over(seat.times.acked, ACK_AFTER, now) {
                 seat.acknowledge(pupil, 0, &mut self.outbox, now);
@@ -51,6 +65,9 @@ impl Manager {
         }
         for pupil in called {
             self.call(&pupil);
+        }
+        for pupil in read_again {
+            self.look_again(&pupil);
         }
     }
 
@@ -69,6 +86,9 @@ impl Manager {
 
     /// The last that is said: no learner is active any more.
     pub fn farewell(&mut self, now: Instant) {
+        if self.leave_group() {
+            return;
+        }
         for (pupil, seat) in &mut self.seats {
             if let Some(output) = seat.report(&self.config.trainer, pupil, false, now) {
                 self.outbox.push(output);

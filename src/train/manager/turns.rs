@@ -2,7 +2,7 @@
 
 use super::lesson::{Entry, Lesson, Sync};
 use super::seat::{Place, Seat};
-use super::task::{Kind, Lane, Opening, Source, Task};
+use super::task::{Kind, Lane, Opening, Source, Task, Writing};
 use super::timers::MAX_WRITINGS;
 use super::{Config, Manager};
 use crate::train::topic::Pupil;
@@ -25,7 +25,7 @@ impl Manager {
         let line = match &seat.place {
             Place::Memory(_) if seat.may_have_a_turn(pauses) => &mut self.turns,
             Place::Unknown | Place::Fresh | Place::Stored | Place::Uploaded(_)
-                if !self.stopping && (seat.wanted.open || seat.has_work()) =>
+                if !self.stopping && !seat.released && (seat.wanted.open || seat.has_work()) =>
             {
                 &mut self.openings
             }
@@ -42,10 +42,7 @@ impl Manager {
             Lane::Open => self
                 .next_opening(now)
                 .map(|opening| Kind::Open(Box::new(opening))),
-            Lane::Write => self
-                .writings
-                .pop_front()
-                .map(|writing| Kind::Write(Box::new(writing))),
+            Lane::Write => self.next_writing().map(|writing| Kind::Write(Box::new(writing))),
         }
         .map(Task)
     }
@@ -66,9 +63,24 @@ impl Manager {
         !self.outbox.is_full() && !is_store_behind
     }
 
-    /// Whether a learner learns no more here: it is on its way out of memory, or all are.
+    /// Whether a learner learns no more here: it is on its way out of memory, or to another trainer, or all are.
     fn pauses(&self, pupil: &Pupil) -> bool {
-        self.stopping || self.leaving.as_ref() == Some(pupil)
+        let is_released = |seat: &Seat| seat.released;
+        self.stopping
+            || self.leaving.as_ref() == Some(pupil)
+            || self.seats.get(pupil).is_some_and(is_released)
+    }
+
+    /// The next that is still of use, under the claim that the one before it may have brought.
+    fn next_writing(&mut self) -> Option<Writing> {
+        loop {
+            let mut writing = self.writings.pop_front()?;
+            let seat = self.seats.get(&writing.pupil);
+            if let Some(seat) = seat.filter(|seat| seat.term == writing.term) {
+                writing.claim = seat.claim;
+                return Some(writing);
+            }
+        }
     }
 
     fn next_lesson(&mut self, now: Instant) -> Option<Lesson> {
@@ -105,7 +117,7 @@ impl Manager {
                 continue;
             };
             seat.queued = false;
-            if seat.busy {
+            if seat.busy || seat.released {
                 continue;
             }
             if let Some(opening) = seat.opening(&pupil, &self.config) {
@@ -197,11 +209,13 @@ impl Seat {
             codec: presence.codec(),
             every: u64::from(presence.sync_every),
             since: self.since_sync,
+            energy: self.energy_since_sync,
             more_waits: self.ready() > 0,
             wanted: self.wanted.weights && !pauses,
         };
         let lesson = Lesson {
             pupil: pupil.clone(),
+            term: self.term,
             epoch: self.life.epoch,
             guard,
             applied: self.applied,
@@ -211,6 +225,7 @@ impl Seat {
             max_message: self.max_message(config.max_message),
             snapshot: self.wanted.snapshot && self.writing.is_none(),
             whole_after: self.wanted.whole_after.take(),
+            price: config.price.clone(),
         };
         self.wanted.snapshot = false;
         self.wanted.weights &= pauses;
@@ -250,7 +265,8 @@ impl Seat {
         self.times.used = None;
         Some(Opening {
             pupil: pupil.clone(),
-            epoch: self.life.epoch,
+            term: self.term,
+            claim: self.claim,
             from,
             engine: config.engine,
             max_bytes: config.max_learner_bytes,

@@ -13,19 +13,19 @@ use rand_chacha::ChaCha12Rng;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const STEP: Duration = Duration::from_millis(50);
-const EXPERIENCES: usize = 60;
+pub(super) const STEP: Duration = Duration::from_millis(50);
+pub(super) const EXPERIENCES: usize = 60;
 /// No run needs as long.
-const STEPS: u64 = 40_000;
+pub(super) const STEPS: u64 = 40_000;
 
 /// Something that will happen.
-struct Later<T> {
-    at: Instant,
-    what: T,
+pub(super) struct Later<T> {
+    pub(super) at: Instant,
+    pub(super) what: T,
 }
 
 /// Those that are due, in whatever order they come to be so.
-fn due<T>(waiting: &mut Vec<Later<T>>, now: Instant) -> Vec<T> {
+pub(super) fn due<T>(waiting: &mut Vec<Later<T>>, now: Instant) -> Vec<T> {
     let (due, rest) = std::mem::take(waiting).into_iter().partition(|l| l.at <= now);
     *waiting = rest;
     let due: Vec<Later<T>> = due;
@@ -33,18 +33,18 @@ fn due<T>(waiting: &mut Vec<Later<T>>, now: Instant) -> Vec<T> {
 }
 
 /// A device that keeps what is not stored elsewhere, and sends it again when asked to.
-struct Sender {
-    device: Device,
+pub(super) struct Sender {
+    pub(super) device: Device,
     next: u64,
     has: u64,
-    durable: u64,
+    pub(super) durable: u64,
     uploads: bool,
-    heard: Vec<Message>,
+    pub(super) heard: Vec<Message>,
     fetched: Instant,
 }
 
 impl Sender {
-    fn hear(&mut self, message: Message) {
+    pub(super) fn hear(&mut self, message: Message) {
         if message.epoch != self.device.epoch {
             return;
         }
@@ -64,7 +64,7 @@ impl Sender {
         self.heard.push(message);
     }
 
-    fn speak(&mut self, rng: &mut ChaCha12Rng, now: Instant) -> Vec<Message> {
+    pub(super) fn speak(&mut self, rng: &mut ChaCha12Rng, now: Instant) -> Vec<Message> {
         let all = self.device.experiences.len() as u64;
         self.has = (self.has + rng.random_range(0..2)).min(all);
         self.device.head = self.has;
@@ -89,13 +89,27 @@ impl Sender {
         said
     }
 
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         let fetched = assemble(&self.device.pupil, &self.heard);
         fetched.is_some_and(|whole| {
             let all = self.device.experiences.len() as u64;
             assert_eq!(whole, self.device.undisturbed(all), "{}", self.device.pupil);
             true
         })
+    }
+}
+
+/// Over a bad network: lost, once, or twice, after a while.
+pub(super) fn send<T: Clone>(rng: &mut ChaCha12Rng, now: Instant, wire: &mut Vec<Later<T>>, what: T) {
+    let times = [0, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.random_range(0..10)];
+    for _ in 0..times {
+        let late = rng.random_bool(0.05);
+        let delay = rng.random_range(0..if late { 3000 } else { 60 });
+        let at = now + Duration::from_millis(delay);
+        wire.push(Later {
+            at,
+            what: what.clone(),
+        });
     }
 }
 
@@ -125,32 +139,13 @@ impl Chaos {
         }
     }
 
-    /// Over a bad network: lost, once, or twice, after a while.
-    fn send(
-        rng: &mut ChaCha12Rng,
-        now: Instant,
-        wire: &mut Vec<Later<(String, Bytes)>>,
-        what: (String, Bytes),
-    ) {
-        let times = [0, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.random_range(0..10)];
-        for _ in 0..times {
-            let late = rng.random_bool(0.05);
-            let delay = rng.random_range(0..if late { 3000 } else { 60 });
-            let at = now + Duration::from_millis(delay);
-            wire.push(Later {
-                at,
-                what: what.clone(),
-            });
-        }
-    }
-
     fn step(&mut self, senders: &mut [Sender]) {
         self.now += STEP;
         let now = self.now;
         for sender in senders.iter_mut() {
             for message in sender.speak(&mut self.rng, now) {
                 let what = (up(&message), message.encode());
-                Self::send(&mut self.rng, now, &mut self.up, what);
+                send(&mut self.rng, now, &mut self.up, what);
             }
         }
         for (topic, payload) in due(&mut self.up, now) {
@@ -164,7 +159,7 @@ impl Chaos {
         while let Some(output) = self.manager.output() {
             if let Output::Publish(outgoing) = output {
                 let what = (outgoing.topic, outgoing.payload);
-                Self::send(&mut self.rng, now, &mut self.down, what);
+                send(&mut self.rng, now, &mut self.down, what);
             }
         }
         for (topic, payload) in due(&mut self.down, now) {
@@ -210,7 +205,7 @@ fn config() -> Config {
     }
 }
 
-fn devices() -> Vec<Sender> {
+pub(super) fn devices() -> Vec<Sender> {
     let learners = ["dqn", "ac", "stream-q", "dqn"];
     let one = |(i, learner): (usize, &&str)| {
         let mut device = Device::new(&format!("pi-{i}"), learner, EXPERIENCES);

@@ -1,6 +1,9 @@
 //! The manager alone: rules one by one here, all of them at once in `chaos`.
 
 mod chaos;
+mod energy;
+mod group;
+mod types;
 mod world;
 
 use super::*;
@@ -402,6 +405,14 @@ fn what_others_may_know_is_said_once_and_then_when_it_changes() {
     world.hear(&device.experience(2));
     world.wait(6.0);
     assert_eq!(told(&mut world), Some((0, 2)));
+    // Another broker knows nothing of it, or one that has lost its memory.
+    world.manager.connected();
+    world.wait(6.0);
+    assert_eq!(told(&mut world), Some((0, 2)));
+    world.wait(60.0);
+    world.told();
+    world.wait(60.0);
+    assert_eq!(told(&mut world), None);
 }
 
 #[test]

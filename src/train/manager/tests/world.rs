@@ -12,6 +12,7 @@ use crate::train::wire::{
 };
 use crate::train::{codec, transfer};
 use bytes::Bytes;
+use object_store::memory::InMemory;
 use prost::Message as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -171,6 +172,8 @@ pub fn up(message: &Message) -> String {
 pub struct World {
     pub manager: Manager,
     pub store: Store,
+    /// What is in it.
+    pub objects: Arc<InMemory>,
     pub now: Instant,
     pub store_fails: bool,
     pub subscribed: Vec<String>,
@@ -186,10 +189,11 @@ impl World {
 
     pub fn of(config: Config) -> Self {
         let now = Instant::now();
-        let objects = Arc::new(object_store::memory::InMemory::new());
+        let objects = Arc::new(InMemory::new());
         Self {
             manager: Manager::new(config.clone()),
-            store: Store::objects(objects).unwrap(),
+            store: Store::objects(objects.clone()).unwrap(),
+            objects,
             now,
             store_fails: false,
             subscribed: Vec::new(),
@@ -254,6 +258,7 @@ impl World {
             self.ticked = self.now;
             self.manager.tick(self.now);
             self.work();
+            self.echo();
         }
     }
 
@@ -264,6 +269,26 @@ impl World {
                 Output::Subscribe(filter) => self.subscribed.push(filter),
                 Output::Unsubscribe(filter) => self.subscribed.retain(|f| *f != filter),
             }
+        }
+    }
+
+    /// What was said last on a topic.
+    pub fn last_of(&mut self, topic: &str) -> Option<Bytes> {
+        self.listen();
+        let said = self.payloads.iter().rev().find(|(said, _)| said == topic);
+        said.map(|(_, payload)| payload.clone())
+    }
+
+    /// What was said in the group comes back.
+    pub fn echo(&mut self) {
+        self.listen();
+        let (group, rest) = std::mem::take(&mut self.payloads)
+            .into_iter()
+            .partition(|(topic, _)| topic.starts_with("group/"));
+        self.payloads = rest;
+        let group: Vec<(String, Bytes)> = group;
+        for (topic, payload) in group {
+            self.manager.receive(&topic, payload, false, self.now);
         }
     }
 
@@ -336,7 +361,7 @@ pub fn run(task: Task, store: &Store, fails: bool) -> Done {
     match task.0 {
         Kind::Write(writing) if fails => Done(Outcome::Written {
             pupil: writing.pupil,
-            epoch: writing.record.epoch,
+            term: writing.term,
             applied: writing.record.applied,
             result: Err(StoreError::Thread(std::io::ErrorKind::StorageFull.into())),
         }),
