@@ -9,6 +9,7 @@ mod measure;
 mod report;
 mod run_agent;
 mod serve;
+mod simulate;
 mod tasks;
 mod trainer;
 mod training;
@@ -22,6 +23,7 @@ pub use measure::{FrequencyArgs, MeasureArgs};
 pub use report::ReportArgs;
 pub use run_agent::{FallbackArg, RunAgentArgs};
 pub use serve::{RoleArg, ServeArgs};
+pub use simulate::SimulateArgs;
 pub use tasks::{CostsArg, GenerateArgs, ListArgs, RunTaskArgs, TasksCommand};
 pub use trainer::{ReplayArgs, StatusArgs, TrainerCommand, TrainingArg, TrainingArgs};
 pub use training::{CodecArg, ProtocolArg, TrainArg, TrainArgs};
@@ -110,6 +112,8 @@ pub enum Command {
     Trainer(TrainerCommand),
     /// A page with figures and tables of runs, side by side
     Report(ReportArgs),
+    /// Simulate devices, base station, MEC and cloud with the real learners, faster than time
+    Simulate(SimulateArgs),
 }
 
 #[derive(Debug, Args)]

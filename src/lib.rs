@@ -20,5 +20,6 @@ pub mod report;
 pub mod run_dir;
 pub mod serve;
 pub mod task;
+pub mod testbed;
 pub mod trace;
 pub mod train;

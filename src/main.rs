@@ -68,6 +68,7 @@ fn run(cli: &Cli, root: &Root, began: Moment) -> anyhow::Result<ExitCode> {
         Command::Load(args) => cmd::load::run(args).map(|()| ExitCode::SUCCESS),
         Command::Trainer(command) => cmd::trainer::run(command),
         Command::Report(args) => cmd::report::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Simulate(args) => cmd::simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

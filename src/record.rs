@@ -1,7 +1,7 @@
 //! What a run writes: the one place with column order.
 
 use crate::learn::{Cost, Placement, State, Transition};
-use crate::task::Content;
+use crate::task::{Content, Task};
 use serde::{Deserialize, Serialize};
 
 /// One row of `energy.csv`: one rail at one sample.
@@ -86,6 +86,46 @@ pub struct DecisionRecord {
     pub sensor: String,
     /// What went wrong, if something did.
     pub error: Option<String>,
+}
+
+impl DecisionRecord {
+    /// The row of a task of which no more is known than what was observed when it came.
+    pub fn begun(task: &Task, state: &State, mec_free: Option<f64>, throughput_bps: Option<f64>) -> Self {
+        Self {
+            task: task.id,
+            t_s: 0.0,
+            kernel: task.content.clone(),
+            cycles: task.cycles,
+            payload_bytes: task.payload_bytes,
+            deadline_s: task.deadline_s,
+            device_free: state.device_free,
+            mec_free,
+            throughput_bps,
+            placement: Placement::Local,
+            explored: false,
+            decide_s: 0.0,
+            transmit_s: None,
+            execute_s: None,
+            latency_s: 0.0,
+            success: false,
+            reward: None,
+            energy_j: None,
+            energy_u_j: None,
+            decide_j: None,
+            execute_j: None,
+            train_j: None,
+            train_s: None,
+            training_site: None,
+            train_send_s: None,
+            train_server_s: None,
+            train_receive_s: None,
+            train_apply_s: None,
+            coverage: 0.0,
+            kind: "",
+            sensor: String::new(),
+            error: None,
+        }
+    }
 }
 
 /// One row of `transitions.csv`: one experience, in the order in which the learner took them. Every number is written

@@ -53,7 +53,7 @@ pub struct Ages {
 }
 
 /// What the learner sees where some of it is not known.
-pub(super) fn state(
+pub(crate) fn state(
     device_free: f64,
     mec_free: Option<f64>,
     throughput_bps: Option<f64>,

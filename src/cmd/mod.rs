@@ -18,6 +18,7 @@ pub mod report;
 pub mod run_agent;
 pub mod serve;
 pub mod setup;
+pub mod simulate;
 mod stop_signal;
 pub mod tasks;
 pub mod trainer;

@@ -194,7 +194,9 @@ pub trait Learner: Send {
 }
 
 /// The learners by name, as on the command line and in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum LearnerName {
     /// Actor-critic, the paper's.

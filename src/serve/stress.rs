@@ -94,7 +94,7 @@ impl Profile {
     }
 
     /// The shares one after another, for ever.
-    fn shares(&self) -> impl Iterator<Item = f64> + use<> {
+    pub fn shares(&self) -> impl Iterator<Item = f64> + use<> {
         let (low, high, step) = (*self.bounds.start(), *self.bounds.end(), self.step);
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut next = low + (high - low) * rng.random::<f64>();

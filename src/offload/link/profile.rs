@@ -196,6 +196,26 @@ impl Profile {
         after(after(t_s))
     }
 
+    /// When the link is next another than at `t_s`: at a change, at either end of an outage; on the way from one change to
+    /// the next, a little later.
+    pub fn next_change(&self, t_s: f64) -> Option<f64> {
+        let (folded, began) = self.folded(t_s);
+        let next = self.changes.iter().find(|keyframe| keyframe.t_s > folded);
+        let on_the_way = next.filter(|next| next.change == Course::Linear);
+        let of_outages = self
+            .outages
+            .iter()
+            .flat_map(|outage| [outage.t_s, outage.end_s()]);
+        let candidates = next
+            .map(|next| next.t_s)
+            .into_iter()
+            .chain(on_the_way.map(|_| folded + RAMP_STEP_S))
+            .chain(of_outages)
+            .chain(self.repeat_s)
+            .filter(|at| *at > folded);
+        candidates.min_by(f64::total_cmp).map(|at| began + at)
+    }
+
     /// When connections are reset next, `t_s` or later; now, if it is such an outage already.
     pub fn next_reset(&self, t_s: f64) -> Option<f64> {
         let (folded, began) = self.folded(t_s);
@@ -225,6 +245,9 @@ impl Profile {
         delay_s * rate_bps / 8.0
     }
 }
+
+/// A link that changes in a straight line is looked at this often, in seconds.
+const RAMP_STEP_S: f64 = 0.1;
 
 /// Times beyond this (a year, in seconds) are slips of the unit.
 const LONGEST_S: f64 = 366.0 * 86_400.0;

@@ -137,3 +137,22 @@ fn mistakes_are_named() {
     let error = Profile::read(Path::new("/nowhere/profile.toml")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/profile.toml"), "{error}");
 }
+
+#[test]
+fn the_next_change_is_told_over_ramps_outages_and_repetitions() {
+    let text = "repeat_s = 60\n[[at]]\nt_s = 10\nup.rate_bps = 1e6\n[[at]]\nt_s = 20\nchange = \"linear\"\nup.rate_bps = 2e6\n\
+        [[outage]]\nt_s = 40\nfor_s = 2\n";
+    let profile = Profile::parse("test", text).unwrap();
+    for (t_s, next) in [
+        (0.0, 10.0),
+        (10.0, 10.1),
+        (20.0, 40.0),
+        (41.0, 42.0),
+        (50.0, 60.0),
+        (60.0, 70.0),
+    ] {
+        let found = profile.next_change(t_s).unwrap();
+        assert!((found - next).abs() < 1e-9, "{t_s}: {found}");
+    }
+    assert_eq!(Profile::parse("test", "").unwrap().next_change(1.0), None);
+}
