@@ -58,17 +58,7 @@ fn groups(root: &Root) -> Vec<PathBuf> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        for (path, content) in files {
-            let path = root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        (dir, root)
-    }
+    use crate::fake_tree::tree;
 
     fn quota(files: &[(&str, &str)]) -> Option<f64> {
         cpu_quota(&tree(files).1)

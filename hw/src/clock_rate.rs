@@ -169,17 +169,7 @@ fn addition_chain(turns: u32) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        for (path, content) in files {
-            let path = root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        (dir, root)
-    }
+    use crate::fake_tree::tree;
 
     const CPUINFO: (&str, &str) = (
         "/proc/cpuinfo",
@@ -188,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_first_online_cpu_speaks_for_all() {
-        let (_dir, root) = root_with(&[
+        let (_dir, root) = tree(&[
             ("/sys/devices/system/cpu/online", "2-3,5\n"),
             (
                 "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
@@ -213,7 +203,7 @@ mod tests {
     fn without_cpufreq_the_fastest_line_of_cpuinfo_counts() {
         let broken = ("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "0\n");
         for files in [&[CPUINFO][..], &[CPUINFO, broken]] {
-            let (_dir, root) = root_with(files);
+            let (_dir, root) = tree(files);
             assert_eq!(
                 clock_hz(&root),
                 ClockRate {
@@ -226,7 +216,7 @@ mod tests {
 
     #[test]
     fn with_nothing_to_read_the_rate_is_estimated() {
-        let (_dir, root) = root_with(&[("/proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\n")]);
+        let (_dir, root) = tree(&[("/proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\n")]);
         let rate = clock_hz(&root);
         assert_eq!(rate.source, ClockSource::Estimated);
         assert!(rate.hz > 4e8 && rate.hz < 1e10, "{rate:?}");

@@ -167,16 +167,13 @@ fn threads() -> Vec<Pid> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fake_tree;
 
     fn tree(files: &[(&str, &[&str])]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let cpus = files.first().map_or(4, |(_, values)| values.len());
-        let write = |path: String, content: &str| {
-            let path = root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        };
+        let write = |path: String, content: &str| fake_tree::write(&root, path, content);
         write(
             "/sys/devices/system/cpu/online".to_owned(),
             &format!("0-{}\n", cpus - 1),

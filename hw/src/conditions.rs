@@ -238,6 +238,7 @@ fn hottest(millidegrees: Vec<f64>) -> Option<f64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fake_tree;
 
     /// A made-up board; it goes with its directory.
     pub(super) struct Board {
@@ -247,21 +248,12 @@ mod tests {
 
     impl Board {
         pub fn new(files: &[(&str, &str)]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let board = Self {
-                root: Root::new(dir.path()),
-                _dir: dir,
-            };
-            for (path, content) in files {
-                board.write(path, content);
-            }
-            board
+            let (dir, root) = fake_tree::tree(files);
+            Self { root, _dir: dir }
         }
 
         pub fn write(&self, path: &str, content: &str) {
-            let path = self.root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
+            fake_tree::write(&self.root, path, content);
         }
 
         /// What is seen when `change` happens in the middle.

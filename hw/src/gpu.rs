@@ -286,17 +286,7 @@ pub fn open_devices(pid: u32) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        for (path, content) in files {
-            let path = root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        (dir, root)
-    }
+    use crate::fake_tree::tree;
 
     #[test]
     fn a_jetson_tells_load_and_clock() {

@@ -68,6 +68,8 @@ pub mod current_frequency;
 pub mod discover;
 pub mod envelope;
 pub mod error;
+#[cfg(test)]
+mod fake_tree;
 pub mod gpu;
 pub mod idle;
 pub mod integrator;

@@ -153,16 +153,10 @@ fn field<'a>(fields: &Fields<'a>, wanted: &str) -> Option<&'a str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fake_tree::tree;
 
     fn board(cpuinfo: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        for (path, content) in files.iter().copied().chain([("/proc/cpuinfo", cpuinfo)]) {
-            let path = root.path(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        (dir, root)
+        tree(&[files, &[("/proc/cpuinfo", cpuinfo)]].concat())
     }
 
     fn arm_cpuinfo(parts: &[&str]) -> String {

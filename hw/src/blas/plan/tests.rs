@@ -4,6 +4,7 @@ use super::*;
 use crate::blas::builtin::Builtin;
 use crate::blas::{Provider, check_lengths};
 use crate::error::Result;
+use crate::fake_tree::tree;
 
 /// Says it is a GPU, or has no threads; never multiplies.
 pub(in crate::blas) struct Fake(pub Provider, pub usize);
@@ -91,20 +92,14 @@ fn a_gpu_gets_the_large_sizes_only() {
 
 #[test]
 fn a_machine_is_read_from_its_root() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::new(dir.path());
-    for (path, content) in [
-        ("online", "0-1"),
-        ("cpu0/cpu_capacity", "400"),
-        ("cpu1/cpu_capacity", "1024"),
-        ("cpu1/cache/index0/level", "1"),
-        ("cpu1/cache/index0/type", "Data"),
-        ("cpu1/cache/index0/size", "64K"),
-    ] {
-        let path = root.path(format!("/sys/devices/system/cpu/{path}"));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
+    let (_dir, root) = tree(&[
+        ("/sys/devices/system/cpu/online", "0-1"),
+        ("/sys/devices/system/cpu/cpu0/cpu_capacity", "400"),
+        ("/sys/devices/system/cpu/cpu1/cpu_capacity", "1024"),
+        ("/sys/devices/system/cpu/cpu1/cache/index0/level", "1"),
+        ("/sys/devices/system/cpu/cpu1/cache/index0/type", "Data"),
+        ("/sys/devices/system/cpu/cpu1/cache/index0/size", "64K"),
+    ]);
     let machine = Machine::read(&root, Bounds::new(1 << 30, 1.0, 1.0));
     assert_eq!(machine.cpus(), [1, 0]);
     assert_eq!(machine.caches.last(), 64 << 10);

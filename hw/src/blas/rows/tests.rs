@@ -6,6 +6,7 @@ use crate::blas::plan::plan;
 use crate::blas::plan::tests::{Fake, machine};
 use crate::blas::sizes::{Fit, Size};
 use crate::clock::Moment;
+use crate::fake_tree::tree;
 use crate::uncertainty::{Budget, Energy};
 use crate::units::{Joules, Seconds};
 
@@ -26,25 +27,18 @@ fn a_row_of_a_gpu_has_no_threads_and_no_peak_of_a_cpu() {
 
 #[test]
 fn a_row_has_speed_theory_and_conditions() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::new(dir.path());
-    let cpu0 = "/sys/devices/system/cpu/cpu0";
-    for (path, content) in [
+    let (_dir, root) = tree(&[
         (
-            "/proc/cpuinfo".to_owned(),
+            "/proc/cpuinfo",
             "processor : 0\nCPU implementer : 0x41\nCPU part : 0xd08\n",
         ),
-        (format!("{cpu0}/cpufreq/cpuinfo_max_freq"), "1500000\n"),
         (
-            "/sys/class/thermal/thermal_zone0/type".to_owned(),
-            "cpu-thermal\n",
+            "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
+            "1500000\n",
         ),
-        ("/sys/class/thermal/thermal_zone0/temp".to_owned(), "51000\n"),
-    ] {
-        let path = root.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
+        ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+        ("/sys/class/thermal/thermal_zone0/temp", "51000\n"),
+    ]);
     let machine = machine(&[("all", &[0])]);
     let (cases, _) = plan(&Builtin::new(), &machine);
     let setup = Setup {
@@ -92,10 +86,7 @@ impl Gemm for Heater<'_> {
 
 #[test]
 fn a_throttle_in_the_middle_marks_the_row_and_keeps_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::new(dir.path());
-    std::fs::create_dir_all(root.path(COUNT).parent().unwrap()).unwrap();
-    std::fs::write(root.path(COUNT), "0\n").unwrap();
+    let (_dir, root) = tree(&[(COUNT, "0\n")]);
     let machine = machine(&[("all", &[0])]);
     let setup = Setup {
         root: &root,
