@@ -111,7 +111,7 @@ impl Manager {
         self.call(pupil);
     }
 
-    fn drop_from_memory(&mut self, pupil: &Pupil) {
+    pub(super) fn drop_from_memory(&mut self, pupil: &Pupil) {
         self.leaving.take_if(|leaving| leaving == pupil);
         let seat = self.seats.get(pupil);
         let is_here = seat.is_some_and(|seat| matches!(seat.place, Place::Memory(_)));
@@ -141,7 +141,7 @@ impl Manager {
 }
 
 /// Nobody shall believe any more that the trainer has this learner.
-fn take_back(outbox: &mut Outbox, trainer: &Name, pupil: &Pupil) {
+pub(super) fn take_back(outbox: &mut Outbox, trainer: &Name, pupil: &Pupil) {
     outbox.push(Output::Publish(Outgoing {
         topic: topic::learner_status(trainer, pupil),
         payload: Bytes::new(),
@@ -151,7 +151,7 @@ fn take_back(outbox: &mut Outbox, trainer: &Name, pupil: &Pupil) {
 
 impl Seat {
     /// As if the device had just been heard of.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self {
             life: std::mem::take(&mut self.life),
             head: self.head,

@@ -48,7 +48,8 @@ fn a_device_that_moves_to_another_board_is_let_go_and_taken_again_when_it_comes_
     let device = Device::new("a", "dqn", 4);
     world.hear(&of_type(&device, "pi-4"));
     world.hear(&device.experience(1));
-    world.wait(6.0);
+    world.hear(&device.experience(1));
+    world.wait(60.0);
     assert!(!world.told().is_empty());
     // A thread has its learner just then.
     world.put(&device.experience(2));
@@ -63,6 +64,11 @@ fn a_device_that_moves_to_another_board_is_let_go_and_taken_again_when_it_comes_
     assert_eq!(world.manager.totals().in_memory, 0);
 
     world.hear(&of_type(&device, "pi-4"));
+    assert_eq!(
+        world.seat(&device).counters.duplicates,
+        1,
+        "what is stored counts once"
+    );
     for n in 1..=4 {
         world.hear(&device.experience(n));
     }
